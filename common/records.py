@@ -1,0 +1,224 @@
+"""Entries, answers, scores, and the lines they are written as.
+
+An *entry* is one input item, an *answer* one completion for it, a *score* what a scorer said of one answer.
+The input's words (``from``/``value``) stay on this side; the API's (``role``/``content``) live in messages.py.
+
+Example: ``entry_from_conversation({"conversations": [{"from": "human", "value": "2+2?"}]}).question == "2+2?"``
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+
+from common.errors import BadEntry
+
+ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
+
+Turn = Dict[str, Any]  # {"from": ..., "value": ...} as the dataset has it
+Record = Dict[str, Any]  # one line of an output file
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One input item. ``turns`` ends with the question: a final gpt turn is ``reference_turn``."""
+
+    entry_id: str
+    turns: List[Turn]
+    reference_turn: Optional[Turn]
+    images: List[str]
+    line: Optional[int] = None
+
+    @property
+    def question(self) -> str:
+        """The text of the last human turn, with its ``<image>`` marks."""
+        return str(self.turns[-1]["value"])
+
+    @property
+    def reference(self) -> Optional[str]:
+        """The dataset's own answer, if it has one."""
+        return None if self.reference_turn is None else str(self.reference_turn["value"])
+
+    @property
+    def conversation(self) -> List[Turn]:
+        """All turns as they came: what ``original_answers`` holds."""
+        return self.turns + ([] if self.reference_turn is None else [self.reference_turn])
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One completion. ``usage`` is the server's for the whole request, kept with the first answer it brought."""
+
+    text: str
+    finish_reason: Optional[str] = None
+    reasoning: Optional[str] = None
+    usage: Optional[Dict[str, Any]] = None
+
+    @property
+    def cut(self) -> bool:
+        """Whether the token limit ended it."""
+        return self.finish_reason == "length"
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits of the text: what a score in the ledger is a score of."""
+        return fingerprint(self.text, 16)
+
+
+class Score(NamedTuple):
+    """What a scorer said: ``value`` in the range, or None with ``unscored`` saying why."""
+
+    value: Optional[float]
+    judge_reply: Optional[str] = None
+    unscored: Optional[str] = None
+
+
+class Work(NamedTuple):
+    """An entry and the answers it already has: None where it is to be sampled."""
+
+    entry: Entry
+    answers: Optional[List[Answer]]
+
+
+def canonical(value: object) -> bytes:
+    """The one JSON spelling of a value: sorted keys, no spaces, ASCII."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode("ascii")
+
+
+def fingerprint(value: object, digits: int = 12) -> str:
+    """The first ``digits`` (1 to 32) hex digits of the md5 of a JSON value."""
+    return hashlib.md5(canonical(value)).hexdigest()[:digits]
+
+
+def entry_id_of(turns: Sequence[Turn], images: Sequence[str]) -> str:
+    """md5 (32 hex digits) of conversation and image paths: all that makes the request."""
+    conversation = [{"from": turn["from"], "value": turn["value"]} for turn in turns]
+    return fingerprint({"conversations": conversation, "images": list(images)}, 32)
+
+
+def id_key(entry_id: str) -> int:
+    """An id as a 128-bit int: 48 bytes in memory where the string takes 81."""
+    try:
+        if len(entry_id) == 32:
+            return int(entry_id, 16)
+    except ValueError:
+        pass
+    return int(fingerprint(entry_id, 32), 16)  # an id of somebody else's making
+
+
+def check_turns(value: object) -> List[Turn]:
+    """The turns of a conversation, if that is what ``value`` is; else BadEntry names the turn that is wrong."""
+    if not isinstance(value, list) or not value:
+        raise BadEntry('"conversations" must be a list of turns with at least one question')
+    for number, turn in enumerate(value, 1):
+        if not isinstance(turn, dict) or not all(isinstance(turn.get(key), str) for key in ("from", "value")):
+            raise BadEntry(f'turn {number} must be an object with the strings "from" and "value"')
+        if turn["from"] not in ROLES:
+            raise BadEntry(f"turn {number} has the unknown role {turn['from']!r}; known: {', '.join(ROLES)}")
+    return value
+
+
+def check_images(value: object) -> List[str]:
+    """The image paths of an entry (None counts as none); BadEntry if they are not a list of strings."""
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(path, str) and path for path in value):
+        raise BadEntry('"images" must be a list of paths or URLs')
+    return value
+
+
+def _entry(turns: List[Turn], images: List[str], line: Optional[int], entry_id: Optional[str] = None) -> Entry:
+    answered = ROLES[turns[-1]["from"]] == "assistant"
+    asked = turns[:-1] if answered else turns
+    if not asked or ROLES[asked[-1]["from"]] != "user":
+        raise BadEntry("no question: the last turn (or the one before the final gpt turn) must be a human turn")
+    reference_turn = turns[-1] if answered else None
+    return Entry(entry_id or entry_id_of(turns, images), asked, reference_turn, images, line)
+
+
+def entry_from_conversation(item: object, line: Optional[int] = None) -> Entry:
+    """The entry of one input item ``{"conversations": [...], "images": [...]}``; BadEntry if it is none."""
+    if not isinstance(item, dict):
+        raise BadEntry(f'an entry must be an object with "conversations", not {type(item).__name__}')
+    if "conversations" not in item:
+        raise BadEntry('no "conversations" in this entry')
+    return _entry(check_turns(item["conversations"]), check_images(item.get("images")), line)
+
+
+def work_from_record(item: object, line: Optional[int] = None) -> Work:
+    """The entry and answers of one record of sampling.py; BadEntry if it is none.
+
+    ``original_answers`` may also be plain strings (the references), as other tools write it.
+    """
+    if not isinstance(item, dict):
+        raise BadEntry(f"a record must be an object, not {type(item).__name__}")
+    texts = item.get("generated_answers")
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise BadEntry('"generated_answers" must be a list of strings; is this an output of sampling.py?')
+    details = item.get("generated_details", [{}] * len(texts))
+    if not isinstance(details, list) or len(details) != len(texts) or not all(isinstance(d, dict) for d in details):
+        raise BadEntry('"generated_details" must hold one object an answer')
+    turns = item.get("original_answers")
+    if isinstance(turns, list) and all(isinstance(turn, str) for turn in turns):
+        asked = [{"from": "human", "value": item.get("original_question")}]
+        turns = asked + [{"from": "gpt", "value": turn} for turn in turns[-1:]]
+    given = item.get("entry_id")
+    if given is not None and not (isinstance(given, str) and given):
+        raise BadEntry('"entry_id" must be a string')
+    entry = _entry(check_turns(turns), check_images(item.get("images")), line, given)
+    keep = ("finish_reason", "reasoning", "usage")
+    return Work(entry, [Answer(t, **{k: d[k] for k in keep if k in d}) for t, d in zip(texts, details)])
+
+
+def _only_present(**values: Any) -> Dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _detail(answer: Answer, score: Optional[Score]) -> Dict[str, Any]:
+    said = {} if score is None else {"judge_reply": score.judge_reply, "unscored": score.unscored}
+    return _only_present(finish_reason=answer.finish_reason, reasoning=answer.reasoning, usage=answer.usage, **said)
+
+
+def make_record(entry: Entry, answers: Sequence[Answer], scores: Optional[Sequence[Score]]) -> Record:
+    """One output line; ``scores`` (one an answer) is None where nothing was scored. ``entry_id`` comes last."""
+    record: Record = {"original_question": entry.question, "original_answers": entry.conversation}
+    if entry.images:
+        record["images"] = entry.images
+    record["generated_answers"] = [answer.text for answer in answers]
+    if scores is not None:
+        record["generated_scores"] = [score.value for score in scores]
+    paired: Sequence[Optional[Score]] = scores if scores is not None else [None] * len(answers)
+    record["generated_details"] = [_detail(answer, score) for answer, score in zip(answers, paired)]
+    record["entry_id"] = entry.entry_id
+    return record
+
+
+def answer_line(entry_id: str, index: int, made_by: str, answer: Answer, limit: Optional[int]) -> Record:
+    """The ledger line of one answer; ``limit`` is the ``max_tokens`` it was asked with."""
+    fields = _only_present(
+        answer=answer.text,
+        finish_reason=answer.finish_reason,
+        reasoning=answer.reasoning,
+        usage=answer.usage,
+        max_tokens=limit,
+    )
+    return {"index": index, "made_by": made_by, **fields, "entry_id": entry_id}
+
+
+def answer_from_line(line: Record) -> Answer:
+    """The answer that ``answer_line`` wrote."""
+    return Answer(line["answer"], line.get("finish_reason"), line.get("reasoning"), line.get("usage"))
+
+
+def score_line(entry_id: str, index: int, made_by: str, answer: Answer, score: Score) -> Record:
+    """The ledger line of one score, bound to its answer's text by ``digest``."""
+    fields = {"digest": answer.digest, "score": score.value}
+    said = _only_present(judge_reply=score.judge_reply, unscored=score.unscored)
+    return {"index": index, "made_by": made_by, **fields, **said, "entry_id": entry_id}
+
+
+def score_from_line(line: Record) -> Score:
+    """The score that ``score_line`` wrote."""
+    return Score(line["score"], line.get("judge_reply"), line.get("unscored"))

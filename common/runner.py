@@ -1,0 +1,462 @@
+"""Streams entries through sampling and scoring, keeps what arrives, and ends with a summary and an exit code.
+
+An entry is admitted when the servers have room; its requests then queue for slots one by one, so that no entry
+holds a slot it does not use. Each answer and each score goes to the ledger as it arrives, the record to the
+output when its entry is complete.
+
+Example: ``sys.exit(run(Job(script="sampling.py", input_file="data/input.json", ...)))``
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import time
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Any, Awaitable, Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple
+
+from common.client import ChatClient
+from common.errors import BadEntry, BrokenInput, EntryFailed, RunStopped, UsageError
+from common.jsonl import AppendFile, InputFile, Item, hold, read_records, repair_tail, scan
+from common.ledger import Ledger
+from common.local_server import LocalServer
+from common.messages import chat_messages, check_marks, load_images
+from common.progress import Counts, show_bar, summary
+from common.records import (
+    Answer,
+    Entry,
+    Record,
+    Score,
+    Work,
+    answer_from_line,
+    answer_line,
+    id_key,
+    make_record,
+    score_from_line,
+    score_line,
+)
+from common.sampler import Sampler
+from common.scorers import Scorer
+from common.selection import Selected, write_best
+
+log = logging.getLogger(__name__)
+
+READ_AHEAD = 100  # items read before anything is sent, so that a file broken at its start is refused
+OPENING = 16  # entries whose images are read and whose requests are made at the same time
+JUDGE_DEPTH = 8  # answers that may wait for the judge, in multiples of its concurrency
+SKIPS_AT_ONCE = 256  # finished entries passed over before the event loop gets its turn
+
+
+class Interrupted(RunStopped):
+    """Ctrl-C or a signal to end."""
+
+    exit_code = 130
+
+
+@dataclass
+class Job:
+    """One script's run. ``read`` makes an input item an entry with the answers it has; ``keep_ledger`` where
+    the ledger is the user's cache rather than the run's own notes."""
+
+    script: str
+    input_file: str
+    output_file: str
+    ledger_file: str
+    keep_ledger: bool
+    read: Callable[[object, int], Work]
+    clients: Sequence[ChatClient]
+    sampler: Optional[Sampler] = None
+    scorer: Optional[Scorer] = None
+    local: Optional[LocalServer] = None
+    image_root: Optional[str] = None
+    limit: Optional[int] = None
+    selected_file: Optional[str] = None
+    accept_score: Optional[float] = None
+    allow_mixed: bool = False
+    quiet: bool = False
+
+    def settings(self) -> Dict[str, Any]:
+        """What makes this run's records what they are, flat, for the file beside the output."""
+        found: Dict[str, Any] = {}
+        if self.sampler is not None:
+            found.update(answers_per_question=self.sampler.count, max_tokens=self.sampler.max_tokens)
+            found.update({f"generator {name}": value for name, value in self.sampler.settings().items()})
+        if self.scorer is not None:
+            found.update({f"scorer {name}": value for name, value in self.scorer.settings.items()})
+        return found
+
+
+def run(job: Job) -> int:
+    """Runs a job to its end; returns exit code 0, or 1 if entries failed. Raises ToolkitError with its own code."""
+    begun = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        source = InputFile(job.input_file)
+        stack.callback(source.close)
+        items = _read_ahead(source)
+        for path in dict.fromkeys((job.output_file, job.ledger_file)):
+            os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+            stack.callback(hold(path).release)
+        current = _Run(job, source, items)
+        selected = None
+        try:
+            asyncio.run(current.drive())
+            selected = _select(job)
+        finally:
+            current.close()
+            if not job.quiet:
+                print(current.summary(time.monotonic() - begun, selected))
+    return 1 if current.counts.failed else 0
+
+
+def _read_ahead(source: InputFile) -> Iterator[Item]:
+    """The items of the input; one that breaks off within the first few is refused before anything is sent."""
+    stream = iter(source)
+    try:
+        first = list(islice(stream, READ_AHEAD))
+    except BrokenInput as error:
+        raise UsageError(str(error)) from error
+    return chain(first, stream)
+
+
+def _select(job: Job) -> Optional[Selected]:
+    if job.selected_file is None:
+        return None
+    return write_best(read_records(job.output_file), job.selected_file, job.accept_score)
+
+
+def _check_settings(job: Job) -> None:
+    """Refuses an output that was written with other settings: its finished entries would pass for these."""
+    path, now = job.output_file + ".settings.json", job.settings()
+    if os.path.exists(path) and os.path.exists(job.output_file) and os.path.getsize(job.output_file):
+        with open(path, encoding="utf-8") as file:
+            before = json.load(file)
+        changed = [
+            f"{name} {before.get(name)!r}, now {now.get(name)!r}"
+            for name in {**before, **now}
+            if before.get(name) != now.get(name)
+        ]
+        if changed and not job.allow_mixed:
+            raise UsageError(
+                f"{job.output_file} was written with {'; '.join(changed)}: name another --output_file, "
+                "or add to this one with --allow_mixed"
+            )
+    else:
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(now, file, indent=1, ensure_ascii=False)
+
+
+class _Candidates:
+    """One entry's answers and scores on their way to a record."""
+
+    def __init__(self, job: Job, ledger: Ledger, entry: Entry, watch: Callable[[asyncio.Future[Any]], None]) -> None:
+        self.entry = entry
+        self.images: List[str] = []
+        self.answers: Dict[int, Answer] = {}
+        self.drawn = 0
+        self._job = job
+        self._ledger = ledger
+        self._watch = watch
+        self._draws: List[asyncio.Future[None]] = []
+        self._scores: Dict[str, Score] = {}  # by the answer's digest
+        self._scoring: Dict[str, asyncio.Future[Score]] = {}
+
+    def recall(self, lines: Sequence[Record]) -> None:
+        """Takes from the ledger's lines the answers and scores that these settings would make again."""
+        sampler, scorer = self._job.sampler, self._job.scorer
+        for line in lines:
+            if "answer" in line and sampler is not None and line["made_by"] == sampler.made_by:
+                answer = answer_from_line(line)
+                if line["index"] < sampler.count and sampler.usable(answer, line.get("max_tokens")):
+                    self.answers[line["index"]] = answer
+            elif "score" in line and scorer is not None and line["made_by"] == scorer.made_by:
+                self._scores[line["digest"]] = score_from_line(line)
+
+    def missing(self) -> List[int]:
+        """The indices still to be drawn."""
+        sampler = self._job.sampler
+        return [] if sampler is None else [index for index in range(sampler.count) if index not in self.answers]
+
+    def needs_images(self) -> bool:
+        """Whether a request will be made that shows the entry's images."""
+        scorer = self._job.scorer
+        judged = scorer is not None and scorer.wants_images
+        unscored = any(answer.digest not in self._scores for answer in self.answers.values())
+        return bool(self.entry.images) and bool(self.missing() or (judged and unscored))
+
+    def start(self, messages: bytes) -> None:
+        """Queues every request that can be made now: the missing draws, and the scores of the answers at hand."""
+        if self._job.sampler is not None:
+            for draw in self._job.sampler.draws(self.entry, messages, self.missing(), self._keep):
+                self._draws.append(self._task(draw))
+        for index, answer in self.answers.items():
+            self._score(index, answer)
+
+    def _task(self, work: Awaitable[Any]) -> asyncio.Future[Any]:
+        task = asyncio.ensure_future(work)
+        task.add_done_callback(self._watch)
+        return task
+
+    def _keep(self, index: int, answer: Answer) -> None:
+        sampler = self._job.sampler
+        assert sampler is not None
+        line = answer_line(self.entry.entry_id, index, sampler.made_by, answer, sampler.max_tokens)
+        self._ledger.append(line)
+        self.drawn += 1
+        self.answers[index] = answer
+        self._score(index, answer)
+
+    def _score(self, index: int, answer: Answer) -> None:
+        """Starts scoring an answer, unless the ledger or an identical answer has its score."""
+        if self._job.scorer is not None and answer.digest not in {**self._scores, **self._scoring}:
+            self._scoring[answer.digest] = self._task(self._scored(self._job.scorer, index, answer))
+
+    async def _scored(self, scorer: Scorer, index: int, answer: Answer) -> Score:
+        images = self.images if scorer.wants_images else []
+        score = await scorer.score(self.entry, images, answer.text)
+        self._ledger.append(score_line(self.entry.entry_id, index, scorer.made_by, answer, score))
+        return score
+
+    async def record(self) -> Tuple[Record, List[Score]]:
+        """Waits for all that was started, also when some of it fails; raises the first failure."""
+        await _all(self._draws)
+        values = await _all(list(self._scoring.values()))
+        self._scores.update(zip(self._scoring, values))
+        answers = [self.answers[index] for index in sorted(self.answers)]
+        scores = [self._scores[answer.digest] for answer in answers] if self._job.scorer is not None else []
+        return make_record(self.entry, answers, scores if self._job.scorer is not None else None), scores
+
+    def cancel(self) -> None:
+        started: List[asyncio.Future[Any]] = [*self._draws, *self._scoring.values()]
+        for task in started:
+            task.cancel()
+
+
+async def _all(tasks: Sequence[asyncio.Future[Any]]) -> List[Any]:
+    """The results of all; if any failed, the first failure once all have ended."""
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return results
+
+
+class _Run:
+    """The state of one run: files, counts, and what is in progress."""
+
+    def __init__(self, job: Job, source: InputFile, items: Iterator[Item]) -> None:
+        self.counts = Counts()
+        self._job = job
+        self._source = source
+        self._items = items
+        self._image_root = job.image_root or os.path.dirname(os.path.abspath(job.input_file))
+        self._errors_file = job.output_file + ".errors.jsonl"
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(self._errors_file)
+        self._errors: Optional[AppendFile] = None
+        repair_tail(job.output_file)
+        _check_settings(job)
+        self._before = {line.key for line in scan(job.output_file)}  # in the output, and not met in the input yet
+        self._seen: Set[int] = set()
+        self._ledger = Ledger(job.ledger_file, self._before)
+        self._output = AppendFile(job.output_file)
+        self._broken: Optional[BrokenInput] = None
+        self._complete = False
+
+    def close(self) -> None:
+        """Closes the files; the ledger goes where the output holds all of it."""
+        obsolete = self._complete and not self.counts.failed and not self._ledger.leftover
+        self._ledger.close(remove=obsolete and not self._job.keep_ledger)
+        self._output.close()
+        if self._errors is not None:
+            self._errors.close()
+
+    def summary(self, seconds: float, selected: Optional[Selected]) -> str:
+        """The end of the run as a person reads it."""
+        job = self._job
+        files = [("output", job.output_file)]
+        if job.selected_file is not None and selected is not None:
+            files.append(("selected", job.selected_file))
+        if os.path.exists(job.ledger_file):
+            files.append(("ledger", job.ledger_file))
+        if self._errors is not None:
+            files.append(("errors", self._errors_file))
+        meters = [client.meter for client in job.clients]
+        counted = None if selected is None else (selected.chosen, selected.records)
+        return summary(job.script, self.counts, meters, seconds, counted, files)
+
+    def _pending(self) -> Iterator[Optional[Work]]:
+        """The entries to be done, each once; now and then a None, so that a long skip does not hold the loop."""
+        passed = 0
+        for line, item in islice(self._items, self._job.limit):
+            self.counts.read += 1
+            try:
+                if isinstance(item, BadEntry):
+                    raise item
+                work = self._job.read(item, line)
+                check_marks(work.entry)
+            except BadEntry as error:
+                self._fail(None, line, error)
+                continue
+            if self._is_new(id_key(work.entry.entry_id)):
+                yield work
+            else:
+                passed += 1
+                if passed % SKIPS_AT_ONCE == 0:
+                    yield None
+
+    def _is_new(self, key: int) -> bool:
+        if key in self._seen:
+            self.counts.duplicates += 1
+            return False
+        self._seen.add(key)
+        if key in self._before:
+            self._before.remove(key)  # one id an entry, in one of the two sets
+            self.counts.skipped += 1
+            return False
+        return True
+
+    def _fail(self, entry: Optional[Entry], line: Optional[int], error: EntryFailed) -> None:
+        self.counts.failed += 1
+        if self._errors is None:
+            self._errors = AppendFile(self._errors_file)
+        self._errors.append(
+            {
+                "original_question": entry.question if entry else None,
+                "stage": error.stage,
+                "error": str(error),
+                "status": error.status,
+                "line": line,
+                "entry_id": entry.entry_id if entry else None,
+            }
+        )
+
+    async def drive(self) -> None:
+        """Does every pending entry. Returns when all are done or failed; raises what stopped the run before."""
+        pending = self._pending()
+        first = next((work for work in pending if work is not None), None)
+        if first is not None:
+            await self._work_through(chain([first], pending))
+        if self._broken is not None:
+            raise self._broken
+        self._complete = self._job.limit is None or next(self._items, None) is None
+
+    async def _work_through(self, pending: Iterator[Optional[Work]]) -> None:
+        loop = asyncio.get_running_loop()
+        self._stopped: asyncio.Future[BaseException] = loop.create_future()
+        for name in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(name, self._stop, Interrupted("interrupted; run the same command again to go on"))
+        work = asyncio.ensure_future(self._serve(pending))
+        try:
+            either: Set[asyncio.Future[Any]] = {work, self._stopped}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if self._stopped.done():
+                raise self._stopped.result()
+            work.result()
+        finally:
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+
+    async def _serve(self, pending: Iterator[Optional[Work]]) -> None:
+        """Brings the servers and the bar up, does the work, and takes them down again."""
+        job = self._job
+        meters = [client.meter for client in job.clients]
+        async with contextlib.AsyncExitStack() as stack:
+            if job.local is not None:
+                stack.callback(job.local.stop)
+                url = await asyncio.get_running_loop().run_in_executor(None, job.local.start)
+                for client in job.clients:
+                    client.urls = client.urls or [url]
+            for client in job.clients:
+                await stack.enter_async_context(client)
+            bar = asyncio.ensure_future(show_bar(self.counts, meters, self._share_read, job.quiet))
+            stack.callback(bar.cancel)
+            await self._admit(pending)
+
+    def _share_read(self) -> float:
+        return min(1.0, self._source.position / self._source.size) if self._source.size else 0.0
+
+    def _stop(self, error: BaseException) -> None:
+        if not self._stopped.done():
+            self._stopped.set_result(error)
+
+    def _watch(self, task: asyncio.Future[Any]) -> None:
+        """Stops the run on a failure that is not one entry's own."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, EntryFailed):
+            self._stop(error)
+
+    async def _admit(self, pending: Iterator[Optional[Work]]) -> None:
+        """Starts entries as the servers have room for them, and waits for the last."""
+        opening = asyncio.Semaphore(OPENING)
+        tasks: Set[asyncio.Future[None]] = set()
+        try:
+            for work in self._until_broken(pending):
+                if work is None:
+                    await asyncio.sleep(0)
+                    continue
+                await opening.acquire()
+                for depth, client in zip((1, JUDGE_DEPTH), self._job.clients):
+                    await client.room(depth)
+                task: asyncio.Future[None] = asyncio.ensure_future(self._do(work, opening))
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
+                task.add_done_callback(self._watch)
+            while tasks:
+                await asyncio.wait(tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _until_broken(self, pending: Iterator[Optional[Work]]) -> Iterator[Optional[Work]]:
+        """What can be read of the input; the rest is done and kept before the break is reported."""
+        try:
+            yield from pending
+        except BrokenInput as error:
+            self._broken = error
+
+    async def _do(self, work: Work, opening: asyncio.Semaphore) -> None:
+        """One entry from its ledger lines to its record, or to the errors file."""
+        candidates = _Candidates(self._job, self._ledger, work.entry, self._watch)
+        try:
+            try:
+                await self._open(candidates, work)
+            finally:
+                opening.release()
+            record, scores = await candidates.record()
+        except EntryFailed as error:
+            self._fail(work.entry, work.entry.line, error)
+        else:
+            self._output.append(record)
+            self.counts.done += 1
+            self.counts.add_scores(scores)
+        finally:
+            self.counts.answers += candidates.drawn
+            candidates.cancel()
+
+    async def _open(self, candidates: _Candidates, work: Work) -> None:
+        """Recalls what the ledger has of an entry, reads its images, and queues its requests."""
+        candidates.recall(self._ledger.recall(work.entry.entry_id))
+        self.counts.recalled += len(candidates.answers)
+        candidates.answers.update(enumerate(work.answers or ()))
+        loop = asyncio.get_running_loop()
+        if candidates.needs_images():
+            root, inside = self._image_root, self._job.image_root is not None
+            candidates.images = await loop.run_in_executor(None, load_images, work.entry.images, root, inside)
+        messages = b""
+        if self._job.sampler is not None and candidates.missing():
+            build = (work.entry, candidates.images, self._job.sampler.system_prompt)
+            if candidates.images:  # base64 of megabytes: off the event loop
+                messages = await loop.run_in_executor(None, _message_bytes, *build)
+            else:
+                messages = _message_bytes(*build)
+        candidates.start(messages)
+
+
+def _message_bytes(entry: Entry, images: Sequence[str], system_prompt: Optional[str]) -> bytes:
+    return json.dumps(chat_messages(entry, images, system_prompt)).encode()
