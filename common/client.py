@@ -14,6 +14,7 @@ import ipaddress
 import json
 import logging
 import math
+import os
 import time
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -26,6 +27,7 @@ import tenacity
 from common.errors import (
     RequestFailed,
     Retryable,
+    RunStopped,
     ServerGone,
     ServerRefused,
     ToolkitError,
@@ -103,7 +105,7 @@ class ChatClient:
         self._endpoints: List[Endpoint] = []
         self._answered = False
         self._given_up_in_a_row = 0
-        self._gone: Optional[ServerGone] = None
+        self._over: Optional[RunStopped] = None  # why no further request is sent
 
     async def __aenter__(self) -> ChatClient:
         # made here, not in __init__: before Python 3.10 these bind to the loop that is current when they are made
@@ -190,6 +192,9 @@ class ChatClient:
                 return await self._post(endpoint, body)
             except Unreachable as error:
                 self._lost(endpoint, error)
+            except RunStopped as error:
+                self._over = error
+                raise
             finally:
                 endpoint.in_flight -= 1
                 self._slots.release()
@@ -206,9 +211,9 @@ class ChatClient:
         finally:
             self.queued -= 1
             self._moved.set()
-        if self._gone is not None:
+        if self._over is not None:
             self._slots.release()
-            raise self._gone
+            raise self._over
         endpoint = min((one for one in self._endpoints if one.reachable), key=lambda one: one.in_flight)
         endpoint.in_flight += 1
         return endpoint
@@ -249,14 +254,15 @@ class ChatClient:
     def _lost(self, endpoint: Endpoint, error: Unreachable) -> None:
         """Takes a server out until its probe succeeds; stops the run if no server ever answered."""
         if not self._answered:
-            raise ServerGone(f"{error}; is the server running there?") from error
+            self._over = ServerGone(f"{error}; is the server running there?")
+            raise self._over from error
         if endpoint.reachable:
             endpoint.reachable = False
             endpoint.probe = asyncio.ensure_future(self._wait_for_return(endpoint, error))
             self._update_reachable()
 
     def _update_reachable(self) -> None:
-        if self._gone is not None or any(one.reachable for one in self._endpoints):
+        if self._over is not None or any(one.reachable for one in self._endpoints):
             self._reachable.set()
         else:
             self._reachable.clear()
@@ -274,7 +280,7 @@ class ChatClient:
                 return
         others = [one for one in self._endpoints if one is not endpoint]
         if not any(one.reachable or (one.probe and not one.probe.done()) for one in others):
-            self._gone = ServerGone(f"{error}; it did not come back; start it and run the same command again")
+            self._over = ServerGone(f"{error}; it did not come back; start it and run the same command again")
         self._update_reachable()
 
     async def _is_back(self, endpoint: Endpoint) -> bool:
@@ -378,5 +384,5 @@ def _wait(state: tenacity.RetryCallState) -> float:
 
 def _connection_trouble(error: BaseException) -> str:
     """The plain reason (``Connection refused``) inside aiohttp's longer words."""
-    inner = getattr(error, "os_error", None)
-    return str(getattr(inner, "strerror", None) or inner or error)
+    number = getattr(error, "errno", None)
+    return os.strerror(number) if number and number > 0 else str(error)

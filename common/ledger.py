@@ -14,7 +14,7 @@ from array import array
 from typing import Any, BinaryIO, Container, Dict, List, Optional
 
 from common.errors import UsageError
-from common.jsonl import AppendFile, repair_tail, scan
+from common.jsonl import LEDGER, AppendFile, repair_tail, scan
 from common.records import Record, id_key
 
 
@@ -23,7 +23,7 @@ class Ledger:
 
     def __init__(self, path: str, done: Container[int]) -> None:
         self.path = path
-        repair_tail(path)
+        repair_tail(path, LEDGER)
         self._latest: Dict[int, int] = {}  # entry -> its last line's number in the two arrays
         self._offset = array("q")
         self._before = array("q")  # the same entry's line before this one, or -1
@@ -63,9 +63,9 @@ class Ledger:
         self._file.append(line)
 
     def close(self, remove: bool = False) -> None:
-        """Closes the file; removes it where the output now holds all of it."""
+        """Closes the file; removes it where the output now holds all of it, or it is empty."""
         self._file.close()
         if self._reader is not None:
             self._reader.close()
-        if remove:
+        if remove or self._file.size == 0:
             os.remove(self.path)

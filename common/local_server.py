@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -35,9 +36,8 @@ def default_model() -> str:
 
 
 def model_name(path: str) -> str:
-    """The name a GGUF file is served under: its file name without quantisation and ending."""
-    stem = os.path.basename(path)[: -len(".gguf")] if path.endswith(".gguf") else os.path.basename(path)
-    return stem.split(".")[0]
+    """The name a GGUF file is served under: its file name without ".gguf" and a quantisation such as ".Q4_K_M"."""
+    return re.sub(r"(\.I?Q\d\w*|\.B?F\d+)?(\.gguf)?$", "", os.path.basename(path))
 
 
 class LocalServer:

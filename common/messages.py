@@ -21,7 +21,6 @@ MAGIC = (
     (b"\xff\xd8\xff", "image/jpeg"),
     (b"GIF87a", "image/gif"),
     (b"GIF89a", "image/gif"),
-    (b"BM", "image/bmp"),
 )
 
 JUDGE_PROMPT = """\
@@ -56,6 +55,8 @@ def image_type(data: bytes) -> Optional[str]:
     """The MIME type that an image's first bytes prove (PNG, JPEG, GIF, WebP, BMP), or None."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "image/webp"
+    if data[:2] == b"BM" and data[6:10] == bytes(4):  # the reserved bytes: many a text begins with BM
+        return "image/bmp"
     return next((kind for magic, kind in MAGIC if data.startswith(magic)), None)
 
 
@@ -72,9 +73,10 @@ def _image_url(path: str, root: str, stay_inside: bool) -> str:
     if path.startswith(("http://", "https://", "data:")):
         return path
     full = os.path.join(root, path)
-    if stay_inside and os.path.commonpath([os.path.realpath(root), os.path.realpath(full)]) != os.path.realpath(root):
-        raise BadEntry(f"image {path} lies outside --image_root {root}")
     try:
+        inside = os.path.realpath(root)
+        if stay_inside and os.path.commonpath([inside, os.path.realpath(full)]) != inside:
+            raise BadEntry(f"image {path} lies outside --image_root {root}")
         with open(full, "rb") as file:
             data = file.read()
     except (OSError, ValueError) as error:
@@ -146,6 +148,11 @@ def _transcript(entry: Entry) -> str:
     return "\n".join(f"[{ROLES[turn['from']]}] {turn['value']}" for turn in entry.turns)
 
 
+def number_text(value: float) -> str:
+    """A number as a person writes it: 10, 0.5, 1000000."""
+    return f"{value:.10f}".rstrip("0").rstrip(".")
+
+
 def _fill(template: str, values: Dict[str, str]) -> str:
     """Puts values in for ``{names}`` in one pass: what a value contains is never taken for a placeholder."""
     return re.sub(r"\{(\w+)\}", lambda match: values.get(match.group(1), match.group(0)), template)
@@ -154,7 +161,7 @@ def _fill(template: str, values: Dict[str, str]) -> str:
 def read_judge_prompt(path: str) -> str:
     """The template in a ``--judge_prompt`` file; UsageError if it cannot be read or has no ``{answer}``."""
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:
             template = file.read()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--judge_prompt: cannot read {path}: {error}") from error
@@ -172,9 +179,9 @@ def judge_text(entry: Entry, answer: str, low: float, high: float, template: Opt
     if template is not None:
         return _fill(template, {"question": question, "reference": reference, "answer": answer})
     values = {
-        "low": f"{low:g}",
-        "middle": f"{(low + high) / 2:g}",
-        "high": f"{high:g}",
+        "low": number_text(low),
+        "middle": number_text((low + high) / 2),
+        "high": number_text(high),
         "question": question,
         "reference": _fill(REFERENCE_PART, {"reference": reference}) if reference else "",
         "answer": fence(answer),
@@ -192,5 +199,5 @@ def judge_messages(prompt: str, images: Sequence[str]) -> List[Message]:
 
 def ask_again(messages: Sequence[Message], reply: str, low: float, high: float) -> List[Message]:
     """The messages after a reply without a score: the reply, and what was missing from it."""
-    nudge = _fill(NUDGE, {"low": f"{low:g}", "high": f"{high:g}"})
+    nudge = _fill(NUDGE, {"low": number_text(low), "high": number_text(high)})
     return [*messages, {"role": "assistant", "content": reply}, {"role": "user", "content": nudge}]

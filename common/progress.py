@@ -22,7 +22,6 @@ EVERY = 0.5  # seconds between two looks at the counts
 class Counts:
     """What became of this run's entries, answers and scores."""
 
-    read: int = 0
     done: int = 0
     skipped: int = 0  # were in the output already
     duplicates: int = 0
@@ -40,6 +39,10 @@ class Counts:
         self.unscored += len(scores) - len(values)
         self.score_sum += sum(values)
 
+    def anything(self) -> bool:
+        """Whether there is something to tell."""
+        return any((self.done, self.skipped, self.duplicates, self.failed, self.answers))
+
     @property
     def mean_score(self) -> Optional[float]:
         return self.score_sum / self.scores if self.scores else None
@@ -49,22 +52,22 @@ def _total(meters: Sequence[Meter], name: str) -> int:
     return sum(getattr(meter, name) for meter in meters)
 
 
-async def show_bar(counts: Counts, meters: Sequence[Meter], share_read: Callable[[], float], quiet: bool) -> None:
-    """Shows a bar on a terminal until cancelled; ``share_read`` (0 to 1) of the input gives the expected total."""
+async def show_bar(counts: Counts, meters: Sequence[Meter], expected: Callable[[], Optional[int]], quiet: bool) -> None:
+    """Shows a bar on a terminal until cancelled; ``expected`` gives the entries there will have been."""
     hidden = quiet or not sys.stderr.isatty()
     with tqdm(unit=" entries", disable=hidden, dynamic_ncols=True) as bar:
         try:
             while not hidden:
-                _update(bar, counts, meters, share_read())
+                _update(bar, counts, meters, expected())
                 await asyncio.sleep(EVERY)
         finally:
             if not hidden:
-                _update(bar, counts, meters, share_read())
+                _update(bar, counts, meters, expected())
 
 
-def _update(bar: tqdm, counts: Counts, meters: Sequence[Meter], share: float) -> None:  # type: ignore[type-arg]
+def _update(bar: tqdm, counts: Counts, meters: Sequence[Meter], expected: Optional[int]) -> None:  # type: ignore[type-arg]
     over = counts.done + counts.skipped + counts.duplicates + counts.failed
-    bar.total = max(over, round(counts.read / share)) if share else None
+    bar.total = max(over, expected) if expected else None
     if not bar.n and counts.skipped:  # what was there already says nothing of the rate
         bar.initial = counts.skipped
     bar.n = over

@@ -22,7 +22,7 @@ from typing import Any, Awaitable, Callable, Dict, Iterator, List, Optional, Seq
 
 from common.client import ChatClient
 from common.errors import BadEntry, BrokenInput, EntryFailed, RunStopped, UsageError
-from common.jsonl import AppendFile, InputFile, Item, hold, read_records, repair_tail, scan
+from common.jsonl import RECORDS, AppendFile, InputFile, Item, hold, read_records, repair_tail, scan
 from common.ledger import Ledger
 from common.local_server import LocalServer
 from common.messages import chat_messages, check_marks, load_images
@@ -98,7 +98,7 @@ def run(job: Job) -> int:
         source = InputFile(job.input_file)
         stack.callback(source.close)
         items = _read_ahead(source)
-        for path in dict.fromkeys((job.output_file, job.ledger_file)):
+        for path in (job.output_file, job.ledger_file)[: 1 + job.keep_ledger]:
             os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
             stack.callback(hold(path).release)
         current = _Run(job, source, items)
@@ -108,7 +108,7 @@ def run(job: Job) -> int:
             selected = _select(job)
         finally:
             current.close()
-            if not job.quiet:
+            if not job.quiet and current.counts.anything():
                 print(current.summary(time.monotonic() - begun, selected))
     return 1 if current.counts.failed else 0
 
@@ -258,7 +258,7 @@ class _Run:
         with contextlib.suppress(FileNotFoundError):
             os.remove(self._errors_file)
         self._errors: Optional[AppendFile] = None
-        repair_tail(job.output_file)
+        repair_tail(job.output_file, RECORDS)
         _check_settings(job)
         self._before = {line.key for line in scan(job.output_file)}  # in the output, and not met in the input yet
         self._seen: Set[int] = set()
@@ -284,7 +284,7 @@ class _Run:
         if os.path.exists(job.ledger_file):
             files.append(("ledger", job.ledger_file))
         if self._errors is not None:
-            files.append(("errors", self._errors_file))
+            files.append(("errors", f"{self._errors_file} (the first: {self._first_error})"))
         meters = [client.meter for client in job.clients]
         counted = None if selected is None else (selected.chosen, selected.records)
         return summary(job.script, self.counts, meters, seconds, counted, files)
@@ -293,7 +293,6 @@ class _Run:
         """The entries to be done, each once; now and then a None, so that a long skip does not hold the loop."""
         passed = 0
         for line, item in islice(self._items, self._job.limit):
-            self.counts.read += 1
             try:
                 if isinstance(item, BadEntry):
                     raise item
@@ -324,6 +323,7 @@ class _Run:
         self.counts.failed += 1
         if self._errors is None:
             self._errors = AppendFile(self._errors_file)
+            self._first_error = f"line {line}: {error}" if line else str(error)
         self._errors.append(
             {
                 "original_question": entry.question if entry else None,
@@ -373,12 +373,13 @@ class _Run:
                     client.urls = client.urls or [url]
             for client in job.clients:
                 await stack.enter_async_context(client)
-            bar = asyncio.ensure_future(show_bar(self.counts, meters, self._share_read, job.quiet))
+            bar = asyncio.ensure_future(show_bar(self.counts, meters, self._expected, job.quiet))
             stack.callback(bar.cancel)
             await self._admit(pending)
 
-    def _share_read(self) -> float:
-        return min(1.0, self._source.position / self._source.size) if self._source.size else 0.0
+    def _expected(self) -> Optional[int]:
+        there, limit = self._source.expected_items(), self._job.limit
+        return min(there, limit) if there is not None and limit is not None else there
 
     def _stop(self, error: BaseException) -> None:
         if not self._stopped.done():

@@ -12,7 +12,7 @@ from typing import Any, Awaitable, Callable, Dict, NamedTuple, Optional, Sequenc
 
 from common.client import ChatClient
 from common.errors import RequestFailed
-from common.messages import JUDGE_PROMPT, Message, ask_again, judge_messages, judge_text
+from common.messages import JUDGE_PROMPT, Message, ask_again, judge_messages, judge_text, number_text
 from common.records import Answer, Entry, Score, fingerprint
 from common.verdicts import matches, parse_verdict
 
@@ -34,9 +34,10 @@ def match_scorer(low: float, high: float) -> Scorer:
     """``high`` where the answer ends in the reference, ``low`` where not, unscored where there is no reference."""
 
     async def score(entry: Entry, _: Sequence[str], text: str) -> Score:
-        if entry.reference is None:
+        matched = None if entry.reference is None else matches(entry.reference, text)
+        if matched is None:
             return Score(None, unscored="no reference to match")
-        return Score(high if matches(entry.reference, text) else low)
+        return Score(high if matched else low)
 
     return Scorer({"scorer": "match", "score_min": low, "score_max": high}, score)
 
@@ -80,11 +81,12 @@ def judge_scorer(
         messages = asked
         for _ in range(client.max_retries + 1):
             reply = await ask(messages)
-            value = parse_verdict(reply.text, low, high)
+            # a reply that was cut may have been about to say something else
+            value = None if reply.cut else parse_verdict(reply.text, low, high)
             if value is not None:
                 return Score(value, reply.text)
             messages = ask_again(asked, reply.text, low, high)
-        why = "was cut by its length" if reply.cut else f"has no score from {low:g} to {high:g}"
+        why = "was cut by its length" if reply.cut else f"has no score from {number_text(low)} to {number_text(high)}"
         return Score(None, reply.text, f"the judge's reply {why}")
 
     return Scorer(settings, score, wants_images=images)

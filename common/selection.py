@@ -5,6 +5,7 @@ Example: ``chosen = [turns for record in read_records(path) for turns in [best(r
 
 from __future__ import annotations
 
+import math
 import os
 from typing import Any, Dict, Iterable, NamedTuple, Optional
 
@@ -30,7 +31,8 @@ def best_index(record: Record, accept_score: Optional[float] = None) -> Optional
     able = [
         index
         for index, (score, detail) in enumerate(zip(scores, details))
-        if score is not None
+        if isinstance(score, (int, float))
+        and math.isfinite(score)
         and detail.get("finish_reason") != "length"
         and (accept_score is None or score >= accept_score)
     ]

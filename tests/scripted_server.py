@@ -1,0 +1,148 @@
+"""A loopback server whose replies a test's plain function decides, and which records what it was sent.
+
+Example:
+    with ScriptedServer(lambda request: completion("4")) as server:
+        run_script("sampling.py", "--port", server.port, ...)
+    assert len(server.chats) == 1
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any, Callable, Dict, List, Optional, Tuple, Union
+
+from aiohttp import web
+
+
+@dataclass
+class Request:
+    """One chat request: its number (from 0, in order of arrival), its parsed body, its headers."""
+
+    number: int
+    body: Dict[str, Any]
+    headers: Dict[str, str]
+
+    @property
+    def question(self) -> str:
+        """The text of the last message."""
+        content = self.body["messages"][-1]["content"]
+        return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
+
+
+@dataclass
+class Reply:
+    """What the server does with a request. ``drop`` closes the connection instead of answering."""
+
+    body: Union[Dict[str, Any], str, bytes] = b""
+    status: int = 200
+    headers: Dict[str, str] = field(default_factory=dict)
+    delay: float = 0.0
+    drop: bool = False
+
+
+Script = Callable[[Request], Reply]
+
+
+def completion(
+    *texts: Optional[str], finish: str = "stop", tokens: int = 7, delay: float = 0.0, **message: Any
+) -> Reply:
+    """A chat completion with one choice a text; ``message`` adds fields to each message."""
+    choices = [
+        {"index": index, "finish_reason": finish, "message": {"role": "assistant", "content": text, **message}}
+        for index, text in enumerate(texts)
+    ]
+    usage = {"prompt_tokens": 5, "completion_tokens": tokens, "total_tokens": 5 + tokens}
+    return Reply({"object": "chat.completion", "choices": choices, "usage": usage}, delay=delay)
+
+
+class ScriptedServer:
+    """Serves ``/v1/chat/completions`` by ``script`` (and ``/v1/models``) from a thread of its own."""
+
+    def __init__(self, script: Script, port: int = 0) -> None:
+        self.script = script
+        self.port = port
+        self.chats: List[Request] = []
+        self.probes = 0  # requests to /v1/models
+        self.in_flight = 0
+        self.peak = 0
+        self.timeline: List[Tuple[float, int]] = []  # (time, requests in flight) at each change
+        self._lock = threading.Lock()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    def __enter__(self) -> ScriptedServer:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Listens, on the same port as before if it was started before."""
+        ready = threading.Event()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._serve, args=(ready,), daemon=True)
+        self._thread.start()
+        ready.wait()
+
+    def stop(self) -> None:
+        """Closes the port and every connection, mid-reply or not."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._ending.set)
+            self._thread.join()
+
+    def _serve(self, ready: threading.Event) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_until_complete(self._session(ready))
+        self._loop.close()
+
+    async def _session(self, ready: threading.Event) -> None:
+        self._ending = asyncio.Event()
+        app = web.Application(client_max_size=1 << 30)
+        app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_get("/v1/models", self._models)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.01)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", self.port, reuse_address=True, backlog=1024)
+        await site.start()
+        self.port = runner.addresses[0][1]
+        ready.set()
+        await self._ending.wait()
+        await runner.cleanup()
+
+    async def _models(self, _: web.Request) -> web.Response:
+        self.probes += 1
+        return web.json_response({"data": []})
+
+    def _change(self, by: int) -> None:
+        self.in_flight += by
+        self.peak = max(self.peak, self.in_flight)
+        self.timeline.append((time.monotonic(), self.in_flight))
+
+    async def _chat(self, http: web.Request) -> web.StreamResponse:
+        body = json.loads(await http.read())
+        with self._lock:
+            request = Request(len(self.chats), body, dict(http.headers))
+            self.chats.append(request)
+        self._change(+1)
+        try:
+            reply = self.script(request)
+            if reply.delay:
+                await asyncio.sleep(reply.delay)
+        finally:
+            self._change(-1)
+        if reply.drop:
+            assert http.transport is not None
+            http.transport.abort()
+        data = (
+            reply.body
+            if isinstance(reply.body, bytes)
+            else (reply.body if isinstance(reply.body, str) else json.dumps(reply.body)).encode()
+        )
+        return web.Response(body=data, status=reply.status, headers=reply.headers, content_type="application/json")
