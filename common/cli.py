@@ -9,6 +9,7 @@ import argparse
 import json
 import logging
 import os
+import resource
 import sys
 from typing import Any, Callable, Dict, NoReturn, Optional
 from urllib.parse import urlsplit
@@ -115,6 +116,9 @@ def add_files(parser: argparse.ArgumentParser, input_help: str, output_help: str
         "--image_root",
         metavar="DIR",
         help="folder that image paths are relative to and may not leave (without it: the input file's folder)",
+    )
+    group.add_argument(
+        "--max_image_mb", type=number(0.001), default=20.0, metavar="MB", help="largest image file that is sent"
     )
     group.add_argument(
         "--allow_mixed", action="store_true", help="add to an output that was written with other settings"
@@ -291,6 +295,7 @@ def make_job(
     """The job that the flags ask for; ``clients`` are keyed by their model's flag."""
     names = ("input_file", "output_file", "cache_file", "selected_file")
     check_files({f"--{name}": getattr(args, name, None) for name in names})
+    need_open_files(sum(client.concurrency for client in clients.values()))
     cache = getattr(args, "cache_file", None)
     return Job(
         script=script,
@@ -304,12 +309,23 @@ def make_job(
         scorer=scorer,
         local=make_local(args, clients),
         image_root=args.image_root,
+        max_image_bytes=round(args.max_image_mb * (1 << 20)),
         limit=args.limit,
         selected_file=getattr(args, "selected_file", None),
         accept_score=getattr(args, "accept_score", None),
         allow_mixed=args.allow_mixed,
         quiet=args.quiet,
     )
+
+
+def need_open_files(connections: int) -> None:
+    """Raises this process's limit on open files to what so many connections need; UsageError if it may not."""
+    needed = connections + 100
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if resource.RLIM_INFINITY not in (soft, hard) and soft < needed:
+        if hard < needed:
+            raise UsageError(f"{connections} requests in flight need {needed} open files, and the limit is {hard}")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 def check_files(flags: Dict[str, Optional[str]]) -> None:

@@ -18,7 +18,7 @@ import os
 import time
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any, Awaitable, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Awaitable, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -33,6 +33,7 @@ from common.errors import (
     ToolkitError,
     Unreachable,
     is_retryable,
+    printable,
     stops_run,
 )
 from common.records import Answer
@@ -40,6 +41,7 @@ from common.records import Answer
 log = logging.getLogger(__name__)
 
 IDLE_LIMIT = 4  # seconds a connection may idle: servers built on uvicorn close theirs after 5
+LARGEST_REPLY = 100 << 20  # bytes; what is larger is no completion
 CONNECT_LIMIT = 30  # seconds a connection may take to be made
 LONGEST_WAIT = 60  # seconds between two tries, unless the server asks for more
 FAILURES_IN_A_ROW = 10  # requests given up one after another, none succeeding between: the server is gone
@@ -168,8 +170,8 @@ class ChatClient:
             self._given_up_in_a_row += 1
             if self._given_up_in_a_row >= FAILURES_IN_A_ROW:
                 raise ServerGone(
-                    f"{FAILURES_IN_A_ROW} requests in a row failed {self.max_retries + 1} times each, "
-                    f"the last with: {error}; run the same command again once the server is well"
+                    f"{FAILURES_IN_A_ROW} requests in a row failed for good, the last with: {error}; "
+                    "run the same command again once the server is well"
                 ) from error
             raise
         self._given_up_in_a_row = 0
@@ -223,7 +225,7 @@ class ChatClient:
         try:
             self.meter.requests += 1
             async with endpoint.session.post(f"{url}/chat/completions", data=body, allow_redirects=False) as response:
-                data = await response.read()
+                data = await _read(response)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             self.meter.requests -= 1
             raise Unreachable(f"cannot reach {url}: {_connection_trouble(error)}") from error
@@ -233,20 +235,20 @@ class ChatClient:
             raise Retryable(f"{url}: connection lost: {error or type(error).__name__}") from error
         self._answered = True
         if not 200 <= response.status < 300:
-            raise self._refusal(url, response.status, response.headers.get("Retry-After"), data)
+            raise self._refusal(url, response.status, seconds_of(response.headers), data)
         answers, tokens = parse_completion(data)
         self.meter.tokens += tokens
         if not answers:
             raise EmptyReply(f"{url}: empty answer", response.status)
         return answers
 
-    def _refusal(self, url: str, status: int, retry_after: Optional[str], data: bytes) -> ToolkitError:
+    def _refusal(self, url: str, status: int, retry_after: Optional[float], data: bytes) -> ToolkitError:
         said = error_message(data)
         if self._api_key:
             said = said.replace(self._api_key, "***")
         message = f"{url}: {status} {said}".rstrip()
         if is_retryable(status):
-            return Retryable(message, status, seconds_of(retry_after))
+            return Retryable(message, status, retry_after)
         if stops_run(status):
             return ServerRefused(f"{message}{HINTS.get(status, '')}")
         return RequestFailed(message, status)
@@ -305,18 +307,32 @@ def is_loopback(url: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def seconds_of(retry_after: Optional[str]) -> Optional[float]:
-    """The seconds (0 or more) that a ``Retry-After`` header asks for, as a number or a date (RFC 9110, 10.2.3)."""
-    if retry_after is None:
-        return None
+def seconds_of(headers: Mapping[str, str]) -> Optional[float]:
+    """The seconds (0 or more) that ``Retry-After`` asks for, as a number or a date (RFC 9110, 10.2.3); None if not.
+
+    A date is held against the server's own ``Date``, where it sends one: clocks differ.
+    """
+    wish = headers.get("Retry-After", "")
     try:
-        seconds = float(retry_after)
+        seconds = float(wish)
     except ValueError:
         try:
-            seconds = parsedate_to_datetime(retry_after).timestamp() - time.time()
-        except (TypeError, ValueError):
+            now = parsedate_to_datetime(headers["Date"]).timestamp() if "Date" in headers else time.time()
+            seconds = parsedate_to_datetime(wish).timestamp() - now
+        except (TypeError, ValueError, IndexError):
             return None
     return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """The body, if it is of a size that a completion can have; else Retryable."""
+    pieces, size = [], 0
+    async for piece in response.content.iter_any():
+        pieces.append(piece)
+        size += len(piece)
+        if size > LARGEST_REPLY:
+            raise Retryable(f"{response.url}: a reply of more than {LARGEST_REPLY >> 20} MB", response.status)
+    return b"".join(pieces)
 
 
 def error_message(data: bytes) -> str:
@@ -329,7 +345,7 @@ def error_message(data: bytes) -> str:
         if isinstance(found, dict) and found.get(key):
             found = found[key]
     text = found if isinstance(found, str) else json.dumps(found)
-    return "".join(c if c.isprintable() else " " for c in text)[:300].strip()
+    return printable(text)[:300].strip()
 
 
 def parse_completion(data: bytes) -> Tuple[List[Answer], int]:
@@ -338,7 +354,7 @@ def parse_completion(data: bytes) -> Tuple[List[Answer], int]:
     Raises Retryable if ``data`` is no chat completion. An empty text that was cut by its length is an answer.
     """
     try:
-        reply = json.loads(data)
+        reply = json.loads(data, parse_constant=lambda _: None)
         choices = reply["choices"]
         pairs = [(choice.get("index", place), _answer(choice)) for place, choice in enumerate(choices)]
         ordered = [answer for _, answer in sorted(pairs, key=lambda pair: pair[0])]
@@ -346,12 +362,21 @@ def parse_completion(data: bytes) -> Tuple[List[Answer], int]:
         raise Retryable(f"a reply that is no chat completion: {error_message(data)[:120]!r}", 200) from error
     if not ordered:
         raise Retryable("a chat completion without choices", 200)
-    usage = reply.get("usage") if isinstance(reply.get("usage"), dict) else None
+    usage = _usage(reply.get("usage"))
     answers = [answer for answer in ordered if answer.cut or answer.text.strip()]
     if answers and usage:
         answers[0] = dataclasses.replace(answers[0], usage=usage)
     tokens = (usage or {}).get("completion_tokens")
-    return answers, tokens if isinstance(tokens, int) else 0
+    return answers, tokens if isinstance(tokens, int) and tokens > 0 else 0
+
+
+def _usage(found: object) -> Optional[Dict[str, Any]]:
+    """A reply's usage, if it is an object that JSON can hold again."""
+    try:
+        json.dumps(found, allow_nan=False)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _answer(choice: Dict[str, Any]) -> Answer:

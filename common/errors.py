@@ -20,10 +20,18 @@ from __future__ import annotations
 from typing import Optional
 
 
+def printable(text: str) -> str:
+    """A text as one line without control characters: what others wrote must not steer a terminal."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
 class ToolkitError(Exception):
-    """Base of all; ``str(error)`` is one line that says what is wrong and what to do."""
+    """Base of all; ``str(error)`` is one printable line that says what is wrong and what to do."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class UsageError(ToolkitError):

@@ -11,11 +11,14 @@ import contextlib
 import functools
 import json
 import logging
+import math
 import os
 import re
+import sys
 from codecs import BOM_UTF8
+from decimal import Decimal
 from itertools import chain, count
-from typing import Any, BinaryIO, Iterator, List, NamedTuple, Optional, Union
+from typing import Any, BinaryIO, Iterable, Iterator, List, NamedTuple, Optional, Tuple, Union
 
 import ijson
 import jsonlines
@@ -26,6 +29,14 @@ from common.records import id_key
 
 log = logging.getLogger(__name__)
 
+OTHER_FORMATS = (
+    (b"\xff\xfe", "it is UTF-16; save it as UTF-8"),
+    (b"\xfe\xff", "it is UTF-16; save it as UTF-8"),
+    (b"\x1f\x8b", "it is compressed with gzip; unpack it first"),
+    (b"\x28\xb5\x2f\xfd", "it is compressed with zstd; unpack it first"),
+    (b"PAR1", "it is Parquet; convert it to JSON lines first"),
+)
+DEEPEST = 5000  # levels of nesting in one item: the parser's memory grows with their square
 PIECE = 1 << 16  # bytes handed to the JSON parser at most at once
 TAIL_LENGTH = 48  # bytes of "entry_id": "..."} and its newline
 OUR_TAIL = re.compile(rb'"entry_id": "([0-9a-f]{32})"\}\n')
@@ -43,11 +54,10 @@ RECORDS = Kind("record", "generated_answers", b'{"original_question": ')
 LEDGER = Kind("ledger line", "made_by", b'{"made_by": "')
 
 
-# an escaped surrogate without its other half, which at a piece's end may be in the next one
-HALF_PAIR = re.compile(
-    rb"(?i)(?<!\\)(?:\\\\)*(?:(\\ud[89ab][0-9a-f]{2})(?!\\ud[c-f])(?=[^\\]|\\.)"
-    rb"|(?<!\\ud[89ab][0-9a-f]{2})(?<=.{6})(\\ud[c-f][0-9a-f]{2}))"
-)
+# JSON text up to the first escaped surrogate without its other half, or escape that the text breaks off in
+WHOLE_ESCAPES = re.compile(rb"(?s)(?:[^\\]+|\\(?:[^u]|u(?:[^dD]|[dD](?:[0-7]|[89abAB]..\\u[dD][c-fC-F]))))*")
+HALF_PAIR = re.compile(rb"(?i)\\ud[89a-f][0-9a-f]{2}")
+PAIR_LENGTH = len(rb"\ud83d\ude00")
 
 
 class Item(NamedTuple):
@@ -80,9 +90,12 @@ class InputFile:
         first = start.lstrip()[:1]
         if first not in (b"[", b"{"):
             self.close()
-            found = f"it begins with {start[:20]!r}" if start else "it is empty"
+            found = next((what for magic, what in OTHER_FORMATS if start.startswith(magic)), None)
+            found = found or (f"it begins with {start[:20]!r}" if start else "it is empty")
             raise UsageError(f"{path}: line 1: neither a JSON list nor JSON lines: {found}")
         self._is_list = first == b"["
+        if self._is_list and hasattr(sys, "set_int_max_str_digits"):
+            sys.set_int_max_str_digits(0)  # ijson's C code does not survive the error that a longer one is
 
     def __iter__(self) -> Iterator[Item]:
         return self._list_items() if self._is_list else self._lines()
@@ -122,11 +135,15 @@ class InputFile:
         """Feeds ijson line by line, so that an item and an error have the line they are on."""
         found: List[Any] = ijson.sendable_list()
         parser = ijson.items_coro(found, "item")
-        line, begins = 1, 0  # begins: where the item now being read starts, 0 before it does
+        line, depth, begins = 1, 0, 0  # begins: where the item now being read starts, 0 before it does
+        held = b""  # an escape that may go on in the next piece
         for piece in chain(self._pieces(PIECE), [b""]):
             if not begins and piece.strip(b" \t\r\n,[]"):
                 begins = line
-            broken = _feed(parser, piece)
+            depth += sum(piece.count(sign) for sign in (b"[", b"{")) - sum(piece.count(sign) for sign in (b"]", b"}"))
+            if depth > DEEPEST:
+                raise BrokenInput(f"{self.path}: line {line}: nested more than {DEEPEST} levels deep")
+            broken, held = _feed(parser, held + piece, last=not piece)
             self.parsed += len(found)
             for value in found:
                 yield Item(begins or line, value)
@@ -134,32 +151,44 @@ class InputFile:
                 raise BrokenInput(f"{self.path}: line {line}: broken JSON: {broken}")
             if found:
                 del found[:]
+                depth = 0  # braces inside texts count too, so it starts anew with each item
                 begins = line if piece.rstrip().endswith((b"{", b"[")) else 0
             line += piece.endswith(b"\n")
 
 
-def _feed(parser: Any, piece: bytes) -> Optional[str]:
-    """Hands a piece (the empty one is the end) to an ijson coroutine; what is wrong with it, if anything."""
-    half = HALF_PAIR.search(piece)
-    if half:  # the parser would put a question mark in its place
-        return f"{(half[1] or half[2]).decode()} is half a surrogate pair"
+def _feed(parser: Any, text: bytes, last: bool) -> Tuple[Optional[str], bytes]:
+    """Hands text to an ijson coroutine: what is wrong with it, if anything, and the end that is to come again."""
+    match = WHOLE_ESCAPES.match(text)
+    whole = match.end() if match else 0
+    rest, half = text[whole:], None
+    if last or len(rest) >= PAIR_LENGTH or rest.endswith(b"\n"):  # no more of it will come
+        half = HALF_PAIR.match(rest)  # the parser would put a question mark in its place
+        if not half:
+            whole = len(text)
     try:
-        if piece:
-            parser.send(piece)
-        else:
+        if whole:
+            parser.send(text[:whole])
+        if last and not half:
             parser.close()
     except ijson.JSONError as error:
-        return str(error).split("\n")[0].strip("b'\"")
+        return str(error).split("\n")[0].strip("b'\""), b""
     except UnicodeDecodeError as error:
-        return str(error)
-    return None
+        return str(error), b""
+    except ArithmeticError:
+        return "a number out of range", b""
+    return half and f"{half[0].decode()} is half a surrogate pair", text[whole:]
 
 
 def _refuse(constant: str) -> float:
     raise ValueError(f"{constant} is no JSON")
 
 
-_loads = functools.partial(json.loads, parse_constant=_refuse)
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _refuse(text)
+
+
+_loads = functools.partial(json.loads, parse_constant=_refuse, parse_float=_finite)
 
 
 def _trouble(error: Optional[BaseException]) -> str:
@@ -169,15 +198,17 @@ def _trouble(error: Optional[BaseException]) -> str:
     return str(error)
 
 
-def to_line(value: object) -> bytes:
-    """One line of JSON with its newline; text as it is, but for lone surrogates, which UTF-8 cannot hold.
+def _fraction(value: Decimal) -> Union[float, str]:
+    """A Decimal, which ijson makes of fractions, as JSON can hold it."""
+    return float(value) if math.isfinite(float(value)) else str(value)
 
-    Decimals, which ijson makes of fractions, become floats.
-    """
+
+def to_line(value: object) -> bytes:
+    """One line of JSON with its newline; text as it is, but for lone surrogates, which UTF-8 cannot hold."""
     try:
-        return json.dumps(value, ensure_ascii=False, default=float).encode() + b"\n"
+        return json.dumps(value, ensure_ascii=False, default=_fraction).encode() + b"\n"
     except UnicodeEncodeError:
-        return json.dumps(value, default=float).encode() + b"\n"
+        return json.dumps(value, default=_fraction).encode() + b"\n"
 
 
 class AppendFile:
@@ -192,7 +223,7 @@ class AppendFile:
             self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
         except OSError as error:
             raise UsageError(f"cannot write {path}: {error.strerror}") from error
-        self.size = os.fstat(self._fd).st_size
+        self.size = self._synced = os.fstat(self._fd).st_size
 
     def append(self, value: object) -> None:
         """Writes one line."""
@@ -207,8 +238,35 @@ class AppendFile:
             raise RunStopped(f"cannot write {self.path}: {error.strerror}") from error
         self.size += len(line)
 
+    def sync(self) -> None:
+        """Sees to it that what was appended survives a power loss; RunStopped if it cannot, or the file is gone."""
+        try:
+            if os.fstat(self._fd).st_nlink == 0:
+                raise RunStopped(f"{self.path} was removed while it was written; run the same command again")
+            if self._synced < self.size:
+                size = self.size
+                os.fsync(self._fd)
+                self._synced = size
+        except OSError as error:
+            raise RunStopped(f"cannot write {self.path}: {error.strerror}") from error
+
     def close(self) -> None:
         os.close(self._fd)
+
+
+def write_whole(path: str, pieces: Iterable[bytes]) -> None:
+    """Writes a file so that it is there whole or, after a crash or a full disk, as it was. OSError if it cannot."""
+    partial = path + ".part"
+    try:
+        with open(partial, "wb") as file:
+            file.writelines(pieces)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.remove(partial)
+        raise
 
 
 def repair_tail(path: str, kind: Kind) -> None:
@@ -311,9 +369,13 @@ def read_records(path: str) -> Iterator[Any]:
 
 
 def hold(path: str) -> FileLock:
-    """Locks ``path`` for this run (``path + ".lock"``); UsageError if another run has it. Release it at the end."""
+    """Makes the folder of ``path`` and locks the file for this run, by ``path + ".lock"``; release it at the end.
+
+    UsageError if another run has it, or it cannot be locked.
+    """
     lock = FileLock(path + ".lock")
     try:
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout as error:
         raise UsageError(f"another run is writing {path}; wait for it, or name another file") from error

@@ -62,6 +62,10 @@ class Ledger:
         """Writes one line; it is with the system when this returns."""
         self._file.append(line)
 
+    def sync(self) -> None:
+        """Sees to it that what was appended survives a power loss."""
+        self._file.sync()
+
     def close(self, remove: bool = False) -> None:
         """Closes the file; removes it where the output now holds all of it, or it is empty."""
         self._file.close()

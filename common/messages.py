@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import os
 import re
+import stat
 from typing import Any, Dict, List, Optional, Sequence
 
 from common.errors import BadEntry, UsageError
@@ -60,16 +61,17 @@ def image_type(data: bytes) -> Optional[str]:
     return next((kind for magic, kind in MAGIC if data.startswith(magic)), None)
 
 
-def load_images(paths: Sequence[str], root: str, stay_inside: bool = False) -> List[str]:
+def load_images(paths: Sequence[str], root: str, stay_inside: bool = False, max_bytes: int = 20 << 20) -> List[str]:
     """The URLs of an entry's images: files as base64 data URLs, ``http(s):`` and ``data:`` URLs as they are.
 
-    Relative paths are relative to ``root``; with ``stay_inside`` the real path must lie below it.
+    Relative paths are relative to ``root``; with ``stay_inside`` the real path must lie below it. No file may be
+    larger than ``max_bytes``.
     Reads from disk: call it off the event loop. BadEntry names what is missing or no image.
     """
-    return [_image_url(path, root, stay_inside) for path in paths]
+    return [_image_url(path, root, stay_inside, max_bytes) for path in paths]
 
 
-def _image_url(path: str, root: str, stay_inside: bool) -> str:
+def _image_url(path: str, root: str, stay_inside: bool, max_bytes: int) -> str:
     if path.startswith(("http://", "https://", "data:")):
         return path
     full = os.path.join(root, path)
@@ -77,10 +79,15 @@ def _image_url(path: str, root: str, stay_inside: bool) -> str:
         inside = os.path.realpath(root)
         if stay_inside and os.path.commonpath([inside, os.path.realpath(full)]) != inside:
             raise BadEntry(f"image {path} lies outside --image_root {root}")
+        found = os.stat(full)
+        if not stat.S_ISREG(found.st_mode):
+            raise BadEntry(f"{full} is no image but a {'folder' if stat.S_ISDIR(found.st_mode) else 'device'}")
         with open(full, "rb") as file:
-            data = file.read()
+            data = file.read(max_bytes + 1)
     except (OSError, ValueError) as error:
         raise BadEntry(f"cannot read image {full}: {getattr(error, 'strerror', None) or error}") from error
+    if len(data) > max_bytes:
+        raise BadEntry(f"{full} is larger than --max_image_mb {max_bytes / (1 << 20):g}")
     kind = image_type(data)
     if kind is None:
         raise BadEntry(f"{full} is no PNG, JPEG, GIF, WebP or BMP image")

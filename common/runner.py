@@ -22,7 +22,7 @@ from typing import Any, Awaitable, Callable, Dict, Iterator, List, Optional, Seq
 
 from common.client import ChatClient
 from common.errors import BadEntry, BrokenInput, EntryFailed, RunStopped, UsageError
-from common.jsonl import RECORDS, AppendFile, InputFile, Item, hold, read_records, repair_tail, scan
+from common.jsonl import RECORDS, AppendFile, InputFile, Item, hold, read_records, repair_tail, scan, write_whole
 from common.ledger import Ledger
 from common.local_server import LocalServer
 from common.messages import chat_messages, check_marks, load_images
@@ -49,6 +49,7 @@ log = logging.getLogger(__name__)
 READ_AHEAD = 100  # items read before anything is sent, so that a file broken at its start is refused
 OPENING = 16  # entries whose images are read and whose requests are made at the same time
 JUDGE_DEPTH = 8  # answers that may wait for the judge, in multiples of its concurrency
+SYNC_EVERY = 1.0  # seconds between two flushes to the disk
 SKIPS_AT_ONCE = 256  # finished entries passed over before the event loop gets its turn
 
 
@@ -74,6 +75,7 @@ class Job:
     scorer: Optional[Scorer] = None
     local: Optional[LocalServer] = None
     image_root: Optional[str] = None
+    max_image_bytes: int = 20 << 20
     limit: Optional[int] = None
     selected_file: Optional[str] = None
     accept_score: Optional[float] = None
@@ -99,7 +101,6 @@ def run(job: Job) -> int:
         stack.callback(source.close)
         items = _read_ahead(source)
         for path in (job.output_file, job.ledger_file)[: 1 + job.keep_ledger]:
-            os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
             stack.callback(hold(path).release)
         current = _Run(job, source, items)
         selected = None
@@ -133,8 +134,11 @@ def _check_settings(job: Job) -> None:
     """Refuses an output that was written with other settings: its finished entries would pass for these."""
     path, now = job.output_file + ".settings.json", job.settings()
     if os.path.exists(path) and os.path.exists(job.output_file) and os.path.getsize(job.output_file):
-        with open(path, encoding="utf-8") as file:
-            before = json.load(file)
+        try:
+            with open(path, encoding="utf-8") as file:
+                before = json.load(file)
+        except (OSError, ValueError) as error:
+            raise UsageError(f"cannot read {path}: {error}") from error
         changed = [
             f"{name} {before.get(name)!r}, now {now.get(name)!r}"
             for name in {**before, **now}
@@ -146,8 +150,10 @@ def _check_settings(job: Job) -> None:
                 "or add to this one with --allow_mixed"
             )
     else:
-        with open(path, "w", encoding="utf-8") as file:
-            json.dump(now, file, indent=1, ensure_ascii=False)
+        try:
+            write_whole(path, [json.dumps(now, indent=1).encode()])
+        except OSError as error:
+            raise UsageError(f"cannot write {path}: {error.strerror}") from error
 
 
 class _Candidates:
@@ -269,6 +275,7 @@ class _Run:
 
     def close(self) -> None:
         """Closes the files; the ledger goes where the output holds all of it."""
+        self._sync()
         obsolete = self._complete and not self.counts.failed and not self._ledger.leftover
         self._ledger.close(remove=obsolete and not self._job.keep_ledger)
         self._output.close()
@@ -375,7 +382,20 @@ class _Run:
                 await stack.enter_async_context(client)
             bar = asyncio.ensure_future(show_bar(self.counts, meters, self._expected, job.quiet))
             stack.callback(bar.cancel)
+            syncing = asyncio.ensure_future(self._sync_regularly())
+            syncing.add_done_callback(self._watch)
+            stack.callback(syncing.cancel)
             await self._admit(pending)
+
+    async def _sync_regularly(self) -> None:
+        """What was paid for is safe from a power loss within about a second."""
+        while True:
+            await asyncio.sleep(SYNC_EVERY)
+            await asyncio.get_running_loop().run_in_executor(None, self._sync)
+
+    def _sync(self) -> None:
+        self._ledger.sync()
+        self._output.sync()
 
     def _expected(self) -> Optional[int]:
         there, limit = self._source.expected_items(), self._job.limit
@@ -447,8 +467,8 @@ class _Run:
         candidates.answers.update(enumerate(work.answers or ()))
         loop = asyncio.get_running_loop()
         if candidates.needs_images():
-            root, inside = self._image_root, self._job.image_root is not None
-            candidates.images = await loop.run_in_executor(None, load_images, work.entry.images, root, inside)
+            where = (self._image_root, self._job.image_root is not None, self._job.max_image_bytes)
+            candidates.images = await loop.run_in_executor(None, load_images, work.entry.images, *where)
         messages = b""
         if self._job.sampler is not None and candidates.missing():
             build = (work.entry, candidates.images, self._job.sampler.system_prompt)

@@ -12,9 +12,10 @@ from typing import Any, Awaitable, Callable, Dict, NamedTuple, Optional, Sequenc
 
 from common.client import ChatClient
 from common.errors import RequestFailed
+from common.matching import matches
 from common.messages import JUDGE_PROMPT, Message, ask_again, judge_messages, judge_text, number_text
 from common.records import Answer, Entry, Score, fingerprint
-from common.verdicts import matches, parse_verdict
+from common.verdicts import parse_verdict
 
 
 class Scorer(NamedTuple):

@@ -6,11 +6,10 @@ Example: ``chosen = [turns for record in read_records(path) for turns in [best(r
 from __future__ import annotations
 
 import math
-import os
-from typing import Any, Dict, Iterable, NamedTuple, Optional
+from typing import Any, Dict, Iterable, Iterator, NamedTuple, Optional
 
 from common.errors import RunStopped
-from common.jsonl import to_line
+from common.jsonl import to_line, write_whole
 from common.records import ROLES, Record
 
 
@@ -58,23 +57,22 @@ def write_best(records: Iterable[Record], path: str, accept_score: Optional[floa
     The file appears whole or not at all. Raises RunStopped if it cannot be written.
     """
     seen = chosen = 0
-    as_lines = path.endswith(".jsonl")
-    partial = path + ".part"
-    try:
-        with open(partial, "wb") as file:
-            for record in records:
-                seen += 1
-                index = best_index(record, accept_score)
-                if index is None:
-                    continue
-                if not as_lines:
-                    file.write(b",\n" if chosen else b"[\n")
-                line = to_line(as_conversation(record, index))
-                file.write(line if as_lines else line.rstrip(b"\n"))
+    before, between, after = (b"", b"", b"") if path.endswith(".jsonl") else (b"[\n", b",", b"]\n")
+
+    def pieces() -> Iterator[bytes]:
+        nonlocal seen, chosen
+        yield before
+        for record in records:
+            seen += 1
+            index = best_index(record, accept_score)
+            if index is not None:
+                yield between if chosen else b""
+                yield to_line(as_conversation(record, index))
                 chosen += 1
-            if not as_lines:
-                file.write(b"\n]\n" if chosen else b"[]\n")
-        os.replace(partial, path)
+        yield after
+
+    try:
+        write_whole(path, pieces())
     except OSError as error:
         raise RunStopped(f"cannot write {path}: {error.strerror}") from error
     return Selected(seen, chosen)

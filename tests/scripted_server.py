@@ -17,6 +17,8 @@ from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
 from aiohttp import web
 
+PIECE = 1 << 19  # bytes of a body that are written at once
+
 
 @dataclass
 class Request:
@@ -35,13 +37,15 @@ class Request:
 
 @dataclass
 class Reply:
-    """What the server does with a request. ``drop`` closes the connection instead of answering."""
+    """What the server does with a request. ``drop`` closes the connection instead of answering, ``cut_after`` so many
+    bytes of the body."""
 
     body: Union[Dict[str, Any], str, bytes] = b""
     status: int = 200
     headers: Dict[str, str] = field(default_factory=dict)
     delay: float = 0.0
     drop: bool = False
+    cut_after: Optional[int] = None
 
 
 Script = Callable[[Request], Reply]
@@ -100,6 +104,10 @@ class ScriptedServer:
     def _serve(self, ready: threading.Event) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_until_complete(self._session(ready))
+        left = asyncio.all_tasks(self._loop)
+        for task in left:
+            task.cancel()
+        self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         self._loop.close()
 
     async def _session(self, ready: threading.Event) -> None:
@@ -145,4 +153,19 @@ class ScriptedServer:
             if isinstance(reply.body, bytes)
             else (reply.body if isinstance(reply.body, str) else json.dumps(reply.body)).encode()
         )
+        if reply.cut_after is not None or len(data) > PIECE:
+            return await self._in_pieces(http, reply, data)
         return web.Response(body=data, status=reply.status, headers=reply.headers, content_type="application/json")
+
+    async def _in_pieces(self, http: web.Request, reply: Reply, data: bytes) -> web.StreamResponse:
+        """Sends a reply that is long, or that breaks off."""
+        response = web.StreamResponse(status=reply.status, headers=reply.headers)
+        response.content_type, response.content_length = "application/json", len(data)
+        await response.prepare(http)
+        end = len(data) if reply.cut_after is None else reply.cut_after
+        for start in range(0, end, PIECE):
+            await response.write(data[start : min(end, start + PIECE)])
+        if reply.cut_after is not None:
+            assert http.transport is not None
+            http.transport.abort()
+        return response

@@ -118,13 +118,19 @@ def test_retry_after_is_obeyed_to_the_second() -> None:
 
 
 def test_retry_after_may_be_a_date() -> None:
-    assert seconds_of(formatdate(time.time() + 30, usegmt=True)) == pytest.approx(30, abs=2)
-    assert seconds_of("Wed, 21 Oct 2015 07:28:00 GMT") == 0
+    assert seconds_of({"Retry-After": formatdate(time.time() + 30, usegmt=True)}) == pytest.approx(30, abs=2)
+    assert seconds_of({"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}) == 0
 
 
-@pytest.mark.parametrize("value", [None, "soon", "nan", "inf", ""])
-def test_a_retry_after_that_says_nothing_is_none(value: Optional[str]) -> None:
-    assert seconds_of(value) is None
+@pytest.mark.parametrize("value", ["soon", "nan", "inf", "", "Wed, 99 Foo"])
+def test_a_retry_after_that_says_nothing_is_none(value: str) -> None:
+    assert seconds_of({"Retry-After": value}) is None
+    assert seconds_of({}) is None
+
+
+def test_a_retry_after_date_is_held_against_the_servers_own_clock() -> None:
+    headers = {"Date": "Wed, 21 Oct 2015 07:28:00 GMT", "Retry-After": "Wed, 21 Oct 2015 07:28:09 GMT"}
+    assert seconds_of(headers) == 9
 
 
 def test_waits_without_retry_after_are_random_and_bounded() -> None:

@@ -1,0 +1,256 @@
+"""docs/troubleshooting.md shows the very lines that a user sees: each fault is made here and its line compared."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Callable, Dict
+
+import pytest
+
+from tests.helpers import ROOT, command, conversation, environment, questions, write_input
+from tests.scripted_server import Reply, Request, ScriptedServer, completion
+
+DOCUMENT = ROOT / "docs" / "troubleshooting.md"
+
+Fault = Callable[[Path], str]
+FAULTS: Dict[str, Fault] = {}
+
+
+def fault(make: Fault) -> Fault:
+    """Registers a fault under its docstring."""
+    FAULTS[(make.__doc__ or "").rstrip(".")] = make
+    return make
+
+
+def run(folder: Path, server: ScriptedServer, *flags: object, code: str = "") -> str:
+    """The last line that sampling.py says on stderr, with the server's port spelled as the default one."""
+    words = ["--input_file", "input.json", "--output_file", "out.jsonl", "--model_name", "my-model"]
+    words += ["--port", str(server.port), "--answers_per_question", "2", *map(str, flags)]
+    line = [sys.executable, "-W", "error", "-c", code, *words] if code else command("sampling.py", *words)
+    if not (folder / "input.json").exists():
+        questions(folder / "input.json", 3)
+    run = subprocess.run(line, cwd=folder, capture_output=True, text=True, env=environment(), check=False, timeout=60)
+    return run.stderr.strip().split("\n")[-1].replace(str(server.port), "31415")
+
+
+def limited(what: str, limit: int) -> str:
+    """Code that runs sampling.py under a limit of the system."""
+    return (
+        f"import resource, runpy, signal, sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv[0] = 'sampling.py'; "
+        f"signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_{what}, ({limit},) * 2); "
+        f"runpy.run_path({str(ROOT / 'sampling.py')!r}, run_name='__main__')"
+    )
+
+
+def good(request: Request) -> Reply:
+    return completion(f"answer {request.number}")
+
+
+def against(script: Callable[[Request], Reply], folder: Path, *flags: object) -> str:
+    with ScriptedServer(script) as server:
+        return run(folder, server, *flags)
+
+
+@fault
+def server_down(folder: Path) -> str:
+    """No server listens on the port."""
+    with ScriptedServer(good) as server:
+        pass
+    return run(folder, server)
+
+
+@fault
+def server_away(folder: Path) -> str:
+    """The server went away in mid-run and did not come back."""
+
+    def script(request: Request) -> Reply:
+        if request.number == 1:
+            stopping.start()
+        return completion("a", delay=30 * request.number)
+
+    server = ScriptedServer(script)
+    stopping = threading.Thread(target=server.stop)
+    server.start()
+    line = run(folder, server, "--max_retries", 1, "--concurrent_requests", 1)
+    stopping.join()
+    return line
+
+
+@fault
+def always_failing(folder: Path) -> str:
+    """The server answers, but every request fails."""
+    questions(folder / "input.json", 12)
+    return against(
+        lambda _: Reply({"error": {"message": "CUDA out of memory"}}, status=500), folder, "--max_retries", 0
+    )
+
+
+@fault
+def wrong_key(folder: Path) -> str:
+    """A wrong or missing key."""
+    return against(lambda _: Reply({"error": "Unauthorized"}, status=401), folder)
+
+
+@fault
+def wrong_model(folder: Path) -> str:
+    """A wrong model name."""
+    reply = Reply({"error": {"message": "model my-model does not exist"}}, status=404)
+    return against(lambda _: reply, folder)
+
+
+@fault
+def no_model(folder: Path) -> str:
+    """No model name."""
+    questions(folder / "input.json", 1)
+    words = command("sampling.py", "--input_file", "input.json", "--output_file", "out.jsonl")
+    return subprocess.run(
+        words, cwd=folder, capture_output=True, text=True, env=environment(), check=False
+    ).stderr.strip()
+
+
+@fault
+def missing_input(folder: Path) -> str:
+    """The input file is not there."""
+    return against(good, folder, "--input_file", "inptu.json")
+
+
+@fault
+def broken_input(folder: Path) -> str:
+    """The input file is damaged at its start."""
+    (folder / "input.json").write_text('[{"conversations": [{"from": "human", "value": "q"}]},\n {"conversations": [}]')
+    return against(good, folder)
+
+
+@fault
+def zipped_input(folder: Path) -> str:
+    """The input file is no JSON."""
+    (folder / "input.json").write_bytes(b"\x1f\x8b\x08\x00rest")
+    return against(good, folder)
+
+
+@fault
+def bad_flag(folder: Path) -> str:
+    """A flag with a wrong value."""
+    return against(good, folder, "--top_p", 90)
+
+
+@fault
+def unknown_flag(folder: Path) -> str:
+    """A flag that does not exist."""
+    return against(good, folder, "--n", 4)
+
+
+@fault
+def foreign_output(folder: Path) -> str:
+    """The output file holds something else."""
+    (folder / "out.jsonl").write_text("dear diary\n")
+    return against(good, folder)
+
+
+@fault
+def mixed_output(folder: Path) -> str:
+    """The output was written with other settings."""
+    with ScriptedServer(good) as server:
+        run(folder, server)
+        return run(folder, server, "--temperature", 1)
+
+
+@fault
+def second_run(folder: Path) -> str:
+    """Another run is writing the same output."""
+    said = []
+
+    def script(request: Request) -> Reply:
+        if request.number == 0:
+            said.append(run(folder, server))
+        return good(request)
+
+    with ScriptedServer(script) as server:
+        run(folder, server, "--concurrent_requests", 1)
+    return said[0]
+
+
+@fault
+def full_disk(folder: Path) -> str:
+    """The disk is full (here: a limit on the size of files)."""
+    with ScriptedServer(good) as server:
+        return run(folder, server, "--concurrent_requests", 1, code=limited("FSIZE", 700))
+
+
+@fault
+def removed_output(folder: Path) -> str:
+    """The output was removed while it was written."""
+
+    def script(request: Request) -> Reply:
+        if request.number == 0:
+            (folder / "out.jsonl").unlink()
+        return completion("a", delay=3)
+
+    return against(script, folder)
+
+
+@fault
+def too_many_connections(folder: Path) -> str:
+    """More requests in flight than files may be open."""
+    with ScriptedServer(good) as server:
+        return run(folder, server, "--concurrent_requests", 5000, code=limited("NOFILE", 1024))
+
+
+@fault
+def damaged_output(folder: Path) -> str:
+    """A line in the middle of the output is damaged."""
+    with ScriptedServer(good) as server:
+        run(folder, server)
+        lines = (folder / "out.jsonl").read_bytes().splitlines(keepends=True)
+        (folder / "out.jsonl").write_bytes(lines[0] + lines[1][:40] + b"\n" + lines[2])
+        return run(folder, server)
+
+
+def errors_line(folder: Path) -> str:
+    lines = (folder / "out.jsonl.errors.jsonl").read_text().splitlines()
+    return str(json.loads(lines[0])["error"])
+
+
+@fault
+def bad_role(folder: Path) -> str:
+    """An entry with an unknown role (in the errors file)."""
+    write_input(folder / "input.json", [{"conversations": [{"from": "robot", "value": "hi"}]}, conversation("q")])
+    against(good, folder)
+    return errors_line(folder)
+
+
+@fault
+def missing_image(folder: Path) -> str:
+    """An entry whose image is missing (in the errors file)."""
+    write_input(folder / "input.json", [conversation("q", images=["cat.png"]), conversation("q")])
+    against(good, folder)
+    return errors_line(folder).replace(str(folder), "data")
+
+
+@fault
+def too_long(folder: Path) -> str:
+    """An entry that the server refuses (in the errors file)."""
+    refusal = Reply({"error": {"message": "maximum context length is 2048 tokens"}}, status=400)
+    with ScriptedServer(lambda _: refusal) as server:
+        run(folder, server)
+        return errors_line(folder).replace(str(server.port), "31415")
+
+
+def rows() -> Dict[str, str]:
+    """The document's table: fault and line."""
+    table = re.findall(r"^\| ([^|`]+) \| `(.+?)` \|", DOCUMENT.read_text(encoding="utf-8"), re.M)
+    return {name: line.replace("\\|", "|") for name, line in table}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_the_document_shows_the_line_a_user_sees(name: str, tmp_path: Path) -> None:
+    assert FAULTS[name](tmp_path) == rows()[name]
+
+
+def test_the_document_shows_no_other_fault() -> None:
+    assert set(rows()) == set(FAULTS)
