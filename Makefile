@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 # the embedded model needs Python 3.10; on older ones its tests show the line that says so
 EMBEDDED := $(shell $(PYTHON) -c 'import sys; print("yes" if sys.version_info >= (3, 10) else "")')
 
-.PHONY: demo test test-all lint bench clean
+.PHONY: demo test test-all lint bench chaos clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python reject.py --input_file data/input.json --output_file out/demo.jsonl \
@@ -26,6 +26,9 @@ test: $(VENV)/.test
 
 test-all: $(VENV)/.tox
 	PATH="$$PATH:$$(ls -d "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/*/bin 2>/dev/null | paste -sd: -)" $(BIN)/tox run
+
+chaos: $(VENV)/.test
+	$(BIN)/python -m tests.chaos
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format . && $(BIN)/mypy

@@ -6,6 +6,7 @@ Example: ``sys.exit(main("score.py", build, parser()))``
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import logging
 import os
@@ -97,6 +98,8 @@ def json_object(text: str) -> Dict[str, Any]:
 def base_url(text: str) -> str:
     """A flag's type: an http(s) URL."""
     parts = urlsplit(text)
+    if parts.username is not None:
+        raise argparse.ArgumentTypeError("must not hold a user or password; a key comes from the environment")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise argparse.ArgumentTypeError(f"must be a URL such as http://127.0.0.1:8000/v1, not {text!r}")
     return text.rstrip("/")
@@ -118,7 +121,7 @@ def add_files(parser: argparse.ArgumentParser, input_help: str, output_help: str
         help="folder that image paths are relative to and may not leave (without it: the input file's folder)",
     )
     group.add_argument(
-        "--max_image_mb", type=number(0.001), default=20.0, metavar="MB", help="largest image file that is sent"
+        "--max_image_mb", type=number(0.001, 10_000), default=20.0, metavar="MB", help="largest image file that is sent"
     )
     group.add_argument(
         "--allow_mixed", action="store_true", help="add to an output that was written with other settings"
@@ -222,6 +225,16 @@ def add_scoring(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def api_key(variable: str) -> Optional[str]:
+    """The key in an environment variable; None if it is empty. UsageError if it cannot be one, without showing it."""
+    key = os.environ.get(variable, "").strip()
+    if not key.isascii() or not key.isprintable():
+        raise UsageError(
+            f"the environment variable {variable} holds no key: it has unprintable or non-ASCII characters"
+        )
+    return key or None
+
+
 def make_client(args: argparse.Namespace, prefix: str, model: Optional[str], concurrency: int) -> ChatClient:
     """The client of the role whose flags begin with ``prefix``; without URLs if it is served by --local."""
     flags = vars(args)
@@ -235,7 +248,7 @@ def make_client(args: argparse.Namespace, prefix: str, model: Optional[str], con
         [] if local else urls,
         model or (model_name(args.local or default_model()) if local else ""),
         concurrency,
-        api_key=None if local else os.environ.get(flags[f"{prefix}api_key_env"]),
+        api_key=None if local else api_key(flags[f"{prefix}api_key_env"]),
         max_retries=args.max_retries,
         request_timeout=args.request_timeout,
         extra_body=flags[f"{prefix}extra_body"],
@@ -341,6 +354,9 @@ def check_files(flags: Dict[str, Optional[str]]) -> None:
 def main(script: str, make: Callable[[argparse.Namespace], Job], parser: argparse.ArgumentParser) -> int:
     """Parses, runs, and turns each ToolkitError into one line on stderr and its exit code."""
     args = parser.parse_args()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a path must not end the run
     logging.basicConfig(format=f"{script}: %(message)s", level=logging.ERROR if args.quiet else logging.INFO)
     try:
         with logging_redirect_tqdm():

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import io
 import ipaddress
 import json
 import logging
@@ -18,7 +19,7 @@ import os
 import time
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any, Awaitable, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Awaitable, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -135,6 +136,10 @@ class ChatClient:
                 endpoint.probe.cancel()
             await endpoint.session.close()
 
+    def stop(self, error: RunStopped) -> None:
+        """Sends nothing from now on: each request that waits for a slot raises ``error``."""
+        self._over = self._over or error
+
     async def room(self, depth: int = 1) -> None:
         """Returns once fewer than ``depth`` x ``concurrency`` requests wait for a slot, and few sleep."""
         while self.queued >= depth * self.concurrency or self.asleep >= 8 * self.concurrency:
@@ -224,7 +229,9 @@ class ChatClient:
         url = endpoint.url
         try:
             self.meter.requests += 1
-            async with endpoint.session.post(f"{url}/chat/completions", data=body, allow_redirects=False) as response:
+            async with endpoint.session.post(
+                f"{url}/chat/completions", data=_payload(body), allow_redirects=False
+            ) as response:
                 data = await _read(response)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             self.meter.requests -= 1
@@ -235,17 +242,22 @@ class ChatClient:
             raise Retryable(f"{url}: connection lost: {error or type(error).__name__}") from error
         self._answered = True
         if not 200 <= response.status < 300:
-            raise self._refusal(url, response.status, seconds_of(response.headers), data)
-        answers, tokens = parse_completion(data)
+            raise self._refusal(url, response.status, seconds_of(response.headers), self._without_key(data))
+        try:
+            answers, tokens = parse_completion(data)
+        except Retryable:
+            parse_completion(self._without_key(data))  # the same again, for its message
+            raise
         self.meter.tokens += tokens
         if not answers:
             raise EmptyReply(f"{url}: empty answer", response.status)
         return answers
 
+    def _without_key(self, data: bytes) -> bytes:
+        return data.replace(self._api_key.encode(), b"***") if self._api_key else data
+
     def _refusal(self, url: str, status: int, retry_after: Optional[float], data: bytes) -> ToolkitError:
         said = error_message(data)
-        if self._api_key:
-            said = said.replace(self._api_key, "***")
         message = f"{url}: {status} {said}".rstrip()
         if is_retryable(status):
             return Retryable(message, status, retry_after)
@@ -319,7 +331,7 @@ def seconds_of(headers: Mapping[str, str]) -> Optional[float]:
         try:
             now = parsedate_to_datetime(headers["Date"]).timestamp() if "Date" in headers else time.time()
             seconds = parsedate_to_datetime(wish).timestamp() - now
-        except (TypeError, ValueError, IndexError):
+        except (TypeError, ValueError, IndexError, OverflowError):
             return None
     return max(0.0, seconds) if math.isfinite(seconds) else None
 
@@ -340,12 +352,12 @@ def error_message(data: bytes) -> str:
     try:
         found: Any = json.loads(data)
     except (ValueError, RecursionError):
-        found = data.decode("utf-8", "replace")
+        found = data[:2000].decode("utf-8", "replace")
     for key in ("error", "message", "detail"):
         if isinstance(found, dict) and found.get(key):
             found = found[key]
     text = found if isinstance(found, str) else json.dumps(found)
-    return printable(text)[:300].strip()
+    return printable(text[:300]).strip()
 
 
 def parse_completion(data: bytes) -> Tuple[List[Answer], int]:
@@ -367,16 +379,16 @@ def parse_completion(data: bytes) -> Tuple[List[Answer], int]:
     if answers and usage:
         answers[0] = dataclasses.replace(answers[0], usage=usage)
     tokens = (usage or {}).get("completion_tokens")
-    return answers, tokens if isinstance(tokens, int) and tokens > 0 else 0
+    return answers, tokens if isinstance(tokens, int) and 0 < tokens < 1 << 53 else 0
 
 
 def _usage(found: object) -> Optional[Dict[str, Any]]:
     """A reply's usage, if it is an object that JSON can hold again."""
     try:
-        json.dumps(found, allow_nan=False)
-    except ValueError:
+        small = len(json.dumps(found, allow_nan=False)) < 4000
+    except (ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
+    return found if isinstance(found, dict) and small else None
 
 
 def _answer(choice: Dict[str, Any]) -> Answer:
@@ -398,6 +410,11 @@ def _answer(choice: Dict[str, Any]) -> Answer:
 def _body(messages: bytes, parameters: Dict[str, Any]) -> bytes:
     rest = json.dumps({key: value for key, value in parameters.items() if value is not None}).encode()
     return b'{"messages": ' + messages + b", " + rest[1:]
+
+
+def _payload(body: bytes) -> Union[bytes, io.BytesIO]:
+    """A body as aiohttp wants it: a large one as a file, sent in pieces."""
+    return body if len(body) <= 1 << 20 else io.BytesIO(body)
 
 
 def _wait(state: tenacity.RetryCallState) -> float:

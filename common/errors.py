@@ -19,6 +19,8 @@ from __future__ import annotations
 
 from typing import Optional
 
+LONGEST_MESSAGE = 1000  # characters: others' paths and texts stand in messages
+
 
 def printable(text: str) -> str:
     """A text as one line without control characters: what others wrote must not steer a terminal."""
@@ -31,7 +33,8 @@ class ToolkitError(Exception):
     exit_code = 1
 
     def __str__(self) -> str:
-        return printable(super().__str__())
+        text = super().__str__()
+        return printable(text if len(text) <= LONGEST_MESSAGE else text[:LONGEST_MESSAGE] + "...")
 
 
 class UsageError(ToolkitError):

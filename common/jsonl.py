@@ -1,42 +1,29 @@
-"""Files: the input read as a stream, append-only outputs, what is done already, one run a file.
+"""Output files: append-only and mended after a crash, what is done already, one run a file.
 
 A record's line ends with its ``entry_id``, so a line that ends so is whole, and a scan for ids parses nothing.
 
-Example: ``for line, item in InputFile("data/input.json"): ...``
+Example: ``repair_tail(path, RECORDS); done = {line.key for line in scan(path)}; AppendFile(path).append(record)``
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import logging
 import math
 import os
 import re
-import sys
-from codecs import BOM_UTF8
 from decimal import Decimal
-from itertools import chain, count
-from typing import Any, BinaryIO, Iterable, Iterator, List, NamedTuple, Optional, Tuple, Union
+from typing import Any, BinaryIO, Iterable, Iterator, NamedTuple, Union
 
-import ijson
 import jsonlines
 from filelock import FileLock, Timeout
 
-from common.errors import BadEntry, BrokenInput, RunStopped, UsageError
+from common.errors import RunStopped, UsageError
 from common.records import id_key
 
 log = logging.getLogger(__name__)
 
-OTHER_FORMATS = (
-    (b"\xff\xfe", "it is UTF-16; save it as UTF-8"),
-    (b"\xfe\xff", "it is UTF-16; save it as UTF-8"),
-    (b"\x1f\x8b", "it is compressed with gzip; unpack it first"),
-    (b"\x28\xb5\x2f\xfd", "it is compressed with zstd; unpack it first"),
-    (b"PAR1", "it is Parquet; convert it to JSON lines first"),
-)
-DEEPEST = 5000  # levels of nesting in one item: the parser's memory grows with their square
 PIECE = 1 << 16  # bytes handed to the JSON parser at most at once
 TAIL_LENGTH = 48  # bytes of "entry_id": "..."} and its newline
 OUR_TAIL = re.compile(rb'"entry_id": "([0-9a-f]{32})"\}\n')
@@ -52,150 +39,6 @@ class Kind(NamedTuple):
 
 RECORDS = Kind("record", "generated_answers", b'{"original_question": ')
 LEDGER = Kind("ledger line", "made_by", b'{"made_by": "')
-
-
-# JSON text up to the first escaped surrogate without its other half, or escape that the text breaks off in
-WHOLE_ESCAPES = re.compile(rb"(?s)(?:[^\\]+|\\(?:[^u]|u(?:[^dD]|[dD](?:[0-7]|[89abAB]..\\u[dD][c-fC-F]))))*")
-HALF_PAIR = re.compile(rb"(?i)\\ud[89a-f][0-9a-f]{2}")
-PAIR_LENGTH = len(rb"\ud83d\ude00")
-
-
-class Item(NamedTuple):
-    """One item of an input file: its line (from 1), and its value or why it has none."""
-
-    line: int
-    value: Union[Any, BadEntry]
-
-
-class InputFile:
-    """Streams the items of a JSON list or of JSONL; memory holds one item.
-
-    Opening raises UsageError if the file is neither; iterating raises BrokenInput where a JSON list breaks off.
-    A later JSONL line that is no JSON is an item of its own, with a BadEntry as its value.
-    """
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        try:
-            self._file = open(path, "rb")
-            start = self._file.peek(PIECE)
-            self.size = os.fstat(self._file.fileno()).st_size
-        except (OSError, ValueError) as error:
-            raise UsageError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
-        self.position = 0  # bytes read so far, of ``size``
-        self.parsed = 0  # items found in them
-        if start.startswith(BOM_UTF8):
-            start = start[len(BOM_UTF8) :]
-            self._file.read(len(BOM_UTF8))
-        first = start.lstrip()[:1]
-        if first not in (b"[", b"{"):
-            self.close()
-            found = next((what for magic, what in OTHER_FORMATS if start.startswith(magic)), None)
-            found = found or (f"it begins with {start[:20]!r}" if start else "it is empty")
-            raise UsageError(f"{path}: line 1: neither a JSON list nor JSON lines: {found}")
-        self._is_list = first == b"["
-        if self._is_list and hasattr(sys, "set_int_max_str_digits"):
-            sys.set_int_max_str_digits(0)  # ijson's C code does not survive the error that a longer one is
-
-    def __iter__(self) -> Iterator[Item]:
-        return self._list_items() if self._is_list else self._lines()
-
-    def expected_items(self) -> Optional[int]:
-        """How many items the whole file will have had, judged by what is read; None before anything is."""
-        return round(self.parsed * max(1.0, self.size / self.position)) if self.parsed else None
-
-    def close(self) -> None:
-        self._file.close()
-
-    def _pieces(self, limit: int) -> Iterator[bytes]:
-        """Lines, or pieces of lines longer than ``limit`` bytes (-1: none is)."""
-        for piece in iter(lambda: self._file.readline(limit), b""):
-            self.position += len(piece)
-            yield piece
-
-    def _lines(self) -> Iterator[Item]:
-        reader = jsonlines.Reader(self._pieces(-1), loads=_loads)
-        for line in count(1):
-            try:
-                yield Item(line, reader.read(allow_none=True))
-                self.parsed += 1
-            except jsonlines.InvalidLineError as error:
-                if not error.line.strip():
-                    continue
-                reason = f"{self.path}: line {line}: broken JSON: {_trouble(error.__cause__)}"
-                if not self.parsed:  # a file whose first line is broken is no JSONL
-                    raise BrokenInput(reason) from error
-                yield Item(line, BadEntry(reason))
-            except RecursionError:
-                yield Item(line, BadEntry(f"{self.path}: line {line}: nested too deep"))
-            except EOFError:
-                return
-
-    def _list_items(self) -> Iterator[Item]:
-        """Feeds ijson line by line, so that an item and an error have the line they are on."""
-        found: List[Any] = ijson.sendable_list()
-        parser = ijson.items_coro(found, "item")
-        line, depth, begins = 1, 0, 0  # begins: where the item now being read starts, 0 before it does
-        held = b""  # an escape that may go on in the next piece
-        for piece in chain(self._pieces(PIECE), [b""]):
-            if not begins and piece.strip(b" \t\r\n,[]"):
-                begins = line
-            depth += sum(piece.count(sign) for sign in (b"[", b"{")) - sum(piece.count(sign) for sign in (b"]", b"}"))
-            if depth > DEEPEST:
-                raise BrokenInput(f"{self.path}: line {line}: nested more than {DEEPEST} levels deep")
-            broken, held = _feed(parser, held + piece, last=not piece)
-            self.parsed += len(found)
-            for value in found:
-                yield Item(begins or line, value)
-            if broken is not None:
-                raise BrokenInput(f"{self.path}: line {line}: broken JSON: {broken}")
-            if found:
-                del found[:]
-                depth = 0  # braces inside texts count too, so it starts anew with each item
-                begins = line if piece.rstrip().endswith((b"{", b"[")) else 0
-            line += piece.endswith(b"\n")
-
-
-def _feed(parser: Any, text: bytes, last: bool) -> Tuple[Optional[str], bytes]:
-    """Hands text to an ijson coroutine: what is wrong with it, if anything, and the end that is to come again."""
-    match = WHOLE_ESCAPES.match(text)
-    whole = match.end() if match else 0
-    rest, half = text[whole:], None
-    if last or len(rest) >= PAIR_LENGTH or rest.endswith(b"\n"):  # no more of it will come
-        half = HALF_PAIR.match(rest)  # the parser would put a question mark in its place
-        if not half:
-            whole = len(text)
-    try:
-        if whole:
-            parser.send(text[:whole])
-        if last and not half:
-            parser.close()
-    except ijson.JSONError as error:
-        return str(error).split("\n")[0].strip("b'\""), b""
-    except UnicodeDecodeError as error:
-        return str(error), b""
-    except ArithmeticError:
-        return "a number out of range", b""
-    return half and f"{half[0].decode()} is half a surrogate pair", text[whole:]
-
-
-def _refuse(constant: str) -> float:
-    raise ValueError(f"{constant} is no JSON")
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    return value if math.isfinite(value) else _refuse(text)
-
-
-_loads = functools.partial(json.loads, parse_constant=_refuse, parse_float=_finite)
-
-
-def _trouble(error: Optional[BaseException]) -> str:
-    """What is wrong with a line, and where in it."""
-    if isinstance(error, json.JSONDecodeError):
-        return f"{error.msg} (column {error.colno})"
-    return str(error)
 
 
 def _fraction(value: Decimal) -> Union[float, str]:
@@ -298,7 +141,8 @@ def repair_tail(path: str, kind: Kind) -> None:
 def _is_ours(first_line: bytes, kind: Kind) -> bool:
     """Whether a file that begins so is of ``kind``: a whole line by its keys, a torn one by how it begins."""
     if not first_line.endswith(b"\n") and not _is_whole(first_line):
-        return first_line[: len(kind.begins)] == kind.begins[: len(first_line)]
+        there = first_line.rstrip(b"\0")  # a power loss may leave zeros in place of a line
+        return there[: len(kind.begins)] == kind.begins[: len(there)]
     try:
         value = json.loads(first_line)
     except (ValueError, RecursionError):

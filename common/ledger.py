@@ -13,7 +13,7 @@ import os
 from array import array
 from typing import Any, BinaryIO, Container, Dict, List, Optional
 
-from common.errors import UsageError
+from common.errors import RunStopped
 from common.jsonl import LEDGER, AppendFile, repair_tail, scan
 from common.records import Record, id_key
 
@@ -49,8 +49,10 @@ class Ledger:
         self._reader.seek(offset)
         try:
             line: Any = json.loads(self._reader.readline())
-        except ValueError as error:
-            raise UsageError(f"{self.path}: the line at byte {offset} is damaged; remove it to go on") from error
+            if not (isinstance(line["made_by"], str) and isinstance(line["index"], int)):
+                raise ValueError("neither an answer nor a score")
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise RunStopped(f"{self.path}: the line at byte {offset} is damaged; remove it to go on") from error
         return line  # type: ignore[no-any-return]
 
     @property

@@ -12,12 +12,14 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 from common.errors import BadEntry
 
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 
+DEEPEST_TURN = 100  # levels of nesting in what a turn has beside its text
 Turn = Dict[str, Any]  # {"from": ..., "value": ...} as the dataset has it
 Record = Dict[str, Any]  # one line of an output file
 
@@ -62,7 +64,7 @@ class Answer:
         """Whether the token limit ended it."""
         return self.finish_reason == "length"
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """16 hex digits of the text: what a score in the ledger is a score of."""
         return fingerprint(self.text, 16)
@@ -112,9 +114,17 @@ def check_turns(value: object) -> List[Turn]:
     for number, turn in enumerate(value, 1):
         if not isinstance(turn, dict) or not all(isinstance(turn.get(key), str) for key in ("from", "value")):
             raise BadEntry(f'turn {number} must be an object with the strings "from" and "value"')
+        if len(turn) > 2 and _is_deep(turn):
+            raise BadEntry(f"turn {number} is nested more than {DEEPEST_TURN} levels deep")
         if turn["from"] not in ROLES:
             raise BadEntry(f"turn {number} has the unknown role {turn['from']!r}; known: {', '.join(ROLES)}")
     return value
+
+
+def _is_deep(value: object, level: int = 0) -> bool:
+    """Whether a value is nested deeper than a record can hold."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return level > DEEPEST_TURN or any(_is_deep(one, level + 1) for one in inner)
 
 
 def check_images(value: object) -> List[str]:

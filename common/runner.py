@@ -18,28 +18,18 @@ import signal
 import time
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import Any, Awaitable, Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, Iterator, Optional, Sequence, Set
 
+from common.candidates import Candidates
 from common.client import ChatClient
 from common.errors import BadEntry, BrokenInput, EntryFailed, RunStopped, UsageError
-from common.jsonl import RECORDS, AppendFile, InputFile, Item, hold, read_records, repair_tail, scan, write_whole
+from common.input_file import InputFile, Item
+from common.jsonl import RECORDS, AppendFile, hold, read_records, repair_tail, scan, write_whole
 from common.ledger import Ledger
 from common.local_server import LocalServer
 from common.messages import chat_messages, check_marks, load_images
 from common.progress import Counts, show_bar, summary
-from common.records import (
-    Answer,
-    Entry,
-    Record,
-    Score,
-    Work,
-    answer_from_line,
-    answer_line,
-    id_key,
-    make_record,
-    score_from_line,
-    score_line,
-)
+from common.records import Entry, Work, id_key
 from common.sampler import Sampler
 from common.scorers import Scorer
 from common.selection import Selected, write_best
@@ -137,7 +127,9 @@ def _check_settings(job: Job) -> None:
         try:
             with open(path, encoding="utf-8") as file:
                 before = json.load(file)
-        except (OSError, ValueError) as error:
+            if not isinstance(before, dict):
+                raise ValueError("it holds no settings")
+        except (OSError, ValueError, RecursionError) as error:
             raise UsageError(f"cannot read {path}: {error}") from error
         changed = [
             f"{name} {before.get(name)!r}, now {now.get(name)!r}"
@@ -156,101 +148,6 @@ def _check_settings(job: Job) -> None:
             raise UsageError(f"cannot write {path}: {error.strerror}") from error
 
 
-class _Candidates:
-    """One entry's answers and scores on their way to a record."""
-
-    def __init__(self, job: Job, ledger: Ledger, entry: Entry, watch: Callable[[asyncio.Future[Any]], None]) -> None:
-        self.entry = entry
-        self.images: List[str] = []
-        self.answers: Dict[int, Answer] = {}
-        self.drawn = 0
-        self._job = job
-        self._ledger = ledger
-        self._watch = watch
-        self._draws: List[asyncio.Future[None]] = []
-        self._scores: Dict[str, Score] = {}  # by the answer's digest
-        self._scoring: Dict[str, asyncio.Future[Score]] = {}
-
-    def recall(self, lines: Sequence[Record]) -> None:
-        """Takes from the ledger's lines the answers and scores that these settings would make again."""
-        sampler, scorer = self._job.sampler, self._job.scorer
-        for line in lines:
-            if "answer" in line and sampler is not None and line["made_by"] == sampler.made_by:
-                answer = answer_from_line(line)
-                if line["index"] < sampler.count and sampler.usable(answer, line.get("max_tokens")):
-                    self.answers[line["index"]] = answer
-            elif "score" in line and scorer is not None and line["made_by"] == scorer.made_by:
-                self._scores[line["digest"]] = score_from_line(line)
-
-    def missing(self) -> List[int]:
-        """The indices still to be drawn."""
-        sampler = self._job.sampler
-        return [] if sampler is None else [index for index in range(sampler.count) if index not in self.answers]
-
-    def needs_images(self) -> bool:
-        """Whether a request will be made that shows the entry's images."""
-        scorer = self._job.scorer
-        judged = scorer is not None and scorer.wants_images
-        unscored = any(answer.digest not in self._scores for answer in self.answers.values())
-        return bool(self.entry.images) and bool(self.missing() or (judged and unscored))
-
-    def start(self, messages: bytes) -> None:
-        """Queues every request that can be made now: the missing draws, and the scores of the answers at hand."""
-        if self._job.sampler is not None:
-            for draw in self._job.sampler.draws(self.entry, messages, self.missing(), self._keep):
-                self._draws.append(self._task(draw))
-        for index, answer in self.answers.items():
-            self._score(index, answer)
-
-    def _task(self, work: Awaitable[Any]) -> asyncio.Future[Any]:
-        task = asyncio.ensure_future(work)
-        task.add_done_callback(self._watch)
-        return task
-
-    def _keep(self, index: int, answer: Answer) -> None:
-        sampler = self._job.sampler
-        assert sampler is not None
-        line = answer_line(self.entry.entry_id, index, sampler.made_by, answer, sampler.max_tokens)
-        self._ledger.append(line)
-        self.drawn += 1
-        self.answers[index] = answer
-        self._score(index, answer)
-
-    def _score(self, index: int, answer: Answer) -> None:
-        """Starts scoring an answer, unless the ledger or an identical answer has its score."""
-        if self._job.scorer is not None and answer.digest not in {**self._scores, **self._scoring}:
-            self._scoring[answer.digest] = self._task(self._scored(self._job.scorer, index, answer))
-
-    async def _scored(self, scorer: Scorer, index: int, answer: Answer) -> Score:
-        images = self.images if scorer.wants_images else []
-        score = await scorer.score(self.entry, images, answer.text)
-        self._ledger.append(score_line(self.entry.entry_id, index, scorer.made_by, answer, score))
-        return score
-
-    async def record(self) -> Tuple[Record, List[Score]]:
-        """Waits for all that was started, also when some of it fails; raises the first failure."""
-        await _all(self._draws)
-        values = await _all(list(self._scoring.values()))
-        self._scores.update(zip(self._scoring, values))
-        answers = [self.answers[index] for index in sorted(self.answers)]
-        scores = [self._scores[answer.digest] for answer in answers] if self._job.scorer is not None else []
-        return make_record(self.entry, answers, scores if self._job.scorer is not None else None), scores
-
-    def cancel(self) -> None:
-        started: List[asyncio.Future[Any]] = [*self._draws, *self._scoring.values()]
-        for task in started:
-            task.cancel()
-
-
-async def _all(tasks: Sequence[asyncio.Future[Any]]) -> List[Any]:
-    """The results of all; if any failed, the first failure once all have ended."""
-    results = await asyncio.gather(*tasks, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return results
-
-
 class _Run:
     """The state of one run: files, counts, and what is in progress."""
 
@@ -261,8 +158,11 @@ class _Run:
         self._items = items
         self._image_root = job.image_root or os.path.dirname(os.path.abspath(job.input_file))
         self._errors_file = job.output_file + ".errors.jsonl"
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(self._errors_file)
+        try:
+            if os.path.lexists(self._errors_file):
+                os.remove(self._errors_file)
+        except OSError as error:
+            raise UsageError(f"cannot remove {self._errors_file}: {error.strerror}") from error
         self._errors: Optional[AppendFile] = None
         repair_tail(job.output_file, RECORDS)
         _check_settings(job)
@@ -404,6 +304,8 @@ class _Run:
     def _stop(self, error: BaseException) -> None:
         if not self._stopped.done():
             self._stopped.set_result(error)
+        for client in self._job.clients:
+            client.stop(error if isinstance(error, RunStopped) else RunStopped(str(error)))
 
     def _watch(self, task: asyncio.Future[Any]) -> None:
         """Stops the run on a failure that is not one entry's own."""
@@ -443,7 +345,7 @@ class _Run:
 
     async def _do(self, work: Work, opening: asyncio.Semaphore) -> None:
         """One entry from its ledger lines to its record, or to the errors file."""
-        candidates = _Candidates(self._job, self._ledger, work.entry, self._watch)
+        candidates = Candidates(work.entry, self._job.sampler, self._job.scorer, self._ledger, self._watch)
         try:
             try:
                 await self._open(candidates, work)
@@ -460,7 +362,7 @@ class _Run:
             self.counts.answers += candidates.drawn
             candidates.cancel()
 
-    async def _open(self, candidates: _Candidates, work: Work) -> None:
+    async def _open(self, candidates: Candidates, work: Work) -> None:
         """Recalls what the ledger has of an entry, reads its images, and queues its requests."""
         candidates.recall(self._ledger.recall(work.entry.entry_id))
         self.counts.recalled += len(candidates.answers)

@@ -6,6 +6,7 @@ Example: ``await sampler.draw(entry, messages, indices=[2, 3], keep=lambda index
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Awaitable, Callable, Dict, List, Optional, Sequence
 
 from common.client import ChatClient
@@ -39,7 +40,7 @@ class Sampler:
             "extra_body": self.client.extra_body,
         }
 
-    @property
+    @cached_property
     def made_by(self) -> str:
         """The fingerprint of the settings: which of the ledger's answers are this sampler's."""
         return fingerprint(self.settings())

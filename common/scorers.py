@@ -8,7 +8,9 @@ Example: ``score = await match_scorer(0, 10).score(entry, [], "2 + 2 is 4")``
 from __future__ import annotations
 
 import json
-from typing import Any, Awaitable, Callable, Dict, NamedTuple, Optional, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Awaitable, Callable, Dict, Optional, Sequence
 
 from common.client import ChatClient
 from common.errors import RequestFailed
@@ -18,14 +20,15 @@ from common.records import Answer, Entry, Score, fingerprint
 from common.verdicts import parse_verdict
 
 
-class Scorer(NamedTuple):
+@dataclass(frozen=True)
+class Scorer:
     """``score(entry, images, text)`` gives the score of one text; ``images`` are the entry's URLs where wanted."""
 
     settings: Dict[str, Any]
     score: Callable[[Entry, Sequence[str], str], Awaitable[Score]]
     wants_images: bool = False
 
-    @property
+    @cached_property
     def made_by(self) -> str:
         """The fingerprint of the settings: which of the ledger's scores are this scorer's."""
         return fingerprint(self.settings)

@@ -9,6 +9,7 @@ Example:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import threading
 import time
@@ -163,8 +164,9 @@ class ScriptedServer:
         response.content_type, response.content_length = "application/json", len(data)
         await response.prepare(http)
         end = len(data) if reply.cut_after is None else reply.cut_after
-        for start in range(0, end, PIECE):
-            await response.write(data[start : min(end, start + PIECE)])
+        with contextlib.suppress(ConnectionError):  # the client has had enough
+            for start in range(0, end, PIECE):
+                await response.write(data[start : min(end, start + PIECE)])
         if reply.cut_after is not None:
             assert http.transport is not None
             http.transport.abort()

@@ -8,7 +8,7 @@ from typing import Any, Callable
 
 import pytest
 
-from common.cli import base_url, check_files, json_object, number, whole
+from common.cli import api_key, base_url, check_files, json_object, number, whole
 from common.errors import UsageError
 
 
@@ -81,3 +81,23 @@ def test_the_flags_of_the_seed_are_known_and_are_the_defaults(script: str) -> No
 def test_flags_are_not_abbreviated(script: str) -> None:
     with pytest.raises(SystemExit):
         importlib.import_module(script).make_parser().parse_args("--input a --output_file b".split())
+
+
+@pytest.mark.parametrize("url", ["http://user:pass@host/v1", "http://user@host/v1"])
+def test_a_url_with_a_password_is_refused_without_repeating_it(url: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError) as caught:
+        base_url(url)
+    assert "pass@" not in str(caught.value)
+
+
+def test_a_key_loses_the_newline_of_its_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_KEY", "sk-secret\n")
+    assert api_key("SOME_KEY") == "sk-secret"
+    assert api_key("NO_SUCH_VARIABLE") is None
+
+
+def test_what_cannot_be_a_key_is_refused_without_showing_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_KEY", "sk-\u00fcber-secret")
+    with pytest.raises(UsageError, match="SOME_KEY") as caught:
+        api_key("SOME_KEY")
+    assert "secret" not in str(caught.value)

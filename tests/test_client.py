@@ -398,3 +398,42 @@ def test_room_is_there_until_as_many_wait_as_may_be_in_flight() -> None:
 
     with ScriptedServer(lambda _: completion("4", delay=0.05)) as server:
         assert ask(server.url, fill, concurrency=3) == [True] * 5 + [False] * 4
+
+
+def test_a_key_echoed_in_a_reply_that_is_no_completion_is_cut_out() -> None:
+    echo: Script = lambda request: Reply({"echo": request.headers["Authorization"]})  # noqa: E731
+    with ScriptedServer(echo) as server, pytest.raises(Retryable) as caught:
+        ask(server.url, api_key="sk-secret", max_retries=0)
+    assert "echo" in str(caught.value)
+    assert "sk-secret" not in str(caught.value)
+
+
+def test_a_key_at_the_end_of_a_long_error_does_not_leak_in_part() -> None:
+    cut: Script = lambda _: Reply({"error": "x" * 295 + "sk-secret"}, status=400)  # noqa: E731
+    with ScriptedServer(cut) as server, pytest.raises(RequestFailed) as caught:
+        ask(server.url, api_key="sk-secret")
+    assert "sk-" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "wish", ["Mon, 01 Jan 2020 99999999999:00:00", "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"]
+)
+def test_a_retry_after_of_nonsense_is_none(wish: str) -> None:
+    assert seconds_of({"Retry-After": wish}) is None
+
+
+def test_a_count_of_tokens_beyond_reason_is_none() -> None:
+    assert parse_completion(body(choices=[choice("a")], usage={"completion_tokens": 10**400}))[1] == 0
+
+
+def test_usage_that_json_cannot_hold_is_left_out() -> None:
+    data = b'{"choices": [{"message": {"content": "a"}}], "usage": {"completion_tokens": 1e999}}'
+    assert parse_completion(data)[0] == [Answer("a")]
+
+
+def test_a_request_of_megabytes_is_sent_whole() -> None:
+    text = "x" * (3 << 20)
+    with ScriptedServer(lambda _: completion("4")) as server:
+        messages = json.dumps([{"role": "user", "content": text}]).encode()
+        ask(server.url, lambda client: client.complete(messages, {}))
+        assert server.chats[0].question == text

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.errors import UsageError
+from common.errors import RunStopped, UsageError
 from common.jsonl import to_line
 from common.ledger import Ledger
 from common.records import Answer, Score, answer_line, fingerprint, id_key, score_line
@@ -178,7 +178,7 @@ def test_a_damaged_line_is_named_with_its_file_and_stops_only_its_own_entry(tmp_
     path.write_bytes(to_line(line(B, 0)) + damaged)
     ledger = Ledger(str(path), done=())
     assert ledger.recall(B) == [line(B, 0)]
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(RunStopped) as caught:
         ledger.recall(A)
     ledger.close()
     assert str(path) in str(caught.value)

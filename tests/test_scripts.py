@@ -387,6 +387,19 @@ def test_what_a_failed_entry_had_is_not_asked_again(tmp_path: Path) -> None:
         assert len(server.chats) == 16
 
 
+def test_a_score_under_way_is_kept_when_a_draw_of_its_entry_fails(tmp_path: Path) -> None:
+    """The second of two draws fails while the first one's answer is being judged."""
+
+    def draw(request: Request) -> Reply:
+        return Reply("no", status=400, delay=0.3) if request.number == 1 else numbered(request)
+
+    source, output = questions(tmp_path / "input.json", 1), tmp_path / "out.jsonl"
+    with ScriptedServer(draw) as gen, ScriptedServer(lambda _: completion("Score: 7", delay=0.9)) as scorer:
+        assert reject(gen, scorer, source, output, "--answers_per_question", 2).returncode == 1
+        check_done(reject(gen, scorer, source, output, "--answers_per_question", 2))
+        assert (len(gen.chats), len(scorer.chats)) == (3, 2)
+
+
 def test_a_failed_judge_request_is_no_score_and_costs_no_new_answers(tmp_path: Path) -> None:
     source, output = questions(tmp_path / "input.json", 3), tmp_path / "out.jsonl"
     with ScriptedServer(numbered) as gen, ScriptedServer(lambda _: Reply("no", status=400)) as scorer:
@@ -594,3 +607,32 @@ def test_the_output_folder_is_made(tmp_path: Path) -> None:
     with ScriptedServer(numbered) as server:
         check_done(sample(server, questions(tmp_path / "i.json", 1), output))
     assert os.path.exists(output)
+
+
+def test_a_terminal_that_cannot_show_a_path_does_not_end_the_run(tmp_path: Path) -> None:
+    output = tmp_path / "\u00fcbung.jsonl"
+    with ScriptedServer(numbered) as server:
+        flags = ("--input_file", questions(tmp_path / "i.json", 1), "--output_file", output, "--model_name", "m")
+        run = run_script("sampling.py", *flags, "--port", server.port, PYTHONIOENCODING="ascii")
+    assert (run.returncode, run.stderr) == (0, "")
+    assert "\\xfcbung.jsonl" in run.stdout
+
+
+def test_settings_that_are_damaged_and_an_errors_folder_are_one_line(tmp_path: Path) -> None:
+    source, output = questions(tmp_path / "i.json", 1), tmp_path / "o.jsonl"
+    with ScriptedServer(numbered) as server:
+        check_done(sample(server, source, output))
+        (tmp_path / "o.jsonl.settings.json").write_text("[]")
+        refused(sample(server, source, output), 2, "o.jsonl.settings.json")
+        (tmp_path / "o.jsonl.errors.jsonl").mkdir()
+        refused(sample(server, source, output), 2, "o.jsonl.errors.jsonl")
+
+
+def test_a_turn_that_is_nested_too_deep_is_refused_before_it_costs_anything(tmp_path: Path) -> None:
+    item: Any = conversation("q")
+    item["conversations"][0]["extra"] = json.loads("[" * 400 + "]" * 400)
+    with ScriptedServer(numbered) as server:
+        run = sample(server, write_input(tmp_path / "i.jsonl", [item]), tmp_path / "o.jsonl")
+        assert server.chats == []
+    assert run.returncode == 1
+    assert "nested" in read_lines(tmp_path / "o.jsonl.errors.jsonl")[0]["error"]

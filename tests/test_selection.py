@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import RunStopped
-from common.jsonl import InputFile
+from common.input_file import InputFile
 from common.records import Answer, Record, Score, entry_from_conversation, make_record
 from common.selection import as_conversation, best_index, write_best
 from tests.helpers import conversation
