@@ -104,7 +104,7 @@ def plot(rows: List[Tuple[str, str, Timeline]], concurrency: int, path: str) -> 
         panel.set_ylim(0, concurrency * 1.1)
     panels[-1, 0].set_xlabel("seconds")
     figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=80)
 
 
 if __name__ == "__main__":

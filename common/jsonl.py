@@ -88,7 +88,7 @@ class AppendFile:
                 raise RunStopped(f"{self.path} was removed while it was written; run the same command again")
             if self._synced < self.size:
                 size = self.size
-                os.fsync(self._fd)
+                getattr(os, "fdatasync", os.fsync)(self._fd)
                 self._synced = size
         except OSError as error:
             raise RunStopped(f"cannot write {self.path}: {error.strerror}") from error
