@@ -196,8 +196,9 @@ def make_record(entry: Entry, answers: Sequence[Answer], scores: Optional[Sequen
     record["generated_answers"] = [answer.text for answer in answers]
     if scores is not None:
         record["generated_scores"] = [score.value for score in scores]
-    paired: Sequence[Optional[Score]] = scores if scores is not None else [None] * len(answers)
-    record["generated_details"] = [_detail(answer, score) for answer, score in zip(answers, paired)]
+    record["generated_details"] = [
+        _detail(answer, scores[place] if scores is not None else None) for place, answer in enumerate(answers)
+    ]
     record["entry_id"] = entry.entry_id
     return record
 

@@ -250,7 +250,7 @@ class _Run:
             await self._work_through(chain([first], pending))
         if self._broken is not None:
             raise self._broken
-        self._complete = self._job.limit is None or next(self._items, None) is None
+        self._complete = True
 
     async def _work_through(self, pending: Iterator[Optional[Work]]) -> None:
         loop = asyncio.get_running_loop()

@@ -35,7 +35,7 @@ def best_index(record: Record, accept_score: Optional[float] = None) -> Optional
         and detail.get("finish_reason") != "length"
         and (accept_score is None or score >= accept_score)
     ]
-    return max(able, key=lambda index: (scores[index], -index), default=None)
+    return max(able, key=lambda index: (scores[index], -index)) if able else None
 
 
 def as_conversation(record: Record, index: int) -> Dict[str, Any]:

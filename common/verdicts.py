@@ -146,7 +146,8 @@ def _plain(text: str) -> str:
 
 
 def _last(matches: Iterator[Match[str]]) -> Optional[Match[str]]:
-    return max(matches, key=lambda match: match.start("number"), default=None)
+    found = sorted(matches, key=lambda match: match.start("number"))
+    return found[-1] if found else None
 
 
 def _last_stated(plain: str, stated: List[Match[str]]) -> Optional[Match[str]]:

@@ -239,6 +239,7 @@ def test_limit_does_the_first_entries_and_the_rest_later(tmp_path: Path) -> None
     source, output = questions(tmp_path / "input.json", 5), tmp_path / "out.jsonl"
     with ScriptedServer(numbered) as server:
         check_done(sample(server, source, output, "--limit", 2))
+        assert not (tmp_path / "out.jsonl.ledger").exists()
         assert sorted(r["original_question"] for r in read_lines(output)) == ["question 0?", "question 1?"]
         check_done(sample(server, source, output))
         assert len(server.chats) == 15
