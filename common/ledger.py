@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 from array import array
-from typing import Any, BinaryIO, Container, Dict, List, Optional
+from typing import BinaryIO, Container, Dict, List, Optional
 
 from common.errors import RunStopped
 from common.jsonl import LEDGER, AppendFile, repair_tail, scan
@@ -48,12 +48,12 @@ class Ledger:
         assert self._reader is not None
         self._reader.seek(offset)
         try:
-            line: Any = json.loads(self._reader.readline())
+            line: Record = json.loads(self._reader.readline())
             if not (isinstance(line["made_by"], str) and isinstance(line["index"], int)):
                 raise ValueError("neither an answer nor a score")
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise RunStopped(f"{self.path}: the line at byte {offset} is damaged; remove it to go on") from error
-        return line  # type: ignore[no-any-return]
+        return line
 
     @property
     def leftover(self) -> bool:

@@ -88,7 +88,7 @@ def test_tries_end_after_max_retries() -> None:
 
 
 def test_a_reply_that_takes_too_long_is_tried_again() -> None:
-    script: Script = lambda request: completion("4", delay=30 if request.number == 0 else 0)  # noqa: E731
+    script: Script = lambda request: completion("4", delay=30 if request.number == 0 else 0)
     with ScriptedServer(script) as server:
         assert ask(server.url, request_timeout=0.2)[0].text == "4"
 
@@ -253,7 +253,7 @@ def test_a_success_between_failures_lets_the_run_go_on() -> None:
                 failed += 1
         return failed
 
-    script: Script = lambda request: completion("4") if request.number % 5 == 4 else Reply("", status=500)  # noqa: E731
+    script: Script = lambda request: completion("4") if request.number % 5 == 4 else Reply("", status=500)
     with ScriptedServer(script) as server:
         assert ask(server.url, one_by_one, max_retries=0) == 24
 
@@ -401,7 +401,7 @@ def test_room_is_there_until_as_many_wait_as_may_be_in_flight() -> None:
 
 
 def test_a_key_echoed_in_a_reply_that_is_no_completion_is_cut_out() -> None:
-    echo: Script = lambda request: Reply({"echo": request.headers["Authorization"]})  # noqa: E731
+    echo: Script = lambda request: Reply({"echo": request.headers["Authorization"]})
     with ScriptedServer(echo) as server, pytest.raises(Retryable) as caught:
         ask(server.url, api_key="sk-secret", max_retries=0)
     assert "echo" in str(caught.value)
@@ -409,7 +409,7 @@ def test_a_key_echoed_in_a_reply_that_is_no_completion_is_cut_out() -> None:
 
 
 def test_a_key_at_the_end_of_a_long_error_does_not_leak_in_part() -> None:
-    cut: Script = lambda _: Reply({"error": "x" * 295 + "sk-secret"}, status=400)  # noqa: E731
+    cut: Script = lambda _: Reply({"error": "x" * 295 + "sk-secret"}, status=400)
     with ScriptedServer(cut) as server, pytest.raises(RequestFailed) as caught:
         ask(server.url, api_key="sk-secret")
     assert "sk-" not in str(caught.value)

@@ -83,7 +83,7 @@ def test_judging_begins_while_generating_goes_on(tmp_path: Path) -> None:
             drawn_at_first_judgement.append(len(gen.chats))
         return completion("Score: 7")
 
-    answer = lambda request: completion(f"a{request.number}", delay=0.005)  # noqa: E731
+    answer = lambda request: completion(f"a{request.number}", delay=0.005)
     with ScriptedServer(answer) as gen, ScriptedServer(judge) as scorer:
         assert run(make_job(tmp_path, gen, scorer)) == 0
     assert drawn_at_first_judgement[0] < 40
@@ -92,7 +92,7 @@ def test_judging_begins_while_generating_goes_on(tmp_path: Path) -> None:
 def test_one_slow_answer_does_not_hold_up_other_entries(tmp_path: Path) -> None:
     """The first request is answered only after all the others."""
     questions(tmp_path / "in.json", 30)
-    script = lambda request: completion(f"a{request.number}", delay=1.5 if request.number == 0 else 0)  # noqa: E731
+    script = lambda request: completion(f"a{request.number}", delay=1.5 if request.number == 0 else 0)
     with ScriptedServer(script) as server:
         assert run(make_job(tmp_path, server)) == 0
         arrivals = [at for (at, level), (_, before) in zip(server.timeline[1:], server.timeline) if level > before]

@@ -96,7 +96,7 @@ def test_the_commands_of_the_seed_write_the_keys_of_the_seed(tmp_path: Path) -> 
 
 def test_each_entry_is_in_the_output_once_with_its_own_answers(tmp_path: Path) -> None:
     source = questions(tmp_path / "input.jsonl", 40)
-    script: Script = lambda request: completion(f"re: {request.question}", delay=0.001 * (request.number % 5))  # noqa: E731
+    script: Script = lambda request: completion(f"re: {request.question}", delay=0.001 * (request.number % 5))
     with ScriptedServer(script) as server:
         check_done(sample(server, source, tmp_path / "out.jsonl"))
     records = read_lines(tmp_path / "out.jsonl")
@@ -136,7 +136,7 @@ def test_the_judge_sees_images_only_when_it_is_given_them(tmp_path: Path) -> Non
 
 
 def test_several_choices_are_asked_for_in_one_request(tmp_path: Path) -> None:
-    script: Script = lambda request: completion(*(f"{request.number}.{n}" for n in range(request.body.get("n", 1))))  # noqa: E731
+    script: Script = lambda request: completion(*(f"{request.number}.{n}" for n in range(request.body.get("n", 1))))
     with ScriptedServer(script) as server:
         flags = ("--answers_per_question", 10, "--samples_per_request", 4)
         check_done(sample(server, questions(tmp_path / "input.json", 1), tmp_path / "out.jsonl", *flags))
@@ -163,7 +163,7 @@ def test_a_judge_that_gives_no_score_leaves_null_with_its_reply(tmp_path: Path) 
 
 
 def test_match_scores_without_any_server(tmp_path: Path) -> None:
-    script: Script = lambda request: completion("It is 4." if request.number % 2 else "It is 5.")  # noqa: E731
+    script: Script = lambda request: completion("It is 4." if request.number % 2 else "It is 5.")
     source = write_input(tmp_path / "input.json", [conversation("2+2?", "4")])
     with ScriptedServer(script) as server:
         check_done(sample(server, source, tmp_path / "sampled.jsonl", "--concurrent_requests", 1))
@@ -177,7 +177,7 @@ def test_the_selected_file_is_an_input_again(tmp_path: Path) -> None:
     entry = conversation("q", "old", images=["a.png"])
     entry["conversations"].insert(0, {"from": "system", "value": "be brief"})
     source = write_input(tmp_path / "input.json", [entry])
-    best: Script = lambda request: completion(f"Score: {9 if 'answer 2' in request.question else 3}")  # noqa: E731
+    best: Script = lambda request: completion(f"Score: {9 if 'answer 2' in request.question else 3}")
     with ScriptedServer(numbered) as gen, ScriptedServer(best) as scorer:
         flags = ("--selected_file", tmp_path / "best.json", "--accept_score", 8)
         check_done(reject(gen, scorer, source, tmp_path / "out.jsonl", *flags))
@@ -379,7 +379,7 @@ def test_a_failed_entry_is_in_the_errors_file_and_tried_again_next_time(tmp_path
 def test_what_a_failed_entry_had_is_not_asked_again(tmp_path: Path) -> None:
     """The second answer of each entry fails for good; the other two are kept for the next run."""
     source, output = questions(tmp_path / "input.json", 4), tmp_path / "out.jsonl"
-    refuse: Script = lambda request: Reply("no", status=400) if request.number % 3 == 1 else numbered(request)  # noqa: E731
+    refuse: Script = lambda request: Reply("no", status=400) if request.number % 3 == 1 else numbered(request)
     with ScriptedServer(refuse) as server:
         assert sample(server, source, output, "--concurrent_requests", 1).returncode == 1
         assert len(server.chats) == 12
@@ -552,7 +552,7 @@ def test_a_second_run_on_one_output_is_refused(tmp_path: Path) -> None:
 
 def test_keys_are_in_no_file_and_no_message(tmp_path: Path) -> None:
     source = questions(tmp_path / "i.json", 3)
-    echo: Script = lambda request: Reply({"error": f"refused {request.headers.get('Authorization')}"}, status=400)  # noqa: E731
+    echo: Script = lambda request: Reply({"error": f"refused {request.headers.get('Authorization')}"}, status=400)
     with ScriptedServer(echo) as server:
         flags = ("--input_file", source, "--output_file", tmp_path / "o.jsonl", "--model_name", "m")
         run = run_script("sampling.py", *flags, "--port", server.port, OPENAI_API_KEY="sk-very-secret")

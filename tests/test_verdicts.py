@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from common.matching import matches
 from common.verdicts import parse_verdict, without_thoughts
+from tests.texts import REPLIES
 
 EIGHT = [
     "8",
@@ -289,55 +290,6 @@ def test_the_range_and_its_scale_decide_what_is_a_score(reply: str, low: float, 
 )
 def test_of_several_numbers_the_verdict_is_read_or_none(reply: str, may_be: List[Optional[float]]) -> None:
     assert parse_verdict(reply, 0, 10) in may_be
-
-
-PIECES = [
-    "Score",
-    "score: ",
-    "rating",
-    "I give it ",
-    "I'd rate ",
-    "deserves a ",
-    " out of ",
-    "/",
-    "/10",
-    "-",
-    "\u2212",
-    "+",
-    ".",
-    ",",
-    "%",
-    "8",
-    "10",
-    "99999999999",
-    "0.5",
-    "1e9",
-    "inf",
-    "nan",
-    " ",
-    "\n",
-    "\t> ",
-    "**",
-    "<score>",
-    "</score>",
-    "<think>",
-    "</think>",
-    '{"score": ',
-    "}",
-    "\\boxed{",
-    "(",
-    ")",
-    "\u8bc4\u5206\uff1a",
-    "5\u5206",
-    "\u0663",
-    "\uff18",
-    "\u00b2",
-    "\x00",
-    "\ud800",
-]
-
-
-REPLIES = st.one_of(st.text(max_size=60), st.lists(st.sampled_from(PIECES), max_size=14).map("".join))
 
 
 @settings(max_examples=300, deadline=None)
