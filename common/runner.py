@@ -158,11 +158,6 @@ class _Run:
         self._items = items
         self._image_root = job.image_root or os.path.dirname(os.path.abspath(job.input_file))
         self._errors_file = job.output_file + ".errors.jsonl"
-        try:
-            if os.path.lexists(self._errors_file):
-                os.remove(self._errors_file)
-        except OSError as error:
-            raise UsageError(f"cannot remove {self._errors_file}: {error.strerror}") from error
         self._errors: Optional[AppendFile] = None
         repair_tail(job.output_file, RECORDS)
         _check_settings(job)
@@ -170,8 +165,17 @@ class _Run:
         self._seen: Set[int] = set()
         self._ledger = Ledger(job.ledger_file, self._before)
         self._output = AppendFile(job.output_file)
+        self._forget_errors()
         self._broken: Optional[BrokenInput] = None
         self._complete = False
+
+    def _forget_errors(self) -> None:
+        """Removes the errors file of the run before this one."""
+        try:
+            if os.path.lexists(self._errors_file):
+                os.remove(self._errors_file)
+        except OSError as error:
+            raise UsageError(f"cannot remove {self._errors_file}: {error.strerror}") from error
 
     def close(self) -> None:
         """Closes the files; the ledger goes where the output holds all of it."""

@@ -530,7 +530,9 @@ def test_an_output_of_other_settings_is_refused_unless_mixing_is_allowed(tmp_pat
     with ScriptedServer(numbered) as server:
         check_done(sample(server, source, output))
         more = questions(tmp_path / "i.json", 3)
+        (tmp_path / "o.jsonl.errors.jsonl").write_text("of the last run that was one\n")
         refused(sample(server, more, output, "--model_name", "n"), 2, "model 'm', now 'n'", "--allow_mixed")
+        assert (tmp_path / "o.jsonl.errors.jsonl").exists()
         assert len(server.chats) == 6
         check_done(sample(server, more, output, "--model_name", "n", "--allow_mixed"))
     assert len(read_lines(output)) == 3
@@ -623,10 +625,10 @@ def test_settings_that_are_damaged_and_an_errors_folder_are_one_line(tmp_path: P
     source, output = questions(tmp_path / "i.json", 1), tmp_path / "o.jsonl"
     with ScriptedServer(numbered) as server:
         check_done(sample(server, source, output))
-        (tmp_path / "o.jsonl.settings.json").write_text("[]")
-        refused(sample(server, source, output), 2, "o.jsonl.settings.json")
         (tmp_path / "o.jsonl.errors.jsonl").mkdir()
         refused(sample(server, source, output), 2, "o.jsonl.errors.jsonl")
+        (tmp_path / "o.jsonl.settings.json").write_text("[]")
+        refused(sample(server, source, output), 2, "o.jsonl.settings.json")
 
 
 def test_a_turn_that_is_nested_too_deep_is_refused_before_it_costs_anything(tmp_path: Path) -> None:
