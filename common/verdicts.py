@@ -115,15 +115,16 @@ def _score(verdict: Optional[Match[str]], low: float, high: float) -> Optional[f
 
 
 def _objects(text: str) -> Iterator[Dict[str, Any]]:
-    """The JSON objects of a text, in their order."""
-    decoder, begins = json.JSONDecoder(), re.compile(r'\{\s*"')
+    """The JSON objects of a text, in their order; given up after 50 places where one begins and is none."""
+    decoder, begins, broken = json.JSONDecoder(), re.compile(r'\{\s*"'), 0
     opening = begins.search(text)
-    while opening is not None:
+    while opening is not None and broken < 50:
         try:
             found, end = decoder.raw_decode(text, opening.start())
             yield found
         except (ValueError, RecursionError):
             end = opening.start() + 1
+            broken += 1
         opening = begins.search(text, end)
 
 
