@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import fcntl
 import json
 import os
+import pty
 import re
 import signal
+import struct
 import subprocess
+import termios
 import threading
 from pathlib import Path
 from typing import Any, Dict, List
@@ -639,3 +644,23 @@ def test_a_turn_that_is_nested_too_deep_is_refused_before_it_costs_anything(tmp_
         assert server.chats == []
     assert run.returncode == 1
     assert "nested" in read_lines(tmp_path / "o.jsonl.errors.jsonl")[0]["error"]
+
+
+def test_on_a_terminal_a_bar_shows_entries_and_rates(tmp_path: Path) -> None:
+    """A terminal of 200 columns: the bar reaches the last entry and tells answers, tokens, retries and failures."""
+    source = questions(tmp_path / "i.json", 30)
+    with ScriptedServer(lambda request: completion(f"a{request.number}", delay=0.05)) as server:
+        flags = ("--input_file", source, "--output_file", tmp_path / "o.jsonl", "--model_name", "m")
+        words = command("sampling.py", *flags, "--port", server.port, "--answers_per_question", 2)
+        terminal, end = pty.openpty()
+        fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 200, 0, 0))
+        run = subprocess.Popen(words, stdin=end, stdout=end, stderr=end, env=environment())
+        os.close(end)
+        shown = b""
+        with contextlib.suppress(OSError):  # how the end of a terminal reads
+            for piece in iter(lambda: os.read(terminal, 4096), b""):
+                shown += piece
+        os.close(terminal)
+        assert run.wait() == 0, shown
+    assert b"30/30" in shown
+    assert all(word in shown for word in (b"answers/s", b"tokens/s", b"0 retries", b"0 failed"))
