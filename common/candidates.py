@@ -97,7 +97,8 @@ class Candidates:
 
     def _score(self, index: int, answer: Answer) -> None:
         """Starts scoring an answer, unless the ledger or an identical answer has its score."""
-        if self._scorer is not None and answer.digest not in {**self._scores, **self._scoring}:
+        known = answer.digest in self._scores or answer.digest in self._scoring
+        if self._scorer is not None and not known:
             self._scoring[answer.digest] = self._task(self._scored(self._scorer, index, answer))
 
     async def _scored(self, scorer: Scorer, index: int, answer: Answer) -> Score:

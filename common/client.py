@@ -200,7 +200,7 @@ class ChatClient:
             except Unreachable as error:
                 self._lost(endpoint, error)
             except RunStopped as error:
-                self._over = error
+                self.stop(error)
                 raise
             finally:
                 endpoint.in_flight -= 1
@@ -268,8 +268,9 @@ class ChatClient:
     def _lost(self, endpoint: Endpoint, error: Unreachable) -> None:
         """Takes a server out until its probe succeeds; stops the run if no server ever answered."""
         if not self._answered:
-            self._over = ServerGone(f"{error}; is the server running there?")
-            raise self._over from error
+            gone = ServerGone(f"{error}; is the server running there?")
+            self.stop(gone)
+            raise gone from error
         if endpoint.reachable:
             endpoint.reachable = False
             endpoint.probe = asyncio.ensure_future(self._wait_for_return(endpoint, error))
@@ -294,7 +295,7 @@ class ChatClient:
                 return
         others = [one for one in self._endpoints if one is not endpoint]
         if not any(one.reachable or (one.probe and not one.probe.done()) for one in others):
-            self._over = ServerGone(f"{error}; it did not come back; start it and run the same command again")
+            self.stop(ServerGone(f"{error}; it did not come back; start it and run the same command again"))
         self._update_reachable()
 
     async def _is_back(self, endpoint: Endpoint) -> bool:

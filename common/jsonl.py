@@ -24,7 +24,7 @@ from common.records import id_key
 
 log = logging.getLogger(__name__)
 
-PIECE = 1 << 16  # bytes handed to the JSON parser at most at once
+PIECE = 1 << 16  # bytes read at once, from the end, to find a file's last whole line
 TAIL_LENGTH = 48  # bytes of "entry_id": "..."} and its newline
 OUR_TAIL = re.compile(rb'"entry_id": "([0-9a-f]{32})"\}\n')
 

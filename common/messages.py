@@ -102,11 +102,12 @@ def _text_part(text: str) -> Message:
     return {"type": "text", "text": text}
 
 
-def check_marks(entry: Entry) -> None:
-    """Raises BadEntry if the human turns hold more ``<image>`` marks than the entry has images."""
-    marks = sum(turn["value"].count(MARK) for turn in entry.turns if ROLES[turn["from"]] == "user")
+def check_marks(entry: Entry) -> int:
+    """The number of ``<image>`` marks in the human turns; BadEntry if there are more than the entry has images."""
+    marks: int = sum(turn["value"].count(MARK) for turn in entry.turns if ROLES[turn["from"]] == "user")
     if marks > len(entry.images):
         raise BadEntry(f"{marks} {MARK} marks but {len(entry.images)} images")
+    return marks
 
 
 def chat_messages(entry: Entry, images: Sequence[str], system_prompt: Optional[str]) -> List[Message]:
@@ -115,8 +116,7 @@ def chat_messages(entry: Entry, images: Sequence[str], system_prompt: Optional[s
     Each ``<image>`` mark of a human turn takes the next of ``images`` (URLs); those left over come first in the
     question. ``system_prompt`` stands in where the entry has no system turn of its own.
     """
-    check_marks(entry)
-    marks = sum(turn["value"].count(MARK) for turn in entry.turns if ROLES[turn["from"]] == "user")
+    marks = check_marks(entry)
     waiting, unmarked = list(images[:marks]), images[marks:]
     messages: List[Message] = []
     if system_prompt and not any(ROLES[turn["from"]] == "system" for turn in entry.turns):
