@@ -77,7 +77,7 @@ def matches(reference: str, answer: str) -> Optional[bool]:
     if _DOUBT.search(f"{said} {after or ''}") or (_NEGATION & set(heard)) - set(wanted) or said.endswith("?"):
         return False
     if len(wanted) == 1 and _value(wanted[0]) is not None:
-        return _number(said, after is not None) == _value(wanted[0])
+        return free_number(said, after is not None) == _value(wanted[0])
     if len(wanted) == 1 and any(not pair.isdisjoint(wanted) and pair <= set(heard) for pair in _OPPOSITES):
         return False
     return (heard[: len(wanted)] == wanted or heard[-len(wanted) :] == wanted) and _alone(final_answer(reference), said)
@@ -117,7 +117,7 @@ def _marked(text: str) -> Tuple[str, Optional[str]]:
     return (_SENTENCE_END.split(lines[-1])[-1] if lines else ""), None
 
 
-def _number(said: str, marked: bool) -> Optional[Decimal]:
+def free_number(said: str, marked: bool) -> Optional[Decimal]:
     """The number a final answer ends in, after its last "=", if it is not tied to anything; if marked, its only one."""
     text = re.sub(r"\\(?:text|mathrm|mbox)\{([^{}]*)\}|\^\{?\\circ\}?|\\(?=\$)", r" \1 ", said)
     left, _, text = _digits(text).rpartition("=")
