@@ -11,14 +11,14 @@ import json
 import re
 from typing import Any, Dict, Iterator, List, Match, Optional
 
-_THINKING_ENDS = re.compile(r"</(?:think|thinking)>", re.I)  # its opening tag may stand in the chat template
+THINKING_ENDS = re.compile(r"</(?:think|thinking)>", re.I)  # its opening tag may stand in the chat template
 _THINKING_BEGINS = re.compile(r"<(?:think|thinking)>", re.I)
 _ASIDES = re.compile(r"<(/?)(thought|reasoning)>", re.I)
 
 
 def without_thoughts(text: str) -> Optional[str]:
     """What follows the last thinking block, without other reasoning in tags; None if the thinking never ended."""
-    ends = [match.end() for match in _THINKING_ENDS.finditer(text)]
+    ends = [match.end() for match in THINKING_ENDS.finditer(text)]
     spoken = text[ends[-1] :] if ends else text
     if _THINKING_BEGINS.search(spoken):
         return None
