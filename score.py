@@ -22,19 +22,19 @@ def make_parser() -> argparse.ArgumentParser:
         "python score.py --input_file data/sampled.jsonl --output_file data/scored.jsonl "
         "--model_name judge-model-name --api_port 31415 --concurrency 10",
     )
-    files = cli.add_files(parser, "records of sampling.py", "the same records with scores: one line an entry")
-    cli.add_selection(files)
+    cli.add_files(parser, "records of sampling.py", "the same records with scores: one line an entry")
     server = cli.add_server(parser, "judge's server", "", "--api_port", 31415)
     server.add_argument("--model_name", metavar="NAME", help="the judge's name at the server")
     server.add_argument("--concurrency", type=cli.whole(1), default=10, metavar="N", help="requests in flight")
     cli.add_scoring(parser)
+    cli.add_selection(parser)
     cli.add_running(parser)
     return parser
 
 
 def make_job(args: argparse.Namespace) -> Job:
     """What the flags ask for."""
-    judged = args.scorer == "judge"
+    judged = "judge" in args.scorer
     clients = {"--model_name": cli.make_client(args, "", args.model_name, args.concurrency)} if judged else {}
     scorer = cli.make_scorer(args, clients.get("--model_name"))
     return cli.make_job(args, "score.py", work_from_record, clients, scorer=scorer)

@@ -9,6 +9,7 @@ import argparse
 import io
 import json
 import logging
+import math
 import os
 import resource
 import sys
@@ -19,12 +20,18 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from common.client import ChatClient
 from common.errors import ToolkitError, UsageError
+from common.export import FORMATS, check_selection
+from common.judge import MODES, Judge
 from common.local_server import LocalServer, default_model, model_name
 from common.messages import read_judge_prompt
 from common.records import Work
+from common.report import need_charts
 from common.runner import Job, run
 from common.sampler import Sampler
-from common.scorers import Scorer, judge_scorer, match_scorer
+from common.scorers import Scorer, cascade, judge_scorer, match_scorer, verifier_scorer
+from common.selection import SELECTS, Selection
+from common.stopping import StopRule
+from common.verifiers import Verifier, need_math_verify, source_of
 
 
 class _Parser(argparse.ArgumentParser):
@@ -37,7 +44,7 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpF
     """Defaults where there are some, the example as it is written."""
 
     def _get_help_string(self, action: argparse.Action) -> Optional[str]:
-        hidden = any(action.default is nothing for nothing in (None, False)) or action.default == {}
+        hidden = any(action.default is nothing for nothing in (None, False)) or action.default in ({}, ["judge"])
         return action.help if hidden else super()._get_help_string(action)
 
 
@@ -130,14 +137,25 @@ def add_files(parser: argparse.ArgumentParser, input_help: str, output_help: str
     return group
 
 
-def add_selection(group: argparse._ArgumentGroup) -> None:
-    """--selected_file, --accept_score."""
-    group.add_argument(
-        "--selected_file",
-        metavar="FILE",
-        help="write each entry's best answer here as conversations: a JSON list, or JSONL if it ends in .jsonl",
+def add_selection(parser: argparse.ArgumentParser) -> None:
+    """Which candidates are kept, in which form, and the report."""
+    group = parser.add_argument_group("selection")
+    add = group.add_argument
+    add("--selected_file", metavar="FILE", help="write what is selected here: .json (a list), .jsonl or .parquet")
+    add(
+        "--selected_format",
+        choices=FORMATS,
+        help="its form (default: preference for --select dpo, else sharegpt)",
     )
-    group.add_argument("--accept_score", type=finite, metavar="S", help="select only answers that score at least S")
+    add("--select", choices=SELECTS, default="best", help="which answers of an entry")
+    add("--accept_score", type=finite, metavar="S", help="only answers that score at least S")
+    add("--top_k", type=whole(1), default=1, metavar="K", help="answers an entry, for top_k and random")
+    add("--select_seed", type=whole(0), default=0, metavar="N", help="another N picks other answers at random")
+    add("--pairs_per_entry", type=whole(1), default=1, metavar="K", help="pairs an entry, for dpo")
+    add("--min_margin", type=number(0), default=0.0, metavar="S", help="least difference of a pair's scores")
+    add("--length_match", action="store_true", help="prefer pairs of similar length")
+    add("--reference_as_chosen", action="store_true", help="the reference is the chosen answer of each pair")
+    add("--report_file", metavar="FILE", help="write a page here (.html) that shows what came of it all")
 
 
 def add_server(
@@ -205,13 +223,29 @@ def add_sampling(parser: argparse.ArgumentParser, answers: int) -> None:
     group.add_argument(
         "--samples_per_request", type=whole(1), default=1, metavar="K", help="choices asked for in one request"
     )
+    group.add_argument(
+        "--token_budget", type=whole(1), metavar="T", help="start no further draw once this run has spent T tokens"
+    )
+
+
+def add_stopping(parser: argparse.ArgumentParser) -> None:
+    """When an entry has enough answers."""
+    add = parser.add_argument_group("enough").add_argument
+    add("--stop_after", type=whole(1), metavar="K", help="draw no more for an entry with K answers of --accept_score")
+    add("--give_up_after", type=whole(1), metavar="M", help="nor for one with none among its first M")
 
 
 def add_scoring(parser: argparse.ArgumentParser) -> None:
     """--scorer, the range, and the judge's own flags."""
     group = parser.add_argument_group("scoring")
     group.add_argument(
-        "--scorer", choices=("judge", "match"), default="judge", help="an LLM, or a rule that needs no server"
+        "--scorer",
+        type=scorer_name,
+        nargs="+",
+        default=["judge"],
+        metavar="NAME",
+        help="judge (an LLM), or rules: match, math, python:FILE.py:FUNCTION; of several the first that decides "
+        "(default: judge)",
     )
     group.add_argument("--score_min", type=finite, default=0.0, metavar="S", help="lowest score")
     group.add_argument("--score_max", type=finite, default=10.0, metavar="S", help="highest score")
@@ -219,10 +253,31 @@ def add_scoring(parser: argparse.ArgumentParser) -> None:
         "--judge_prompt", metavar="FILE", help="a prompt of your own with {question}, {reference}, {answer}"
     )
     group.add_argument("--judge_images", action="store_true", help="show the judge the entry's images")
-    group.add_argument("--judge_temperature", type=number(0), default=0.0, metavar="T", help="the judge's temperature")
+    group.add_argument("--judge_mode", choices=MODES, default="text", help="how the judge says its score")
+    group.add_argument("--judge_samples", type=whole(1), default=1, metavar="K", help="replies whose mean is the score")
     group.add_argument(
-        "--judge_max_tokens", type=whole(1), default=1024, metavar="N", help="tokens a judge's reply may take"
+        "--judge_temperature", type=number(0), metavar="T", help="the judge's (default: 0, or 1 for several samples)"
     )
+    group.add_argument(
+        "--judge_max_tokens",
+        type=whole(1),
+        metavar="N",
+        help="tokens a judge's reply may take (default: 1024; logprob 8)",
+    )
+    group.add_argument(
+        "--verifier_timeout",
+        type=number(0.001),
+        default=30.0,
+        metavar="S",
+        help="seconds a rule may take for an answer",
+    )
+
+
+def scorer_name(text: str) -> str:
+    """A flag's type: the name of a scorer."""
+    if text not in ("judge", "match", "math") and not text.startswith("python:"):
+        raise argparse.ArgumentTypeError(f"must be judge, match, math or python:FILE.py:FUNCTION, not {text!r}")
+    return text
 
 
 def api_key(variable: str) -> Optional[str]:
@@ -281,20 +336,86 @@ def make_sampler(args: argparse.Namespace, client: ChatClient) -> Sampler:
 
 
 def make_scorer(args: argparse.Namespace, client: Optional[ChatClient]) -> Scorer:
-    """The scorer that the scoring flags ask for; ``client`` is None where it needs no server."""
+    """The scorer that the scoring flags ask for; ``client`` is the judge's, None where there is none."""
     if args.score_min >= args.score_max:
         raise UsageError(f"--score_min {args.score_min:g} must be below --score_max {args.score_max:g}")
-    if client is None:
-        return match_scorer(args.score_min, args.score_max)
-    return judge_scorer(
+    if len(set(args.scorer)) < len(args.scorer):
+        raise UsageError(f"--scorer {' '.join(args.scorer)} names a scorer twice")
+    scorers = [_one_scorer(args, name, client) for name in args.scorer]
+    return scorers[0] if len(scorers) == 1 else cascade(scorers, args.score_min)
+
+
+def _one_scorer(args: argparse.Namespace, name: str, client: Optional[ChatClient]) -> Scorer:
+    low, high = args.score_min, args.score_max
+    if name == "match":
+        return match_scorer(low, high)
+    if name == "judge" and client is not None:
+        return judge_scorer(make_judge(args, client))
+    verifier = Verifier(name, concurrency=args.concurrency, timeout=args.verifier_timeout)
+    made_by = need_math_verify() if name == "math" else source_of(name[len("python:") :])
+    return verifier_scorer({"scorer": name, f"{name} version": made_by}, verifier, low, high)
+
+
+def make_judge(args: argparse.Namespace, client: ChatClient) -> Judge:
+    """The judge that the judge's flags ask for."""
+    low, high, samples, temperature = args.score_min, args.score_max, args.judge_samples, args.judge_temperature
+    if args.judge_mode == "logprob" and math.floor(high) - math.ceil(low) < 1:
+        raise UsageError(
+            f"--judge_mode logprob needs two whole numbers from --score_min {low:g} to --score_max {high:g}"
+        )
+    if args.judge_mode == "logprob" and high - low > 1000:
+        raise UsageError(f"--judge_mode logprob knows 1000 scores at most, not {low:g} to {high:g}")
+    if args.judge_mode == "logprob" and samples > 1:
+        raise UsageError("--judge_mode logprob needs no --judge_samples: it reads the whole distribution at once")
+    if samples > 1 and temperature == 0:
+        raise UsageError(f"--judge_samples {samples} at --judge_temperature 0 asks for the same reply {samples} times")
+    return Judge(
         client,
-        args.score_min,
-        args.score_max,
+        low,
+        high,
+        mode=args.judge_mode,
+        samples=samples,
         template=read_judge_prompt(args.judge_prompt) if args.judge_prompt else None,
-        temperature=args.judge_temperature,
+        temperature=temperature if temperature is not None else float(samples > 1),
         max_tokens=args.judge_max_tokens,
         images=args.judge_images,
     )
+
+
+def make_selection(args: argparse.Namespace) -> Selection:
+    """What the selection flags ask for; the defaults where a script has none."""
+    if "select" not in args:
+        return Selection()
+    selection = Selection(
+        select=args.select,
+        top_k=args.top_k,
+        accept_score=args.accept_score,
+        min_margin=args.min_margin,
+        length_match=args.length_match,
+        pairs_per_entry=args.pairs_per_entry,
+        reference_as_chosen=args.reference_as_chosen,
+        reference_score=args.score_max,
+        seed=args.select_seed,
+    )
+    if args.selected_file is None and args.report_file is None and args.select != "best":
+        raise UsageError(f"--select {args.select} needs --selected_file FILE to write to")
+    return selection
+
+
+def make_stop_rule(args: argparse.Namespace) -> Optional[StopRule]:
+    """When an entry has enough answers; None where all are drawn."""
+    most = getattr(args, "answers_per_question", 0)
+    if getattr(args, "accept_score", None) is not None and args.accept_score > args.score_max:
+        raise UsageError(f"--accept_score {args.accept_score:g} is above --score_max {args.score_max:g}: none would be")
+    for name in ("stop_after", "give_up_after"):
+        value = getattr(args, name, None)
+        if value is not None and args.accept_score is None:
+            raise UsageError(f"--{name} needs --accept_score S: what counts as accepted")
+        if value is not None and value > most:
+            raise UsageError(f"--{name} {value} is more than --answers_per_question {most}, the most that is drawn")
+    if getattr(args, "stop_after", None) is None and getattr(args, "give_up_after", None) is None:
+        return None
+    return StopRule(args.accept_score, args.stop_after, args.give_up_after)
 
 
 def make_job(
@@ -306,10 +427,18 @@ def make_job(
     scorer: Optional[Scorer] = None,
 ) -> Job:
     """The job that the flags ask for; ``clients`` are keyed by their model's flag."""
-    names = ("input_file", "output_file", "cache_file", "selected_file")
+    names = ("input_file", "output_file", "cache_file", "selected_file", "report_file")
     check_files({f"--{name}": getattr(args, name, None) for name in names})
     need_open_files(sum(client.concurrency for client in clients.values()))
     cache = getattr(args, "cache_file", None)
+    selection = make_selection(args)
+    selected_file, report_file = getattr(args, "selected_file", None), getattr(args, "report_file", None)
+    selected_format = getattr(args, "selected_format", None) or (
+        "preference" if selection.select == "dpo" else "sharegpt"
+    )
+    check_selection(selection, selected_format, selected_file)
+    if report_file is not None:
+        need_charts()
     return Job(
         script=script,
         input_file=args.input_file,
@@ -324,8 +453,13 @@ def make_job(
         image_root=args.image_root,
         max_image_bytes=round(args.max_image_mb * (1 << 20)),
         limit=args.limit,
-        selected_file=getattr(args, "selected_file", None),
-        accept_score=getattr(args, "accept_score", None),
+        stop_rule=make_stop_rule(args),
+        token_budget=getattr(args, "token_budget", None),
+        selection=selection,
+        selected_file=selected_file,
+        selected_format=selected_format,
+        report_file=report_file,
+        score_range=(getattr(args, "score_min", 0.0), getattr(args, "score_max", 10.0)),
         allow_mixed=args.allow_mixed,
         quiet=args.quiet,
     )
@@ -342,13 +476,18 @@ def need_open_files(connections: int) -> None:
 
 
 def check_files(flags: Dict[str, Optional[str]]) -> None:
-    """Raises UsageError if two flags name the same file."""
+    """Makes the folders of what is written at the end. UsageError if it cannot, or two flags name the same file."""
     seen: Dict[str, str] = {}
     for flag, path in flags.items():
         if path:
             other = seen.setdefault(os.path.realpath(path), flag)
             if other != flag:
                 raise UsageError(f"{flag} and {other} are the same file: {path}")
+            if flag in ("--selected_file", "--report_file"):
+                try:
+                    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+                except OSError as error:
+                    raise UsageError(f"{flag}: cannot make the folder of {path}: {error.strerror}") from error
 
 
 def main(script: str, make: Callable[[argparse.Namespace], Job], parser: argparse.ArgumentParser) -> int:

@@ -63,6 +63,8 @@ class Meter:
     requests: int = 0
     retries: int = 0
     tokens: int = 0  # completion tokens, as the servers counted them
+    cancelled: int = 0  # requests given up in flight, their answers no longer needed
+    uncounted: int = 0  # replies without a count of tokens
 
 
 @dataclass
@@ -80,7 +82,8 @@ class ChatClient:
     """Chat completions from one role's servers, used as ``async with``.
 
     ``urls`` are base URLs such as ``http://127.0.0.1:8000/v1``; ``extra_body`` is merged into each request, a null
-    removing a field. ``sleep`` is what waits between tries, for tests to hurry.
+    removing a field. ``sleep`` is what waits between tries, for tests to hurry. ``may_start`` is asked before each
+    request is sent, and raises RunStopped where no further one may be.
     """
 
     def __init__(
@@ -105,6 +108,7 @@ class ChatClient:
         self._api_key = api_key
         self._timeout = request_timeout
         self._sleep = sleep
+        self.may_start: Callable[[], None] = lambda: None
         self._endpoints: List[Endpoint] = []
         self._answered = False
         self._given_up_in_a_row = 0
@@ -140,23 +144,28 @@ class ChatClient:
         """Sends nothing from now on: each request that waits for a slot raises ``error``."""
         self._over = self._over or error
 
+    def idle(self) -> bool:
+        """Whether a request made now would be sent at once."""
+        return self.queued == 0 and not self._slots.locked()
+
     async def room(self, depth: int = 1) -> None:
         """Returns once fewer than ``depth`` x ``concurrency`` requests wait for a slot, and few sleep."""
         while self.queued >= depth * self.concurrency or self.asleep >= 8 * self.concurrency:
             self._moved.clear()
             await self._moved.wait()
 
-    async def complete(self, messages: bytes, parameters: Dict[str, Any]) -> List[Answer]:
+    async def complete(self, messages: bytes, parameters: Dict[str, Any], empty_ok: bool = False) -> List[Answer]:
         """The choices (at least one) of one chat completion, in the order of their ``index``.
 
-        ``messages`` is the JSON of the messages, ``parameters`` are named as in the API (None: not sent).
+        ``messages`` is the JSON of the messages, ``parameters`` are named as in the API (None: not sent). A choice
+        without text is none, and a reply of such alone is asked for again, unless ``empty_ok``.
         Raises RequestFailed (a 4xx for this request, or its last try failed) or RunStopped.
         """
         request = {"model": self.model, **parameters, **self.extra_body}
 
         async def one_try() -> List[Answer]:
             try:
-                return await self._send(_body(messages, request))
+                return await self._send(_body(messages, request), empty_ok)
             except EmptyReply:
                 if isinstance(request.get("seed"), int):
                     request["seed"] += 1  # the same seed would bring the same nothing
@@ -191,16 +200,19 @@ class ChatClient:
             self.asleep -= 1
             self._moved.set()
 
-    async def _send(self, body: bytes) -> List[Answer]:
+    async def _send(self, body: bytes, empty_ok: bool) -> List[Answer]:
         """One try. A server that cannot be reached costs no try: nothing was sent; it is waited for."""
         while True:
             endpoint = await self._take_slot()
             try:
-                return await self._post(endpoint, body)
+                return await self._post(endpoint, body, empty_ok)
             except Unreachable as error:
                 self._lost(endpoint, error)
             except RunStopped as error:
                 self.stop(error)
+                raise
+            except asyncio.CancelledError:
+                self.meter.cancelled += 1
                 raise
             finally:
                 endpoint.in_flight -= 1
@@ -218,14 +230,19 @@ class ChatClient:
         finally:
             self.queued -= 1
             self._moved.set()
-        if self._over is not None:
+        try:
+            if self._over is not None:
+                raise self._over
+            self.may_start()
+        except RunStopped as error:
+            self.stop(error)
             self._slots.release()
-            raise self._over
+            raise
         endpoint = min((one for one in self._endpoints if one.reachable), key=lambda one: one.in_flight)
         endpoint.in_flight += 1
         return endpoint
 
-    async def _post(self, endpoint: Endpoint, body: bytes) -> List[Answer]:
+    async def _post(self, endpoint: Endpoint, body: bytes, empty_ok: bool) -> List[Answer]:
         url = endpoint.url
         try:
             self.meter.requests += 1
@@ -244,11 +261,12 @@ class ChatClient:
         if not 200 <= response.status < 300:
             raise self._refusal(url, response.status, seconds_of(response.headers), self._without_key(data))
         try:
-            answers, tokens = parse_completion(data)
+            answers, tokens = parse_completion(data, empty_ok)
         except Retryable:
             parse_completion(self._without_key(data))  # the same again, for its message
             raise
-        self.meter.tokens += tokens
+        self.meter.tokens += tokens or 0
+        self.meter.uncounted += tokens is None
         if not answers:
             raise EmptyReply(f"{url}: empty answer", response.status)
         return answers
@@ -361,10 +379,11 @@ def error_message(data: bytes) -> str:
     return printable(text[:300]).strip()
 
 
-def parse_completion(data: bytes) -> Tuple[List[Answer], int]:
-    """The non-empty choices of a chat completion by ``index``, and the completion tokens it cost.
+def parse_completion(data: bytes, empty_ok: bool = False) -> Tuple[List[Answer], Optional[int]]:
+    """The choices of a chat completion by ``index``, and the completion tokens it cost, if it says so.
 
-    Raises Retryable if ``data`` is no chat completion. An empty text that was cut by its length is an answer.
+    Raises Retryable if ``data`` is no chat completion. Without ``empty_ok`` an empty text is an answer only if it was
+    cut by its length.
     """
     try:
         reply = json.loads(data, parse_constant=lambda _: None)
@@ -376,11 +395,11 @@ def parse_completion(data: bytes) -> Tuple[List[Answer], int]:
     if not ordered:
         raise Retryable("a chat completion without choices", 200)
     usage = _usage(reply.get("usage"))
-    answers = [answer for answer in ordered if answer.cut or answer.text.strip()]
+    answers = [answer for answer in ordered if empty_ok or answer.cut or answer.text.strip()]
     if answers and usage:
         answers[0] = dataclasses.replace(answers[0], usage=usage)
     tokens = (usage or {}).get("completion_tokens")
-    return answers, tokens if isinstance(tokens, int) and 0 < tokens < 1 << 53 else 0
+    return answers, tokens if isinstance(tokens, int) and 0 <= tokens < 1 << 53 else None
 
 
 def _usage(found: object) -> Optional[Dict[str, Any]]:
@@ -401,10 +420,12 @@ def _answer(choice: Dict[str, Any]) -> Answer:
     reasoning = message.get("reasoning_content") or message.get("reasoning")
     if not isinstance(content, (str, type(None))) or finish in ("abort", "error"):
         raise TypeError("no text")
+    logprobs = choice.get("logprobs")
     return Answer(
         content or "",
         finish if isinstance(finish, str) else None,
         reasoning if isinstance(reasoning, str) else None,
+        logprobs=logprobs.get("content") if isinstance(logprobs, dict) else None,
     )
 
 

@@ -5,6 +5,7 @@
     ├─ RunStopped             the run cannot go on; the same command resumes it (exit 1)
     │  ├─ BrokenInput         the input file turned out to be damaged further on
     │  ├─ ServerGone          the server stopped answering
+    │  ├─ BudgetSpent         --token_budget is used up
     │  └─ ServerRefused       wrong key, model or URL: every request would fail alike
     └─ EntryFailed            this entry goes to the errors file, the others go on
        ├─ BadEntry            the entry itself is unusable
@@ -53,6 +54,10 @@ class BrokenInput(RunStopped):
 
 class ServerGone(RunStopped):
     """The server stopped answering and did not come back."""
+
+
+class BudgetSpent(RunStopped):
+    """The run has spent its token budget: what is in flight is finished, no further draw starts."""
 
 
 class ServerRefused(RunStopped):

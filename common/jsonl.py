@@ -99,10 +99,17 @@ class AppendFile:
 
 def write_whole(path: str, pieces: Iterable[bytes]) -> None:
     """Writes a file so that it is there whole or, after a crash or a full disk, as it was. OSError if it cannot."""
+    with whole_file(path) as file:
+        file.writelines(pieces)
+
+
+@contextlib.contextmanager
+def whole_file(path: str) -> Iterator[BinaryIO]:
+    """A file to write to that takes the place of ``path`` once the block ends well, and is gone if it does not."""
     partial = path + ".part"
     try:
         with open(partial, "wb") as file:
-            file.writelines(pieces)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)

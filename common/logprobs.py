@@ -18,7 +18,9 @@ from common.verdicts import THINKING_ENDS
 NEGLIGIBLE = 0.002  # of the range: what a place that was not asked for may move the expected score
 
 _BEFORE_A_SCORE = re.compile(
-    r"\W*?(?:(?:the|my|final|overall|total)\s+)*(?:score|rating|grade|mark)?(?:\s+is)?\W*?(?=-?[0-9])", re.I
+    r"[^\w/]*?(?:(?:the|my|final|overall|total)\s+)*(?:score|rating|grade|mark)?(?:\s+is)?[^\w/]*?"
+    r"(?=-?[0-9])(?!-?[0-9.]+\s*(?:(?:-|\u2013|to)\s*[0-9]|%))",
+    re.I,
 )
 _GLUED = " \t\n:*([\"'\u2581\u0120"  # what may stand in one token with a number, before it
 
@@ -39,11 +41,16 @@ def steps_of(content: object) -> List[Step]:
         raise ValueError("no logprobs")
     try:
         return [
-            Step(place["token"], {top["token"]: math.exp(top["logprob"]) for top in place["top_logprobs"]})
+            Step(place["token"], {top["token"]: _probability(top["logprob"]) for top in place["top_logprobs"]})
             for place in content
         ]
     except (KeyError, TypeError, OverflowError) as error:
         raise ValueError("logprobs without top_logprobs") from error
+
+
+def _probability(logprob: Optional[float]) -> float:
+    """SGLang writes -inf for what cannot come, which JSON has as null."""
+    return 0.0 if logprob is None else math.exp(logprob)
 
 
 def from_the_score(steps: Sequence[Step]) -> Tuple[str, List[Step]]:
@@ -101,7 +108,7 @@ async def score_masses(steps: Sequence[Step], values: Sequence[int], ask: Ask) -
             # where the tokenizer has "10" as one token, "1" is followed by no "0"
             whole = digits != token or any(before + top in longer(name) for top in steps[0].tops)
             taken = token == steps[0].token and len(steps) > 1
-            if whole or (not taken and mass * doubt(name) < NEGLIGIBLE) or not longer(name):
+            if whole or (not taken and (mass * doubt(name) < NEGLIGIBLE or not longer(name))):
                 add(name, mass)
             else:
                 await walk(name, mass, steps[1:] if taken else await ask(name))
@@ -113,17 +120,24 @@ async def score_masses(steps: Sequence[Step], values: Sequence[int], ask: Ask) -
     return masses
 
 
-def continues(digits: str, steps: Sequence[Step], values: Sequence[int]) -> bool:
-    """Whether ``steps`` can be what follows ``digits``: a reply begun anew would mostly lead to no score at all."""
-    if not steps:
+def continues(digits: str, following: Sequence[Step], first: Step, values: Sequence[int]) -> bool:
+    """Whether ``following`` can be what comes after ``digits``, and is no reply begun anew; ``first`` began the number.
+
+    A reply begun anew holds the begun digit about as likely as the first time, where it leads to no score, or mostly
+    leads to no score at all.
+    """
+    if not following:
         return False
     names = [str(value) for value in values]
-    lost = sum(
-        mass
-        for token, mass in steps[0].tops.items()
-        if _digits(token, first=False) and not any(n.startswith(digits + _digits(token, first=False)) for n in names)
-    )
-    return lost <= 0.5
+
+    def leads(token: str) -> bool:
+        return any(name.startswith(digits + token) for name in names)
+
+    after = {token: _digits(token, first=False) for token in following[0].tops}
+    lost = sum(following[0].tops[token] for token, led in after.items() if led and not leads(led))
+    again = sum(following[0].tops[token] for token, led in after.items() if led == digits[0])
+    anew = not leads(digits[0]) and again >= first.tops.get(digits[0], 1.0) / 2
+    return lost <= 0.5 and not anew
 
 
 def _digits(token: str, first: bool) -> str:

@@ -15,7 +15,7 @@ import unicodedata
 from decimal import Decimal
 from typing import Any, List, NamedTuple, Optional, Tuple, Union
 
-from common.matching import free_number
+from common.matching import _TIED_BEFORE, free_number
 from common.verdicts import without_thoughts
 
 
@@ -37,7 +37,8 @@ _JOINS = re.compile(r"[\s$,.;]*(?:(?:and|or)[\s$]*)?")  # between two boxes: bot
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=\u3002)(?!$)")
 _DOUBT = re.compile(
     r"\b(?:wait|actually|correction|instead|sorry|mistake|wrong|incorrect|let\s+me(?!\s+know)|hmm|no,)|n['\u2019]t\b"
-    r"|\b(?:not|maybe|perhaps|possibly|either|about|around|approximately|roughly|least|most|than|between|nearly)\b"
+    r"|\b(?:not|maybe|perhaps|possibly|either|about|around|approximately|roughly|least|most|than|between|nearly|never|cannot|neither|nor|fails?"
+    r"|exceeds?|above|below|up\s+to|(?:close|equal)\s+or|or\s+equal)\b|[<>\u2264\u2265]"
     r"|\?|\u4e0d\u5bf9|\u4e0d\u662f|\u7b49\u7b49|\u8ba9\u6211",
     re.I,
 )
@@ -106,6 +107,8 @@ _CHANGED = re.compile(  # words that make a number another number
     r"|factorial|modulo|mod|base|more|less|fewer|over|under|minus|plus|times)\b",
     re.I,
 )
+# letters that are a unit and no variables, as in 2xy
+_WORD_UNIT = re.compile(r"[A-Za-z\u00b5]{3}|(?:[mckd\u00b5]m|[km]g|m[lLs]|ft|in|lb|oz|hr|mi|yd|[mg])(?![A-Za-z])")
 _INTEGER = re.compile(r"-?[0-9]{1,4000}")
 _NAME = re.compile(r"\s*\\?[A-Za-z]+(?:_\{?\w+\}?)?\s*(?:\(\s*[A-Za-z]\s*\))?\s*")
 _NUMERIC = r"-?(?:\\frac\s*\{[^{}]*\}\s*\{[^{}]*\}|(?:\d{1,3}(?:,\d{3})+|\d+)?\.?\d+(?:\s*/\s*\d+)?)(?:\\%)?"
@@ -117,7 +120,9 @@ _CONCLUSION = re.compile(
     r"(?:\s+(?:simply|just|exactly|now|then))?[\s*$(]*-?\d[\d.,]*[^\d=]*$",
     re.I,
 )
-_CONDITION = re.compile(r"\^|\b(?:where|if|when|such\s+that)\b", re.I)
+_CONDITION = re.compile(r"\^|(?<![A-Za-z])[A-Za-z]\s*=|\b(?:where|if|when|such\s+that)\b", re.I)
+_SO = re.compile(r"\b(?:so|thus|hence|therefore|total|altogether|which)\b", re.I)
+_CLAIM = re.compile(r"(?:=|\b(?:is|are|equals?|makes?|gives?|gets?|leaves?|has|have|becomes?))[\s*$(]*-?\d", re.I)
 
 
 class _Final(NamedTuple):
@@ -155,7 +160,7 @@ def check_math(question: str, reference: Optional[str], answer: str) -> Verdict:
 
 
 def _bare(text: str) -> str:
-    return re.sub(r"\s|(?<=^)\((?=[A-Z]\)$)|(?<=^\([A-Z])\)$", "", text)
+    return re.sub(r"(?<!\d)\s|\s(?!\d)|(?<=^)\((?=[A-Z]\)$)|(?<=^\([A-Z])\)$", "", text)
 
 
 def _compared(wanted: _Final, said: _Final) -> Verdict:
@@ -178,6 +183,9 @@ def _doubt(wanted: _Final, said: _Final) -> Optional[str]:
     """Why two values that math-verify takes for equal may not be; None if they are."""
     if wanted.unit and said.unit and wanted.unit != said.unit:
         return f"the units differ: {wanted.unit}, {said.unit}"
+    unit = wanted.unit or said.unit
+    if not (wanted.unit and said.unit) and unit and not _WORD_UNIT.match(unit):
+        return f"{unit} stands on one side only, and may be no unit"
     is_range = any(re.search(r"[<>]|\\[lg]e", final.value) for final in (wanted, said))
     if not is_range and _brackets(wanted.value) != _brackets(said.value):
         return "the brackets differ"
@@ -314,13 +322,19 @@ def _in_prose(said: str) -> str:
     found = list(_ONE_NUMBER.finditer(plain))
     if len(found) != 1 or _CHANGED.search(plain) or len(re.findall(r"\d[\d,./]*", plain.replace(found[0][1], " "))) > 0:
         return ""
+    if _TIED_BEFORE.search(plain[: found[0].start()]):
+        return ""
     return found[0].group()
 
 
 def _concluded(said: str) -> str:
     """The last of several numbers of a sentence, where the sentence puts it forward: "17 - 2 is 15."; else ""."""
     number = None if _CONDITION.search(said) or not _CONCLUSION.search(said) else free_number(said, marked=False)
-    return "" if number is None else format(number, "f")
+    claims = [] if number is None else list(_CLAIM.finditer(said))
+    if number is None or (len(claims) > 1 and not _SO.search(said, claims[-2].end())):
+        return ""
+    unit = re.search(r"\d(\s+[a-z]+)?[^\d=]*$", said)
+    return format(number, "f") + ((unit and unit[1]) or "")
 
 
 def _with_unit(plain: str) -> _Final:

@@ -26,6 +26,7 @@ class Counts:
     skipped: int = 0  # were in the output already
     duplicates: int = 0
     failed: int = 0
+    postponed: int = 0  # begun, and left to the next run
     answers: int = 0  # drawn in this run
     recalled: int = 0  # answers taken from the ledger
     scores: int = 0  # numbers in this run's records
@@ -41,7 +42,7 @@ class Counts:
 
     def anything(self) -> bool:
         """Whether there is something to tell."""
-        return any((self.done, self.skipped, self.duplicates, self.failed, self.answers))
+        return any((self.done, self.skipped, self.duplicates, self.failed, self.postponed, self.answers))
 
     @property
     def mean_score(self) -> Optional[float]:
@@ -85,12 +86,13 @@ def summary(
     counts: Counts,
     meters: Sequence[Meter],
     seconds: float,
-    selected: Optional[Tuple[int, int]],
     files: Sequence[Tuple[str, str]],
 ) -> str:
-    """The end of a run in a few lines; ``selected`` is (chosen, records), ``files`` are (what, path)."""
+    """The end of a run in a few lines; ``files`` are (what, path)."""
     rate = 1 / max(seconds, 1e-9)
     parts = [f"{counts.done:,} done", f"{counts.skipped:,} done before", f"{counts.failed:,} failed"]
+    if counts.postponed:
+        parts.append(f"{counts.postponed:,} postponed")
     if counts.duplicates:
         parts.append(f"{counts.duplicates:,} duplicates left out")
     rows: List[Tuple[str, str]] = [("entries", ", ".join(parts) + f" in {seconds:.1f} s ({counts.done * rate:.1f}/s)")]
@@ -99,11 +101,11 @@ def summary(
         rows.append(("answers", f"{counts.answers:,} drawn{again} ({counts.answers * rate:.1f}/s)"))
     if meters:
         requests, retries, tokens = (_total(meters, name) for name in ("requests", "retries", "tokens"))
-        rows.append(("requests", f"{requests:,} sent, {retries:,} retries, {tokens:,} tokens ({tokens * rate:.0f}/s)"))
+        dropped = _total(meters, "cancelled")
+        sent = f"{requests:,} sent, {retries:,} retries" + (f", {dropped:,} dropped" if dropped else "")
+        rows.append(("requests", f"{sent}, {tokens:,} tokens ({tokens * rate:.0f}/s)"))
     if counts.mean_score is not None or counts.unscored:
         mean = "none" if counts.mean_score is None else f"{counts.mean_score:.2f}"
         rows.append(("scores", f"mean {mean}, {counts.scores:,} scored, {counts.unscored:,} unscored"))
-    if selected is not None:
-        rows.append(("accepted", f"{selected[0]:,} of the {selected[1]:,} entries in the output"))
     rows += files
     return "\n".join([script, *(f"  {name:<9} {text}" for name, text in rows)])

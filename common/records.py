@@ -58,6 +58,7 @@ class Answer:
     finish_reason: Optional[str] = None
     reasoning: Optional[str] = None
     usage: Optional[Dict[str, Any]] = None
+    logprobs: Optional[List[Dict[str, Any]]] = None  # one object a token, where they were asked for; never written
 
     @property
     def cut(self) -> bool:
@@ -71,18 +72,32 @@ class Answer:
 
 
 class Score(NamedTuple):
-    """What a scorer said: ``value`` in the range, or None with ``unscored`` saying why."""
+    """What a scorer said: ``value`` in the range, or None with ``unscored`` saying why.
+
+    ``scorer`` is the one of a cascade that decided, ``spread`` the standard deviation of the judge's samples or of its
+    distribution (``probabilities``, by score), ``judge_usage`` the requests and tokens that the score took.
+    """
 
     value: Optional[float]
     judge_reply: Optional[str] = None
     unscored: Optional[str] = None
+    scorer: Optional[str] = None
+    spread: Optional[float] = None
+    judge_samples: Optional[List[Dict[str, Any]]] = None  # {"score": ..., "reply": ...} each
+    probabilities: Optional[Dict[str, float]] = None
+    judge_usage: Optional[Dict[str, int]] = None
+
+    def said(self) -> Dict[str, Any]:
+        """All but the value, as far as it exists: what a record and the ledger keep beside it."""
+        return {name: part for name, part in zip(self._fields[1:], self[1:]) if part is not None}
 
 
 class Work(NamedTuple):
-    """An entry and the answers it already has: None where it is to be sampled."""
+    """An entry and the answers it already has (None where it is to be sampled), and why these are fewer than asked."""
 
     entry: Entry
     answers: Optional[List[Answer]]
+    stopped_by: Optional[str] = None
 
 
 def canonical(value: object) -> bytes:
@@ -176,7 +191,8 @@ def work_from_record(item: object, line: Optional[int] = None) -> Work:
         raise BadEntry('"entry_id" must be a string')
     entry = _entry(check_turns(turns), check_images(item.get("images")), line, given)
     keep = ("finish_reason", "reasoning", "usage")
-    return Work(entry, [Answer(t, **{k: d[k] for k in keep if k in d}) for t, d in zip(texts, details)])
+    answers = [Answer(t, **{k: d[k] for k in keep if k in d}) for t, d in zip(texts, details)]
+    return Work(entry, answers, item.get("stopped_by"))
 
 
 def _only_present(**values: Any) -> Dict[str, Any]:
@@ -184,12 +200,17 @@ def _only_present(**values: Any) -> Dict[str, Any]:
 
 
 def _detail(answer: Answer, score: Optional[Score]) -> Dict[str, Any]:
-    said = {} if score is None else {"judge_reply": score.judge_reply, "unscored": score.unscored}
+    said = {} if score is None else score.said()
     return _only_present(finish_reason=answer.finish_reason, reasoning=answer.reasoning, usage=answer.usage, **said)
 
 
-def make_record(entry: Entry, answers: Sequence[Answer], scores: Optional[Sequence[Score]]) -> Record:
-    """One output line; ``scores`` (one an answer) is None where nothing was scored. ``entry_id`` comes last."""
+def make_record(
+    entry: Entry, answers: Sequence[Answer], scores: Optional[Sequence[Score]], stopped_by: Optional[str] = None
+) -> Record:
+    """One output line; ``scores`` (one an answer) is None where nothing was scored. ``entry_id`` comes last.
+
+    ``stopped_by`` names the flag that ended the drawing before all answers were drawn.
+    """
     record: Record = {"original_question": entry.question, "original_answers": entry.conversation}
     if entry.images:
         record["images"] = entry.images
@@ -199,6 +220,8 @@ def make_record(entry: Entry, answers: Sequence[Answer], scores: Optional[Sequen
     record["generated_details"] = [
         _detail(answer, scores[place] if scores is not None else None) for place, answer in enumerate(answers)
     ]
+    if stopped_by is not None:
+        record["stopped_by"] = stopped_by
     record["entry_id"] = entry.entry_id
     return record
 
@@ -223,10 +246,9 @@ def answer_from_line(line: Record) -> Answer:
 def score_line(entry_id: str, index: int, made_by: str, answer: Answer, score: Score) -> Record:
     """The ledger line of one score, bound to its answer's text by ``digest``."""
     fields = {"digest": answer.digest, "score": score.value}
-    said = _only_present(judge_reply=score.judge_reply, unscored=score.unscored)
-    return {"made_by": made_by, "index": index, **fields, **said, "entry_id": entry_id}
+    return {"made_by": made_by, "index": index, **fields, **score.said(), "entry_id": entry_id}
 
 
 def score_from_line(line: Record) -> Score:
     """The score that ``score_line`` wrote."""
-    return Score(line["score"], line.get("judge_reply"), line.get("unscored"))
+    return Score(line["score"], **{name: line[name] for name in Score._fields[1:] if name in line})

@@ -11,18 +11,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import logging
 import os
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, islice
-from typing import Any, Callable, Dict, Iterator, Optional, Sequence, Set
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 from common.candidates import Candidates
 from common.client import ChatClient
-from common.errors import BadEntry, BrokenInput, EntryFailed, RunStopped, UsageError
+from common.errors import BadEntry, BrokenInput, BudgetSpent, EntryFailed, RunStopped, UsageError
+from common.export import write_selected
 from common.input_file import InputFile, Item
 from common.jsonl import RECORDS, AppendFile, hold, read_records, repair_tail, scan, write_whole
 from common.ledger import Ledger
@@ -30,9 +32,11 @@ from common.local_server import LocalServer
 from common.messages import chat_messages, check_marks, load_images
 from common.progress import Counts, show_bar, summary
 from common.records import Entry, Work, id_key
+from common.report import write_report
 from common.sampler import Sampler
 from common.scorers import Scorer
-from common.selection import Selected, write_best
+from common.selection import Selection
+from common.stopping import StopRule
 
 log = logging.getLogger(__name__)
 
@@ -67,8 +71,13 @@ class Job:
     image_root: Optional[str] = None
     max_image_bytes: int = 20 << 20
     limit: Optional[int] = None
+    stop_rule: Optional[StopRule] = None
+    token_budget: Optional[int] = None
+    selection: Selection = field(default_factory=Selection)
     selected_file: Optional[str] = None
-    accept_score: Optional[float] = None
+    selected_format: str = "sharegpt"
+    report_file: Optional[str] = None
+    score_range: Tuple[float, float] = (0.0, 10.0)
     allow_mixed: bool = False
     quiet: bool = False
 
@@ -80,11 +89,16 @@ class Job:
             found.update({f"generator {name}": value for name, value in self.sampler.settings().items()})
         if self.scorer is not None:
             found.update({f"scorer {name}": value for name, value in self.scorer.settings.items()})
+        if self.stop_rule is not None:
+            found.update(dataclasses.asdict(self.stop_rule))
         return found
 
 
 def run(job: Job) -> int:
-    """Runs a job to its end; returns exit code 0, or 1 if entries failed. Raises ToolkitError with its own code."""
+    """Runs a job to its end; returns exit code 0, or 1 if entries failed or the budget was spent before the end.
+
+    Raises ToolkitError with its own code.
+    """
     begun = time.monotonic()
     with contextlib.ExitStack() as stack:
         source = InputFile(job.input_file)
@@ -93,15 +107,17 @@ def run(job: Job) -> int:
         for path in (job.output_file, job.ledger_file)[: 1 + job.keep_ledger]:
             stack.callback(hold(path).release)
         current = _Run(job, source, items)
-        selected = None
+        made: List[Tuple[str, str]] = []
         try:
             asyncio.run(current.drive())
-            selected = _select(job)
+            made = _select_and_report(job)
         finally:
             current.close()
             if not job.quiet and current.counts.anything():
-                print(current.summary(time.monotonic() - begun, selected))
-    return 1 if current.counts.failed else 0
+                print(current.summary(time.monotonic() - begun, made))
+    if current.cut_short:
+        log.warning("%s; run the same command again to go on", current.cut_short)
+    return 1 if current.counts.failed or current.cut_short else 0
 
 
 def _read_ahead(source: InputFile) -> Iterator[Item]:
@@ -114,10 +130,37 @@ def _read_ahead(source: InputFile) -> Iterator[Item]:
     return chain(first, stream)
 
 
-def _select(job: Job) -> Optional[Selected]:
-    if job.selected_file is None:
-        return None
-    return write_best(read_records(job.output_file), job.selected_file, job.accept_score)
+def _select_and_report(job: Job) -> List[Tuple[str, str]]:
+    """Writes what is made of a finished output; (what, path) of each."""
+    made = []
+    if job.selected_file is not None:
+        records = read_records(job.output_file)
+        found = write_selected(records, job.selected_file, job.selection, job.selected_format)
+        taken = f"{found.rows:,} from {found.chosen:,} of the {found.records:,} entries"
+        made.append(("selected", f"{taken}: {job.selected_file}"))
+    if job.report_file is not None:
+        write_report(
+            job.report_file,
+            job.output_file,
+            job.selection,
+            errors_file=errors_file(job),
+            image_root=image_root(job),
+            score_range=job.score_range,
+            script=job.script,
+            stay_inside=job.image_root is not None,
+        )
+        made.append(("report", job.report_file))
+    return made
+
+
+def errors_file(job: Job) -> str:
+    """Where a run's failures are written."""
+    return job.output_file + ".errors.jsonl"
+
+
+def image_root(job: Job) -> str:
+    """The folder that relative image paths are relative to."""
+    return job.image_root or os.path.dirname(os.path.abspath(job.input_file))
 
 
 def _check_settings(job: Job) -> None:
@@ -156,8 +199,8 @@ class _Run:
         self._job = job
         self._source = source
         self._items = items
-        self._image_root = job.image_root or os.path.dirname(os.path.abspath(job.input_file))
-        self._errors_file = job.output_file + ".errors.jsonl"
+        self._image_root = image_root(job)
+        self._errors_file = errors_file(job)
         self._errors: Optional[AppendFile] = None
         repair_tail(job.output_file, RECORDS)
         _check_settings(job)
@@ -166,7 +209,10 @@ class _Run:
         self._ledger = Ledger(job.ledger_file, self._before)
         self._output = AppendFile(job.output_file)
         self._forget_errors()
+        self.cut_short: Optional[BudgetSpent] = None
         self._broken: Optional[BrokenInput] = None
+        self._all_admitted = False
+        self._left = False  # entries that were not begun
         self._complete = False
 
     def _forget_errors(self) -> None:
@@ -186,19 +232,16 @@ class _Run:
         if self._errors is not None:
             self._errors.close()
 
-    def summary(self, seconds: float, selected: Optional[Selected]) -> str:
-        """The end of the run as a person reads it."""
+    def summary(self, seconds: float, made: List[Tuple[str, str]]) -> str:
+        """The end of the run as a person reads it; ``made`` as ``_select_and_report`` gives it."""
         job = self._job
-        files = [("output", job.output_file)]
-        if job.selected_file is not None and selected is not None:
-            files.append(("selected", job.selected_file))
+        files = [("output", job.output_file), *made]
         if os.path.exists(job.ledger_file):
             files.append(("ledger", job.ledger_file))
         if self._errors is not None:
             files.append(("errors", f"{self._errors_file} (the first: {self._first_error})"))
         meters = [client.meter for client in job.clients]
-        counted = None if selected is None else (selected.chosen, selected.records)
-        return summary(job.script, self.counts, meters, seconds, counted, files)
+        return summary(job.script, self.counts, meters, seconds, files)
 
     def _pending(self) -> Iterator[Optional[Work]]:
         """The entries to be done, each once; now and then a None, so that a long skip does not hold the loop."""
@@ -254,7 +297,9 @@ class _Run:
             await self._work_through(chain([first], pending))
         if self._broken is not None:
             raise self._broken
-        self._complete = True
+        if not (self._left or self.counts.postponed):
+            self.cut_short = None  # the draw that met the budget was not needed after all
+        self._complete = self.cut_short is None
 
     async def _work_through(self, pending: Iterator[Optional[Work]]) -> None:
         loop = asyncio.get_running_loop()
@@ -286,6 +331,10 @@ class _Run:
                 await stack.enter_async_context(client)
             bar = asyncio.ensure_future(show_bar(self.counts, meters, self._expected, job.quiet))
             stack.callback(bar.cancel)
+            if job.scorer is not None:
+                stack.callback(job.scorer.close)
+            if job.sampler is not None and job.token_budget is not None:
+                job.sampler.client.may_start = self._check_budget
             syncing = asyncio.ensure_future(self._sync_regularly())
             syncing.add_done_callback(self._watch)
             stack.callback(syncing.cancel)
@@ -296,6 +345,16 @@ class _Run:
         while True:
             await asyncio.sleep(SYNC_EVERY)
             await asyncio.get_running_loop().run_in_executor(None, self._sync)
+
+    def _check_budget(self) -> None:
+        """Raises BudgetSpent once the run has spent its budget, RunStopped where no server says what is spent."""
+        meters = [client.meter for client in self._job.clients]
+        spent, budget = sum(meter.tokens for meter in meters), self._job.token_budget or 0
+        if any(meter.uncounted for meter in meters):
+            raise RunStopped("--token_budget cannot be kept: the server does not say how many tokens it spent")
+        if spent >= budget:
+            self.cut_short = BudgetSpent(f"{spent:,} of --token_budget {budget:,} completion tokens are spent")
+            raise self.cut_short
 
     def _sync(self) -> None:
         self._ledger.sync()
@@ -314,7 +373,7 @@ class _Run:
     def _watch(self, task: asyncio.Future[Any]) -> None:
         """Stops the run on a failure that is not one entry's own."""
         error = None if task.cancelled() else task.exception()
-        if error is not None and not isinstance(error, EntryFailed):
+        if error is not None and not isinstance(error, (EntryFailed, BudgetSpent)):
             self._stop(error)
 
     async def _admit(self, pending: Iterator[Optional[Work]]) -> None:
@@ -327,18 +386,35 @@ class _Run:
                     await asyncio.sleep(0)
                     continue
                 await opening.acquire()
-                for depth, client in zip((1, JUDGE_DEPTH), self._job.clients):
-                    await client.room(depth)
+                await self._room()
+                if self.cut_short is not None:
+                    self._left = True
+                    break
                 task: asyncio.Future[None] = asyncio.ensure_future(self._do(work, opening))
                 tasks.add(task)
                 task.add_done_callback(tasks.discard)
                 task.add_done_callback(self._watch)
+            self._all_admitted = True
             while tasks:
                 await asyncio.wait(tasks)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _room(self) -> None:
+        """Waits until the servers have room for another entry."""
+        job = self._job
+        if job.sampler is not None:
+            await job.sampler.client.room()
+        if job.scorer is not None:
+            await job.scorer.room(1 if job.sampler is None else JUDGE_DEPTH)
+
+    def _hurry(self) -> bool:
+        """Whether the servers have nothing better to do than draws that may turn out not to be needed."""
+        sampler, scorer = self._job.sampler, self._job.scorer
+        idle = sampler is not None and sampler.client.idle() and scorer is not None and scorer.idle()
+        return self._all_admitted and idle
 
     def _until_broken(self, pending: Iterator[Optional[Work]]) -> Iterator[Optional[Work]]:
         """What can be read of the input; the rest is done and kept before the break is reported."""
@@ -349,15 +425,20 @@ class _Run:
 
     async def _do(self, work: Work, opening: asyncio.Semaphore) -> None:
         """One entry from its ledger lines to its record, or to the errors file."""
-        candidates = Candidates(work.entry, self._job.sampler, self._job.scorer, self._ledger, self._watch)
+        job = self._job
+        candidates = Candidates(
+            work.entry, job.sampler, job.scorer, self._ledger, self._watch, job.stop_rule, self._hurry
+        )
         try:
             try:
                 await self._open(candidates, work)
             finally:
                 opening.release()
-            record, scores = await candidates.record()
+            record, scores = await candidates.record(work.stopped_by)
         except EntryFailed as error:
             self._fail(work.entry, work.entry.line, error)
+        except BudgetSpent:
+            self.counts.postponed += 1
         else:
             self._output.append(record)
             self.counts.done += 1

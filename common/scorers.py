@@ -1,32 +1,47 @@
-"""(Entry, answer) -> Score: the judge, an LLM that scores, and ``match``, a rule that does.
+"""(Entry, answer) -> Score: the judge, the rules, and cascades of them.
 
 A scorer is a ``Scorer``: its settings, which make its scores what they are, and a coroutine that scores one answer.
 
-Example: ``score = await match_scorer(0, 10).score(entry, [], "2 + 2 is 4")``
+Example: ``score = await cascade([match_scorer(0, 10), judge_scorer(judge)]).score(entry, [], "2 + 2 is 4")``
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Awaitable, Callable, Dict, Optional, Sequence
+from typing import Any, Awaitable, Callable, Dict, List, Sequence
 
-from common.client import ChatClient
-from common.errors import RequestFailed
+from common.judge import Judge
 from common.matching import matches
-from common.messages import JUDGE_PROMPT, Message, ask_again, judge_messages, judge_text, number_text
-from common.records import Answer, Entry, Score, fingerprint
-from common.verdicts import parse_verdict
+from common.records import Entry, Score, fingerprint
+from common.verifiers import Verifier, VerifierFailed
+
+
+async def _room(_: int) -> None:
+    """A scorer that never waits has room at once."""
+
+
+def _idle() -> bool:
+    """And nothing to do."""
+    return True
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """``score(entry, images, text)`` gives the score of one text; ``images`` are the entry's URLs where wanted."""
+    """``score(entry, images, text)`` gives the score of one text; ``images`` are the entry's URLs where wanted.
+
+    ``room(depth)`` returns once fewer than ``depth`` times what it does at once is waiting, ``idle`` says whether a
+    score asked for now would be begun at once. ``sure_of_a_miss`` says whether its lowest score settles the matter in
+    a cascade. ``close`` ends what it started.
+    """
 
     settings: Dict[str, Any]
     score: Callable[[Entry, Sequence[str], str], Awaitable[Score]]
     wants_images: bool = False
+    sure_of_a_miss: bool = True
+    room: Callable[[int], Awaitable[None]] = _room
+    idle: Callable[[], bool] = _idle
+    close: Callable[[], None] = lambda: None
 
     @cached_property
     def made_by(self) -> str:
@@ -43,54 +58,69 @@ def match_scorer(low: float, high: float) -> Scorer:
             return Score(None, unscored="no reference to match")
         return Score(high if matched else low)
 
-    return Scorer({"scorer": "match", "score_min": low, "score_max": high}, score)
+    return Scorer({"scorer": "match", "score_min": low, "score_max": high}, score, sure_of_a_miss=False)
 
 
-def judge_scorer(
-    client: ChatClient,
-    low: float,
-    high: float,
-    template: Optional[str] = None,
-    temperature: Optional[float] = 0.0,
-    max_tokens: Optional[int] = None,
-    images: bool = False,
-) -> Scorer:
-    """An LLM's score from ``low`` to ``high``: its reply's last verdict (see verdicts.py).
+def judge_scorer(judge: Judge) -> Scorer:
+    """The judge as a scorer."""
+    client = judge.client
+    return Scorer(judge.settings(), judge.score, wants_images=judge.images, room=client.room, idle=client.idle)
 
-    A reply without one is answered and asked again, ``client.max_retries`` times at most; then the answer is
-    unscored, with the last reply kept. A request that fails raises RequestFailed: that is no score either.
+
+def verifier_scorer(settings: Dict[str, Any], verifier: Verifier, low: float, high: float) -> Scorer:
+    """A verifier's verdicts as scores: True is ``high``, False ``low``, a number itself, None unscored.
+
+    Its score raises VerifierFailed where the rule itself fails, or gives a number outside the range.
     """
-    parameters = {"temperature": temperature, "max_tokens": max_tokens}
-    settings = {
-        "scorer": "judge",
-        "model": client.model,
-        "score_min": low,
-        "score_max": high,
-        "prompt": fingerprint(template or JUDGE_PROMPT),
-        "judge_temperature": temperature,
-        "judge_max_tokens": max_tokens,
-        "judge_images": images,
-        "extra_body": client.extra_body,
-    }
 
-    async def ask(messages: Sequence[Message]) -> Answer:
-        try:
-            return (await client.complete(json.dumps(messages).encode(), parameters))[0]
-        except RequestFailed as error:
-            error.stage = "score"
-            raise
+    async def score(entry: Entry, _: Sequence[str], text: str) -> Score:
+        verdict = await verifier.check(entry.question, entry.reference, text)
+        value = verdict.value
+        if value is None:
+            return Score(None, unscored=verdict.why or f"{settings['scorer']} gave no score")
+        if isinstance(value, bool):
+            return Score(high if value else low)
+        if not low <= value <= high:
+            raise VerifierFailed(f"{settings['scorer']} gave {value:g}, which is not from {low:g} to {high:g}")
+        return Score(float(value))
 
-    async def score(entry: Entry, shown: Sequence[str], text: str) -> Score:
-        asked = judge_messages(judge_text(entry, text, low, high, template), shown)
-        messages = asked
-        for _ in range(client.max_retries + 1):
-            reply = await ask(messages)
-            # a reply that was cut may have been about to say something else
-            value = None if reply.cut else parse_verdict(reply.text, low, high)
-            if value is not None:
-                return Score(value, reply.text)
-            messages = ask_again(asked, reply.text, low, high)
-        why = "was cut by its length" if reply.cut else f"has no score from {number_text(low)} to {number_text(high)}"
-        return Score(None, reply.text, f"the judge's reply {why}")
+    bounds = {"score_min": low, "score_max": high}
+    return Scorer({**settings, **bounds}, score, room=verifier.room, idle=verifier.idle, close=verifier.close)
 
-    return Scorer(settings, score, wants_images=images)
+
+def cascade(scorers: Sequence[Scorer], low: float) -> Scorer:
+    """Asks each in turn until one decides; its name is kept with the score.
+
+    A scorer that is not sure of a miss decides by a hit alone: its ``low`` counts where none after it has a say, and
+    not where a judge was asked and said nothing that could be read.
+    """
+    names = [str(scorer.settings["scorer"]) for scorer in scorers]
+
+    async def score(entry: Entry, images: Sequence[str], text: str) -> Score:
+        found: List[Score] = []
+        for name, scorer in zip(names, scorers):
+            last = (await scorer.score(entry, images, text))._replace(scorer=name)
+            if last.value is not None and (scorer.sure_of_a_miss or last.value > low):
+                return last
+            found.append(last)
+        judged = [one for one in found if one.judge_usage is not None]
+        missed = [one for one in found if one.value is not None]
+        return (judged or missed or found)[-1]
+
+    async def room(depth: int) -> None:
+        for scorer in scorers:
+            await scorer.room(depth)
+
+    def idle() -> bool:
+        return all(scorer.idle() for scorer in scorers)
+
+    def close() -> None:
+        for scorer in scorers:
+            scorer.close()
+
+    settings: Dict[str, Any] = {}
+    for scorer in scorers:
+        settings.update(scorer.settings)
+    settings["scorer"] = " ".join(names)
+    shown = any(scorer.wants_images for scorer in scorers)
+    return Scorer(settings, score, wants_images=shown, room=room, idle=idle, close=close)

@@ -74,6 +74,7 @@ class Verifier:
             self._check = Check("math", check_math, False)
         elif target.startswith("python:"):
             self._check = load_check(target[len("python:") :])
+            target = "python:" + os.path.abspath(target[len("python:") :])  # the workers may start in another folder
         else:
             raise UsageError(f"--scorer {target}: it must be math or python:FILE.py:FUNCTION")
         self.target = target
@@ -113,6 +114,10 @@ class Verifier:
             return await asyncio.get_running_loop().run_in_executor(self._threads, ask)
         finally:
             self._slots.release()
+
+    def idle(self) -> bool:
+        """Whether a check made now would be begun at once."""
+        return self._slots is None or (self.queued == 0 and not self._slots.locked())
 
     async def room(self, depth: int = 1) -> None:
         """Returns once fewer than ``depth`` times as many checks wait as run at once."""
@@ -296,8 +301,12 @@ def _imported(path: str, flag: str) -> Any:
         sys.path.insert(0, folder)
     sys.modules[name] = module  # dataclasses and pickle look there
     vars(module)["print"] = _print
-    with contextlib.redirect_stdout(sys.stderr), _Naming(f"{flag}: {file}", UsageError, file):
-        spec.loader.exec_module(module)
+    here = os.getcwd()
+    try:
+        with contextlib.redirect_stdout(sys.stderr), _Naming(f"{flag}: {file}", UsageError, file):
+            spec.loader.exec_module(module)
+    finally:
+        os.chdir(here)  # the run's own paths are relative to it
     return module
 
 

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
+from common import judge
 from common.client import ChatClient
 from common.errors import ToolkitError
 from common.records import Work, entry_from_conversation
@@ -604,7 +605,7 @@ def job(world: World) -> Job:
         read=lambda item, line: Work(entry_from_conversation(item, line), None),
         clients=clients,
         sampler=Sampler(clients[0], ANSWERS),
-        scorer=judge_scorer(clients[1], 0, 10),
+        scorer=judge_scorer(judge.Judge(clients[1], 0, 10)),
         quiet=True,
     )
 

@@ -423,7 +423,7 @@ def test_a_retry_after_of_nonsense_is_none(wish: str) -> None:
 
 
 def test_a_count_of_tokens_beyond_reason_is_none() -> None:
-    assert parse_completion(body(choices=[choice("a")], usage={"completion_tokens": 10**400}))[1] == 0
+    assert parse_completion(body(choices=[choice("a")], usage={"completion_tokens": 10**400}))[1] is None
 
 
 def test_usage_that_json_cannot_hold_is_left_out() -> None:

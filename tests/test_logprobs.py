@@ -144,8 +144,33 @@ def test_mean_and_spread_are_the_distribution_s() -> None:
     assert mean_and_spread({}) is None
 
 
-def test_what_leads_to_no_score_is_no_continuing() -> None:
-    assert continues("1", [Step("0", {"0": 0.6, "\n": 0.4})], range(11))
-    assert continues("1", [Step("\n", {"\n": 1.0})], range(11))
-    assert not continues("1", [Step("8", {"8": 0.9, "0": 0.1})], range(11))
-    assert not continues("1", [], range(11))
+def test_what_leads_to_no_score_or_begins_anew_is_no_continuing() -> None:
+    first = Step("0", {"0": 0.7, "1": 0.25, "7": 0.05})
+    for tops, goes_on in (
+        ({"0": 0.6, "\n": 0.4}, True),
+        ({"0": 0.99}, True),  # a judge that says 0 or 10
+        ({"\n": 1.0}, True),
+        ({"8": 0.9, "0": 0.1}, False),
+        ({"0": 0.7, "1": 0.24, "7": 0.05}, False),  # the first reply again
+    ):
+        assert continues("1", [Step("x", tops)], first, range(11)) is goes_on, tops
+    assert not continues("1", [], first, range(11))
+    # 55 is a score: a second 5 says nothing
+    assert continues("5", [Step("5", {"5": 0.5, "0": 0.5})], Step("5", {"5": 0.6}), range(101))
+
+
+@pytest.mark.parametrize(
+    "reply", ["Score (0-10): 8", "Score: 0 to 10: 7", "Score /10: 7", "Score: 85", "85%", "Score: 100%", "Score: 9-10"]
+)
+def test_a_range_another_scale_and_a_longer_number_are_no_score(reply: str) -> None:
+    async def ask(_: str) -> List[Step]:
+        raise AssertionError("asked")
+
+    steps = from_the_score([Step(character, {character: 1.0}) for character in reply])[1]
+    assert sum(asyncio.run(score_masses(steps, range(11), ask)).values()) < 0.5
+
+
+def test_a_token_that_cannot_come_counts_for_nothing() -> None:
+    """SGLang's -inf is null in JSON."""
+    tops = [{"token": "8", "logprob": 0.0}, {"token": "9", "logprob": None}]
+    assert steps_of([{"token": "8", "top_logprobs": tops}]) == [Step("8", {"8": 1.0, "9": 0.0})]

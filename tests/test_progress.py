@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import List, Optional
+from typing import List, Optional, Sequence, Tuple
 
 import pytest
 
@@ -13,9 +13,10 @@ from common.progress import Counts, show_bar, summary
 from common.records import Score
 
 
-def text_of(counts: Counts, meters: Optional[List[Meter]] = None, seconds: float = 10.0, **more: object) -> str:
-    selected, files = more.get("selected"), more.get("files", [])
-    return summary("reject.py", counts, meters or [], seconds, selected, files)  # type: ignore[arg-type]
+def text_of(
+    counts: Counts, meters: Optional[List[Meter]] = None, seconds: float = 10.0, files: Sequence[Tuple[str, str]] = ()
+) -> str:
+    return summary("reject.py", counts, meters or [], seconds, files)
 
 
 def row(text: str, name: str) -> Optional[str]:
@@ -74,14 +75,16 @@ def test_the_requests_of_both_roles_are_summed() -> None:
     assert row(text_of(Counts(), meters), "requests") == "1,500 sent, 3 retries, 5,070 tokens (507/s)"
 
 
-@pytest.mark.parametrize("name", ["answers", "requests", "scores", "accepted", "errors"])
+@pytest.mark.parametrize("name", ["answers", "requests", "scores", "selected", "errors"])
 def test_what_a_run_did_not_do_has_no_row(name: str) -> None:
     assert row(text_of(Counts(done=3)), name) is None
 
 
-def test_the_selection_is_counted_against_the_whole_output() -> None:
-    said = row(text_of(Counts(done=1), selected=(0, 2000)), "accepted")
-    assert said == "0 of the 2,000 entries in the output"
+def test_requests_that_were_dropped_and_entries_that_wait_are_named_only_if_there_are_any() -> None:
+    said = text_of(Counts(done=1, postponed=3), [Meter(requests=9, cancelled=2)])
+    assert row(said, "entries") == "1 done, 0 done before, 0 failed, 3 postponed in 10.0 s (0.1/s)"
+    assert row(said, "requests") == "9 sent, 0 retries, 2 dropped, 0 tokens (0/s)"
+    assert "postponed" not in text_of(Counts(done=1), [Meter(requests=1)])
 
 
 def test_the_files_come_last_and_as_they_were_named() -> None:

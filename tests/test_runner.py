@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 from common.client import ChatClient
+from common.judge import Judge
 from common.records import Work, entry_from_conversation
 from common.runner import Job, run
 from common.sampler import Sampler
@@ -32,7 +33,7 @@ def make_job(folder: Path, generator: ScriptedServer, judge: Optional[ScriptedSe
         "read": lambda item, line: Work(entry_from_conversation(item, line), None),
         "clients": clients,
         "sampler": Sampler(clients[0], 4),
-        "scorer": judge_scorer(clients[1], 0, 10) if judge is not None else None,
+        "scorer": judge_scorer(Judge(clients[1], 0, 10)) if judge is not None else None,
         "quiet": True,
         **options,
     }

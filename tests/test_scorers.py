@@ -1,209 +1,24 @@
-"""The judge, asked again until it names a score, and the match rule."""
+"""Scorers: the judge's settings, the rules, and cascades."""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
 import pytest
 
 from common.client import ChatClient
-from common.errors import RequestFailed, ServerRefused
-from common.messages import JUDGE_PROMPT
+from common.judge import Judge
+from common.messages import ENDINGS, JUDGE_PROMPT
 from common.records import Entry, Score, entry_from_conversation
-from common.scorers import Scorer, judge_scorer, match_scorer
+from common.scorers import Scorer, cascade, judge_scorer, match_scorer, verifier_scorer
+from common.verifiers import Verifier, VerifierFailed
 from tests.helpers import conversation
-from tests.scripted_server import Reply, Request, ScriptedServer, completion
 
 ENTRY = entry_from_conversation(conversation("What is 2+2?", "4"))
 OPEN_ENTRY = entry_from_conversation(conversation("Tell me a joke."))
-
-
-async def no_sleep(_: float) -> None:
-    """Waits between tries, for tests that hurry."""
-
-
-def judged(
-    server: ScriptedServer, text: str = "It is 4.", max_retries: int = 2, images: Sequence[str] = (), **more: Any
-) -> Score:
-    """The judge's score of one answer, from 0 to 10 unless told otherwise."""
-    low, high = more.pop("low", 0), more.pop("high", 10)
-
-    async def run() -> Score:
-        async with ChatClient([server.url], "judge", 1, max_retries=max_retries, sleep=no_sleep) as client:
-            return await judge_scorer(client, low, high, **more).score(ENTRY, images, text)
-
-    return asyncio.run(run())
-
-
-def says(*replies: str) -> ScriptedServer:
-    """A judge that says these, one a request, the last one for ever."""
-    return ScriptedServer(lambda request: completion(replies[min(request.number, len(replies) - 1)]))
-
-
-def messages(server: ScriptedServer) -> List[List[Dict[str, Any]]]:
-    return [chat.body["messages"] for chat in server.chats]
-
-
-def test_a_reply_with_a_score_is_one_request_and_is_kept_with_it() -> None:
-    with says("Right.\nScore: 7.5") as server:
-        assert judged(server) == Score(7.5, "Right.\nScore: 7.5")
-    assert len(server.chats) == 1
-
-
-def test_a_score_of_zero_is_a_score_and_not_asked_for_again() -> None:
-    with says("Score: 0") as server:
-        assert judged(server) == Score(0.0, "Score: 0")
-    assert len(server.chats) == 1
-
-
-def test_the_judge_sees_question_reference_and_answer() -> None:
-    with says("Score: 1") as server:
-        judged(server, "It is certainly 4.")
-    prompt = server.chats[0].question
-    assert all(part in prompt for part in ("What is 2+2?", "\n4\n", "It is certainly 4.", "from 0 to 10"))
-
-
-@pytest.mark.parametrize("retries", [0, 1, 4])
-def test_a_judge_that_names_no_score_is_asked_again_as_often_as_allowed(retries: int) -> None:
-    with ScriptedServer(lambda request: completion(f"Well, number {request.number}, no.")) as server:
-        score = judged(server, max_retries=retries)
-    assert len(server.chats) == retries + 1
-    assert score.value is None
-    assert score.judge_reply == f"Well, number {retries}, no."
-    assert score.unscored == "the judge's reply has no score from 0 to 10"
-
-
-def test_the_first_reply_with_a_score_ends_the_asking() -> None:
-    with says("Hm.", "Well.", "Score: 6", "Score: 1") as server:
-        assert judged(server, max_retries=5) == Score(6.0, "Score: 6")
-    assert len(server.chats) == 3
-
-
-def test_asking_again_shows_the_judge_its_last_reply_and_what_is_missing() -> None:
-    with says("Hm.", "Well.", "Score: 6") as server:
-        judged(server)
-    first, second, third = messages(server)
-    assert [turn["role"] for turn in second] == ["user", "assistant", "user"]
-    assert second[0] == third[0] == first[0]
-    assert [second[1]["content"], third[1]["content"]] == ["Hm.", "Well."]
-    assert "from 0 to 10" in second[2]["content"]
-    assert len(third) == 3
-
-
-@pytest.mark.parametrize("reply", ["Score: 11", "Score: -3", "Score: 80/100", "Score: 7-8", "<think>Score: 9"])
-def test_a_number_that_is_no_score_is_asked_for_again_and_never_stored(reply: str) -> None:
-    with says(reply) as server:
-        score = judged(server, max_retries=1)
-    assert (score.value, score.judge_reply) == (None, reply)
-    assert len(server.chats) == 2
-
-
-def test_the_range_is_the_one_that_was_asked_for() -> None:
-    with says("Score: 8", "Score: 0.8") as server:
-        assert judged(server, low=0, high=1).value == 0.8
-    assert "from 0 to 1" in messages(server)[1][2]["content"]
-
-
-def test_a_reply_cut_before_its_score_is_unscored_and_says_why() -> None:
-    with ScriptedServer(lambda _: completion("First I consider", finish="length")) as server:
-        score = judged(server, max_retries=1, max_tokens=3)
-    assert score == Score(None, "First I consider", "the judge's reply was cut by its length")
-
-
-@pytest.mark.parametrize("text", ["Score: 9", '{"score": 9}', "9"])
-def test_a_cut_reply_has_no_score_and_is_asked_again(text: str) -> None:
-    def script(request: Request) -> Reply:
-        return completion(text, finish="length") if request.number == 0 else completion("Score: 2")
-
-    with ScriptedServer(script) as server:
-        assert judged(server) == Score(2.0, "Score: 2")
-    assert len(server.chats) == 2
-
-
-def test_a_judge_that_is_always_cut_leaves_the_answer_unscored() -> None:
-    with ScriptedServer(lambda _: completion("Score: 9", finish="length")) as server:
-        score = judged(server, max_retries=2)
-    assert score == Score(None, "Score: 9", "the judge's reply was cut by its length")
-    assert len(server.chats) == 3
-
-
-def test_what_the_judge_only_thought_is_no_score() -> None:
-    with ScriptedServer(lambda _: completion("No idea.", reasoning_content="Score: 9")) as server:
-        assert judged(server, max_retries=0).value is None
-
-
-def test_a_score_written_into_the_answer_is_not_the_judges() -> None:
-    with says("I decline.") as server:
-        assert judged(server, "4\n\nScore: 10", max_retries=0).value is None
-
-
-@pytest.mark.parametrize(
-    ("reply", "requests"),
-    [
-        (Reply({"error": {"message": "Score: 9"}}, status=500), 3),
-        (Reply("Score: 9", status=429), 3),
-        (Reply("Score: 9"), 3),
-        (Reply({"score": 9}), 3),
-        (completion(None), 3),
-        (completion(), 3),
-        (Reply({"error": {"message": "Score: 9"}}, status=400), 1),
-        (Reply(drop=True), 3),
-    ],
-)
-def test_a_failed_request_is_an_error_of_its_stage_and_never_a_score(reply: Reply, requests: int) -> None:
-    with ScriptedServer(lambda _: reply) as server, pytest.raises(RequestFailed) as failure:
-        judged(server, max_retries=2)
-    assert failure.value.stage == "score"
-    assert len(server.chats) == requests
-
-
-def test_a_failure_while_asking_again_is_no_unscored_answer() -> None:
-    def script(request: Request) -> Reply:
-        return completion("Hm.") if request.number == 0 else Reply("too long", status=400)
-
-    with ScriptedServer(script) as server, pytest.raises(RequestFailed):
-        judged(server)
-    assert len(server.chats) == 2
-
-
-def test_a_judge_that_does_not_exist_stops_the_run() -> None:
-    with ScriptedServer(lambda _: Reply("no such model", status=404)) as server, pytest.raises(ServerRefused):
-        judged(server)
-    assert len(server.chats) == 1
-
-
-def test_a_judge_is_asked_at_temperature_zero_for_one_reply_of_any_length() -> None:
-    with says("Score: 1") as server:
-        judged(server)
-    assert {key: value for key, value in server.chats[0].body.items() if key != "messages"} == {
-        "model": "judge",
-        "temperature": 0,
-    }
-
-
-def test_the_judges_own_temperature_and_limit_are_sent() -> None:
-    with says("Score: 1") as server:
-        judged(server, temperature=0.3, max_tokens=64)
-        judged(server, temperature=None)
-    first, second = (chat.body for chat in server.chats)
-    assert (first["temperature"], first["max_tokens"]) == (0.3, 64)
-    assert "temperature" not in second
-
-
-def test_images_come_before_the_prompt_also_when_asking_again() -> None:
-    with says("Hm.", "Score: 1") as server:
-        judged(server, images=["data:image/png;base64,AA", "https://x/y.png"])
-    for turns in messages(server):
-        kinds = [part["type"] for part in turns[0]["content"]]
-        assert kinds == ["image_url", "image_url", "text"]
-
-
-def test_a_template_is_asked_instead_of_our_prompt() -> None:
-    with says("Score: 1") as server:
-        judged(server, "It is 4.", template="Q={question} R={reference} A={answer}")
-    assert server.chats[0].question == "Q=What is 2+2? R=4 A=It is 4."
 
 
 def matched(low: float, high: float, entry: Entry, text: str) -> Score:
@@ -218,7 +33,7 @@ def matched(low: float, high: float, entry: Entry, text: str) -> Score:
 def idle_judge(low: float = 0.0, high: float = 10.0, client: Optional[Dict[str, Any]] = None, **more: Any) -> Scorer:
     """A judge that is asked for nothing but its settings; ``client`` are its ChatClient's arguments."""
     arguments = {"urls": ["http://127.0.0.1:9/v1"], "model": "judge", "concurrency": 4, **(client or {})}
-    return judge_scorer(ChatClient(**arguments), low, high, **more)
+    return judge_scorer(Judge(ChatClient(**arguments), low, high, **more))
 
 
 @pytest.mark.parametrize(
@@ -242,7 +57,7 @@ def test_what_makes_a_score_changes_the_fingerprint(change: Dict[str, Any]) -> N
 @pytest.mark.parametrize(
     "change",
     [
-        {"template": JUDGE_PROMPT},
+        {"template": JUDGE_PROMPT + ENDINGS["text"]},
         {"client": {"urls": ["https://elsewhere/v1"]}},
         {"client": {"concurrency": 99}},
         {"client": {"max_retries": 0}},
@@ -283,3 +98,144 @@ def test_a_reference_that_says_nothing_gives_no_score(reference: str) -> None:
     entry = replace(ENTRY, reference_turn={"from": "gpt", "value": reference})
     score = matched(0, 10, entry, "4")
     assert (score.value, score.unscored) == (None, "no reference to match")
+
+
+# --- cascades ---------------------------------------------------------------------------------------------------------
+
+
+def fixed(name: str, *scores: Score, sure: bool = True, asked: Optional[List[str]] = None) -> Scorer:
+    """A scorer that gives these one after another, the last for ever."""
+    waiting = list(scores)
+
+    async def score(_: Entry, __: Sequence[str], text: str) -> Score:
+        if asked is not None:
+            asked.append(name)
+        return waiting.pop(0) if len(waiting) > 1 else waiting[0]
+
+    return Scorer({"scorer": name, f"{name} own": 1, "score_min": 0}, score, sure_of_a_miss=sure)
+
+
+def decided(*scorers: Scorer) -> Score:
+    """What a cascade says of an answer."""
+
+    async def run() -> Score:
+        return await cascade(scorers, 0.0).score(ENTRY, [], "x")
+
+    return asyncio.run(run())
+
+
+MISS, HIT, NOTHING = Score(0.0), Score(10.0), Score(None, unscored="no idea")
+UNREAD = Score(None, "hm", "the judge's reply has no score", judge_usage={"requests": 3})
+
+
+def test_the_first_that_decides_ends_the_asking_and_is_named() -> None:
+    asked: List[str] = []
+    scorers = [fixed("match", HIT, asked=asked), fixed("math", MISS, asked=asked)]
+    assert decided(*scorers) == HIT._replace(scorer="match")
+    assert asked == ["match"]
+
+
+def test_who_cannot_say_passes_it_on() -> None:
+    assert decided(fixed("math", NOTHING), fixed("judge", Score(6.0))) == Score(6.0, scorer="judge")
+
+
+def test_a_sure_miss_decides_and_an_unsure_one_does_not() -> None:
+    assert decided(fixed("math", MISS), fixed("judge", HIT)) == MISS._replace(scorer="math")
+    assert decided(fixed("match", MISS, sure=False), fixed("judge", HIT)) == HIT._replace(scorer="judge")
+
+
+def test_an_unsure_miss_counts_where_no_rule_after_it_has_a_say() -> None:
+    assert decided(fixed("match", MISS, sure=False), fixed("math", NOTHING)) == MISS._replace(scorer="match")
+
+
+def test_an_unsure_miss_does_not_stand_in_for_a_judge_that_was_asked() -> None:
+    """The rule was not sure, the judge could not be read: whoever trains on a 0 here trains on an invention."""
+    assert decided(fixed("match", MISS, sure=False), fixed("judge", UNREAD)) == UNREAD._replace(scorer="judge")
+
+
+def test_where_nobody_decides_the_last_reason_is_kept() -> None:
+    first, last = Score(None, unscored="no reference"), Score(None, unscored="nothing to parse")
+    assert decided(fixed("match", first), fixed("math", last)) == last._replace(scorer="math")
+
+
+def test_a_cascade_of_match_needs_no_reference() -> None:
+    async def run() -> Score:
+        return await cascade([match_scorer(0, 10), fixed("judge", Score(3.0))], 0).score(OPEN_ENTRY, [], "x")
+
+    assert asyncio.run(run()) == Score(3.0, scorer="judge")
+
+
+def test_a_cascade_s_scores_are_its_own_and_told_apart_by_each_of_its_parts() -> None:
+    one, two, other = fixed("a", HIT), fixed("b", HIT), Scorer({"scorer": "b", "b own": 2, "score_min": 0}, two_score)
+    made = [cascade(parts, 0).made_by for parts in ([one, two], [two, one], [one, other])]
+    assert len({*made, one.made_by, two.made_by}) == 5
+
+
+async def two_score(_: Entry, __: Sequence[str], ___: str) -> Score:
+    """A score for scorers that are never asked."""
+    return HIT
+
+
+def test_a_cascade_ends_what_its_parts_started_and_waits_for_their_room() -> None:
+    seen: List[str] = []
+
+    def part(name: str) -> Scorer:
+        async def room(depth: int) -> None:
+            seen.append(f"{name} {depth}")
+
+        return Scorer({"scorer": name}, two_score, room=room, close=lambda: seen.append(name))
+
+    both = cascade([part("a"), part("b")], 0)
+
+    async def wait() -> None:
+        await both.room(8)
+
+    asyncio.run(wait())
+    both.close()
+    assert seen == ["a 8", "b 8", "a", "b"]
+
+
+# --- verifiers --------------------------------------------------------------------------------------------------------
+
+
+def verified(folder: Path, body: str, low: float = 0.0, high: float = 10.0, text: str = "4") -> Score:
+    """What a function of this body makes of an answer."""
+    path = folder / "check.py"
+    path.write_text(f"def verify(question, reference, answer):\n    {body}\n")
+
+    async def run() -> Score:
+        scorer = verifier_scorer({"scorer": "python:x"}, Verifier(f"python:{path}:verify"), low, high)
+        try:
+            return await scorer.score(ENTRY, [], text)
+        finally:
+            scorer.close()
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("body", "score"),
+    [
+        ("return answer == reference", Score(10.0)),
+        ("return answer != reference", Score(0.0)),
+        ("return 7", Score(7.0)),
+        ("return len(question) / 10", Score(1.2)),
+        ("return None", Score(None, unscored="python:x gave no score")),
+    ],
+)
+def test_a_users_verdict_becomes_a_score(tmp_path: Path, body: str, score: Score) -> None:
+    assert verified(tmp_path, body) == score
+
+
+def test_true_is_the_top_of_any_range_and_no_1(tmp_path: Path) -> None:
+    assert verified(tmp_path, "return True", low=-5.0, high=5.0) == Score(5.0)
+
+
+def test_a_number_outside_the_range_is_an_error_and_no_score(tmp_path: Path) -> None:
+    with pytest.raises(VerifierFailed, match=r"python:x gave 11, which is not from 0 to 10"):
+        verified(tmp_path, "return 11")
+
+
+def test_what_the_users_function_raises_is_named(tmp_path: Path) -> None:
+    with pytest.raises(VerifierFailed, match=r"check.py:verify raised ValueError: bad thing \(check.py line 2\)"):
+        verified(tmp_path, "raise ValueError('bad thing')")

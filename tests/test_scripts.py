@@ -187,7 +187,7 @@ def test_the_selected_file_is_an_input_again(tmp_path: Path) -> None:
         flags = ("--selected_file", tmp_path / "best.json", "--accept_score", 8)
         check_done(reject(gen, scorer, source, tmp_path / "out.jsonl", *flags))
         selected = json.loads((tmp_path / "best.json").read_text())
-        assert [turn["value"] for turn in selected[0]["conversations"]] == ["be brief", "q", "answer 2"]
+        assert [turn["value"] for turn in selected[0]["conversations"]] == ["be brief", "<image>q", "answer 2"]
         assert selected[0]["images"] == ["a.png"]
         check_done(sample(gen, tmp_path / "best.json", tmp_path / "again.jsonl"))
 

@@ -241,6 +241,45 @@ def too_long(folder: Path) -> str:
         return errors_line(folder).replace(str(server.port), "31415")
 
 
+@fault
+def spent_budget(folder: Path) -> str:
+    """The token budget is spent."""
+    return against(good, folder, "--token_budget", 14, "--concurrent_requests", 1)
+
+
+def scored(folder: Path, script: Callable[[Request], Reply], *flags: object) -> str:
+    """The last line that score.py says on stderr of three answers."""
+    against(good, folder)
+    with ScriptedServer(script) as server:
+        words = ["--input_file", "out.jsonl", "--output_file", "scored.jsonl", "--model_name", "judge"]
+        line = command("score.py", *words, "--api_port", server.port, *flags)
+        run = subprocess.run(line, cwd=folder, capture_output=True, text=True, env=environment(), check=False)
+        return run.stderr.strip().split("\n")[-1].replace(str(server.port), "31415")
+
+
+@fault
+def no_schema(folder: Path) -> str:
+    """The judge's server takes no JSON schema."""
+    refusal = Reply({"error": {"message": "response_format is not supported"}}, status=400)
+    script = lambda request: refusal if "response_format" in request.body else completion("Score: 3")
+    return scored(folder, script, "--judge_mode", "json")
+
+
+@fault
+def no_logprobs(folder: Path) -> str:
+    """The judge's server gives no token probabilities."""
+    return scored(folder, lambda _: completion("Score: 3"), "--judge_mode", "logprob")
+
+
+@fault
+def raising_rule(folder: Path) -> str:
+    """A rule of yours raises (in the errors file)."""
+    (folder / "check.py").write_text("def verify(question, reference, answer):\n    return float(answer)\n")
+    scored(folder, good, "--scorer", "python:check.py:verify")
+    (folder / "scored.jsonl.errors.jsonl").rename(folder / "out.jsonl.errors.jsonl")
+    return re.sub(r"answer \d", "answer 0", errors_line(folder))
+
+
 def rows() -> Dict[str, str]:
     """The document's table: fault and line."""
     table = re.findall(r"^\| ([^|`]+) \| `(.+?)` \|", DOCUMENT.read_text(encoding="utf-8"), re.M)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.util
+import os
 import signal
 import subprocess
 import sys
@@ -242,7 +243,7 @@ def test_starting_a_worker_does_not_count_as_checking(tmp_path: Path) -> None:
 
 
 def test_a_worker_that_cannot_start_stops_the_run(tmp_path: Path) -> None:
-    body = "import sys\nif sys.argv[0] == '-c': 1 / 0\ndef rule(q, r, a): return True\n"
+    body = f"import os\nif os.getpid() != {os.getpid()}: 1 / 0\ndef rule(q, r, a): return True\n"
     (tmp_path / "broken.py").write_text(body)
     verifier = Verifier(f"python:{tmp_path / 'broken.py'}:rule")
     with contextlib.closing(verifier), pytest.raises(RunStopped, match=r"did not start.*ZeroDivisionError.*line 2"):
