@@ -127,8 +127,6 @@ def write_selected(records: Iterable[Record], path: str, selection: Selection, s
 def _warn(seen: _Seen, path: str) -> None:
     if seen.unreadable:
         log.warning("%s: %d records hold no readable conversation and are left out", path, seen.unreadable)
-    if seen.records and not seen.rows:
-        log.warning("%s: nothing was selected; datasets refuses a file without rows", path)
 
 
 def _lines(records: Iterable[Record], selection: Selection, seen: _Seen) -> Iterator[Row]:

@@ -401,7 +401,7 @@ def test_a_selection_without_rows_is_a_file_without_rows(tmp_path: Path, ending:
 
 
 @pytest.mark.parametrize(
-    ("ending", "length", "few", "many"), [("jsonl", 50, 1000, 20_000), ("parquet", 9_000, 800, 4000)]
+    ("ending", "length", "few", "many"), [("jsonl", 50, 1000, 8000), ("parquet", 9_000, 800, 4000)]
 )
 def test_memory_does_not_grow_with_the_records(tmp_path: Path, ending: str, length: int, few: int, many: int) -> None:
     kept = record(conversation("q" * length), [9.0], ["a"])

@@ -75,7 +75,7 @@ def test_the_commands_of_the_scripts_run_in_their_order(tmp_path: Path) -> None:
             if words[0] != "python" or ("--local" in words and not EMBEDDED):
                 continue
             if "--local" in words:
-                words += ["--limit", "3"]  # the small model is slow on a small machine
+                words += ["--limit", "1"]  # the small model is slow on a small machine
             words = [
                 str(server.port)
                 if re.fullmatch(r"31415|31416|8000", word)
