@@ -9,7 +9,6 @@ Example: ``reply = await client.complete(messages, {"temperature": 0.8, "n": 4})
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import io
 import ipaddress
 import json
@@ -17,6 +16,7 @@ import logging
 import math
 import os
 import time
+import urllib.request
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, Awaitable, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
@@ -37,6 +37,7 @@ from common.errors import (
     printable,
     stops_run,
 )
+from common.fast_json import dumps, loads
 from common.records import Answer
 
 log = logging.getLogger(__name__)
@@ -73,6 +74,7 @@ class Endpoint:
 
     url: str
     session: aiohttp.ClientSession
+    proxy: Optional[str] = None
     in_flight: int = 0
     reachable: bool = True
     probe: Optional[asyncio.Task[None]] = None
@@ -120,10 +122,10 @@ class ChatClient:
         self._moved = asyncio.Event()  # fewer requests wait than before
         self._reachable = asyncio.Event()  # some server can be reached, or none ever will again
         self._reachable.set()
-        self._endpoints = [Endpoint(url.rstrip("/"), self._open_session(url)) for url in self.urls]
+        self._endpoints = [Endpoint(url.rstrip("/"), self._open_session(), proxy_of(url)) for url in self.urls]
         return self
 
-    def _open_session(self, url: str) -> aiohttp.ClientSession:
+    def _open_session(self) -> aiohttp.ClientSession:
         headers = {"Content-Type": "application/json"}
         if self._api_key:
             headers["Authorization"] = f"Bearer {self._api_key}"
@@ -131,7 +133,7 @@ class ChatClient:
             connector=aiohttp.TCPConnector(limit=self.concurrency, keepalive_timeout=IDLE_LIMIT),
             timeout=aiohttp.ClientTimeout(total=self._timeout, sock_connect=CONNECT_LIMIT),
             headers=headers,
-            trust_env=not is_loopback(url),
+            cookie_jar=aiohttp.DummyCookieJar(),
         )
 
     async def __aexit__(self, *_: object) -> None:
@@ -162,13 +164,31 @@ class ChatClient:
         Raises RequestFailed (a 4xx for this request, or its last try failed) or RunStopped.
         """
         request = {"model": self.model, **parameters, **self.extra_body}
+        try:
+            answers = await self._send(_body(messages, request), empty_ok)
+        except Retryable as error:
+            answers = await self._try_again(error, messages, request, empty_ok)
+        self._given_up_in_a_row = 0
+        return answers
+
+    async def _try_again(
+        self, error: Retryable, messages: bytes, request: Dict[str, Any], empty_ok: bool
+    ) -> List[Answer]:
+        """All tries after the first, which failed with ``error``: tenacity takes its time, and few requests need it."""
+        failures = [error]
+        tries = 0
 
         async def one_try() -> List[Answer]:
+            nonlocal tries
+            tries += 1
+            if tries == 1:
+                raise error
+            if isinstance(failures[-1], EmptyReply) and isinstance(request.get("seed"), int):
+                request["seed"] += 1  # the same seed would bring the same nothing
             try:
                 return await self._send(_body(messages, request), empty_ok)
-            except EmptyReply:
-                if isinstance(request.get("seed"), int):
-                    request["seed"] += 1  # the same seed would bring the same nothing
+            except Retryable as another:
+                failures.append(another)
                 raise
 
         retrying = tenacity.AsyncRetrying(
@@ -180,6 +200,7 @@ class ChatClient:
         )
         try:
             answers: List[Answer] = await retrying(one_try)
+            return answers
         except Retryable as error:
             self._given_up_in_a_row += 1
             if self._given_up_in_a_row >= FAILURES_IN_A_ROW:
@@ -188,8 +209,6 @@ class ChatClient:
                     "run the same command again once the server is well"
                 ) from error
             raise
-        self._given_up_in_a_row = 0
-        return answers
 
     async def _sleep_between_tries(self, seconds: float) -> None:
         self.meter.retries += 1
@@ -247,7 +266,7 @@ class ChatClient:
         try:
             self.meter.requests += 1
             async with endpoint.session.post(
-                f"{url}/chat/completions", data=_payload(body), allow_redirects=False
+                f"{url}/chat/completions", data=_payload(body), allow_redirects=False, proxy=endpoint.proxy
             ) as response:
                 data = await _read(response)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
@@ -319,7 +338,7 @@ class ChatClient:
     async def _is_back(self, endpoint: Endpoint) -> bool:
         """Whether the server answers, and not as one (or a proxy before it) that is still loading."""
         try:
-            async with endpoint.session.get(f"{endpoint.url}/models") as response:
+            async with endpoint.session.get(f"{endpoint.url}/models", proxy=endpoint.proxy) as response:
                 return response.status not in (502, 503, 504)
         except (aiohttp.ClientError, asyncio.TimeoutError):
             return False
@@ -336,6 +355,14 @@ def is_loopback(url: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
+
+
+def proxy_of(url: str) -> Optional[str]:
+    """The proxy that the environment (``http_proxy``, ``https_proxy``, ``no_proxy``) names for a URL, if any."""
+    parts = urlsplit(url)
+    if is_loopback(url) or urllib.request.proxy_bypass(parts.netloc):
+        return None
+    return urllib.request.getproxies().get(parts.scheme)
 
 
 def seconds_of(headers: Mapping[str, str]) -> Optional[float]:
@@ -357,6 +384,8 @@ def seconds_of(headers: Mapping[str, str]) -> Optional[float]:
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
     """The body, if it is of a size that a completion can have; else Retryable."""
+    if 0 <= (response.content_length or -1) <= LARGEST_REPLY and "Content-Encoding" not in response.headers:
+        return await response.read()
     pieces, size = [], 0
     async for piece in response.content.iter_any():
         pieces.append(piece)
@@ -386,7 +415,7 @@ def parse_completion(data: bytes, empty_ok: bool = False) -> Tuple[List[Answer],
     cut by its length.
     """
     try:
-        reply = json.loads(data, parse_constant=lambda _: None)
+        reply = loads(data)
         choices = reply["choices"]
         pairs = [(choice.get("index", place), _answer(choice)) for place, choice in enumerate(choices)]
         ordered = [answer for _, answer in sorted(pairs, key=lambda pair: pair[0])]
@@ -397,7 +426,7 @@ def parse_completion(data: bytes, empty_ok: bool = False) -> Tuple[List[Answer],
     usage = _usage(reply.get("usage"))
     answers = [answer for answer in ordered if empty_ok or answer.cut or answer.text.strip()]
     if answers and usage:
-        answers[0] = dataclasses.replace(answers[0], usage=usage)
+        answers[0].usage = usage
     tokens = (usage or {}).get("completion_tokens")
     return answers, tokens if isinstance(tokens, int) and 0 <= tokens < 1 << 53 else None
 
@@ -405,10 +434,10 @@ def parse_completion(data: bytes, empty_ok: bool = False) -> Tuple[List[Answer],
 def _usage(found: object) -> Optional[Dict[str, Any]]:
     """A reply's usage, if it is an object that JSON can hold again."""
     try:
-        small = len(json.dumps(found, allow_nan=False)) < 4000
-    except (ValueError, RecursionError):
+        text = dumps(found)
+    except RecursionError:
         return None
-    return found if isinstance(found, dict) and small else None
+    return found if isinstance(found, dict) and len(text) < 4000 and loads(text) == found else None
 
 
 def _answer(choice: Dict[str, Any]) -> Answer:
@@ -430,8 +459,8 @@ def _answer(choice: Dict[str, Any]) -> Answer:
 
 
 def _body(messages: bytes, parameters: Dict[str, Any]) -> bytes:
-    rest = json.dumps({key: value for key, value in parameters.items() if value is not None}).encode()
-    return b'{"messages": ' + messages + b", " + rest[1:]
+    rest = dumps({key: value for key, value in parameters.items() if value is not None})
+    return b'{"messages":' + messages + b"," + rest[1:]
 
 
 def _payload(body: bytes) -> Union[bytes, io.BytesIO]:

@@ -2,7 +2,7 @@
 
 A record's line ends with its ``entry_id``, so a line that ends so is whole, and a scan for ids parses nothing.
 
-Example: ``repair_tail(path, RECORDS); done = {line.key for line in scan(path)}; AppendFile(path).append(record)``
+Example: ``repair_tail(path, RECORDS); done = {key for _, key in scan(path)}; AppendFile(path).append(record)``
 """
 
 from __future__ import annotations
@@ -10,23 +10,23 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import math
 import os
 import re
-from decimal import Decimal
-from typing import Any, BinaryIO, Iterable, Iterator, NamedTuple, Union
+from typing import Any, BinaryIO, Iterable, Iterator, NamedTuple, Tuple
 
 import jsonlines
 from filelock import FileLock, Timeout
 
 from common.errors import RunStopped, UsageError
+from common.fast_json import dumps
 from common.records import id_key
 
 log = logging.getLogger(__name__)
 
 PIECE = 1 << 16  # bytes read at once, from the end, to find a file's last whole line
-TAIL_LENGTH = 48  # bytes of "entry_id": "..."} and its newline
-OUR_TAIL = re.compile(rb'"entry_id": "([0-9a-f]{32})"\}\n')
+SCAN_PIECE = 1 << 22  # bytes read at once to find ids
+TAIL_LENGTH = 48  # bytes of "entry_id": "..."} and its newline; one less without the space, which we do not write
+OUR_TAIL = re.compile(rb'[^\\]?"entry_id": ?"([0-9a-f]{32})"\}\n')
 
 
 class Kind(NamedTuple):
@@ -37,21 +37,13 @@ class Kind(NamedTuple):
     begins: bytes
 
 
-RECORDS = Kind("record", "generated_answers", b'{"original_question": ')
-LEDGER = Kind("ledger line", "made_by", b'{"made_by": "')
-
-
-def _fraction(value: Decimal) -> Union[float, str]:
-    """A Decimal, which ijson makes of fractions, as JSON can hold it."""
-    return float(value) if math.isfinite(float(value)) else str(value)
+RECORDS = Kind("record", "generated_answers", b'{"original_question":')
+LEDGER = Kind("ledger line", "made_by", b'{"made_by":"')
 
 
 def to_line(value: object) -> bytes:
-    """One line of JSON with its newline; text as it is, but for lone surrogates, which UTF-8 cannot hold."""
-    try:
-        return json.dumps(value, ensure_ascii=False, default=_fraction).encode() + b"\n"
-    except UnicodeEncodeError:
-        return json.dumps(value, default=_fraction).encode() + b"\n"
+    """One line of JSON with its newline."""
+    return dumps(value) + b"\n"
 
 
 class AppendFile:
@@ -148,7 +140,7 @@ def repair_tail(path: str, kind: Kind) -> None:
 def _is_ours(first_line: bytes, kind: Kind) -> bool:
     """Whether a file that begins so is of ``kind``: a whole line by its keys, a torn one by how it begins."""
     if not first_line.endswith(b"\n") and not _is_whole(first_line):
-        there = first_line.rstrip(b"\0")  # a power loss may leave zeros in place of a line
+        there = first_line.rstrip(b"\0").replace(b'": ', b'":', 1)  # a power loss may leave zeros in place of a line
         return there[: len(kind.begins)] == kind.begins[: len(there)]
     try:
         value = json.loads(first_line)
@@ -160,7 +152,7 @@ def _is_ours(first_line: bytes, kind: Kind) -> bool:
 def _is_whole(line: bytes) -> bool:
     """Whether a line without a newline lacks nothing else."""
     try:
-        return bool(re.search(rb'"entry_id": "[^"\\]*"\}$', line)) and isinstance(json.loads(line), dict)
+        return bool(re.search(rb'"entry_id": ?"[^"\\]*"\}$', line)) and isinstance(json.loads(line), dict)
     except (ValueError, RecursionError):
         return False
 
@@ -176,30 +168,32 @@ def _end_of_last_line(file: BinaryIO, end: int) -> int:
     return 0
 
 
-class LineAt(NamedTuple):
-    """Where a line begins, and whose it is."""
-
-    offset: int
-    key: int
-
-
-def scan(path: str) -> Iterator[LineAt]:
-    """The place and id of each line of an output or ledger; none if there is no such file.
+def scan(path: str) -> Iterator[Tuple[int, int]]:
+    """(offset, id) of each line of an output or ledger; none if there is no such file.
 
     Reads each line's last 48 bytes only. A line of another shape (written by hand) is parsed;
     UsageError names the one that cannot be.
     """
     if not os.path.exists(path):
         return
-    offset = 0
-    with open(path, "rb", buffering=1 << 20) as file:
-        for number, line in enumerate(file, 1):
-            ours = OUR_TAIL.fullmatch(line[-TAIL_LENGTH:])
-            if ours:
-                yield LineAt(offset, int(ours[1], 16))
-            elif line.strip():
-                yield LineAt(offset, _parsed_key(path, number, line))
-            offset += len(line)
+    number = offset = 0  # lines before ``data``, and where it begins in the file
+    data = b""
+    with open(path, "rb", buffering=0) as file:
+        while True:
+            piece = file.read(SCAN_PIECE)
+            data += piece or b"\n"  # behind the last line there may be none
+            begin, end = 0, data.find(b"\n") + 1
+            while end:
+                number += 1
+                ours = OUR_TAIL.fullmatch(data, max(begin, end - TAIL_LENGTH), end)
+                if ours:
+                    yield offset + begin, int(ours[1], 16)
+                elif data[begin:end].strip():
+                    yield offset + begin, _parsed_key(path, number, data[begin:end])
+                begin, end = end, data.find(b"\n", end) + 1
+            if not piece:
+                return
+            data, offset = data[begin:], offset + begin
 
 
 def _parsed_key(path: str, number: int, line: bytes) -> int:

@@ -8,7 +8,6 @@ Example: ``score = await Judge(client, 0, 10, mode="logprob").score(entry, [], "
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import statistics
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from common.client import ChatClient
 from common.errors import RequestFailed, Retryable, ServerRefused
+from common.fast_json import dumps
 from common.logprobs import Step, continues, from_the_score, mean_and_spread, score_masses, steps_of
 from common.messages import ENDINGS, JUDGE_PROMPT, Message, ask_again, judge_messages, judge_text, number_text
 from common.records import Answer, Entry, Score, fingerprint
@@ -202,7 +202,7 @@ class Judge:
         parameters = {"temperature": self.temperature, "max_tokens": self._limit(), **features}
         try:
             # a begun reply may be complete as it is: nothing comes after it but its end, with its probability
-            return (await self.client.complete(json.dumps(messages).encode(), parameters, "logprobs" in features))[0]
+            return (await self.client.complete(dumps(messages), parameters, "logprobs" in features))[0]
         except RequestFailed as error:
             error.stage = "score"
             raise

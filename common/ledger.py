@@ -8,12 +8,12 @@ Example: ``for line in ledger.recall(entry.entry_id): ...; ledger.append(answer_
 
 from __future__ import annotations
 
-import json
 import os
 from array import array
 from typing import BinaryIO, Container, Dict, List, Optional
 
 from common.errors import RunStopped
+from common.fast_json import loads
 from common.jsonl import LEDGER, AppendFile, repair_tail, scan
 from common.records import Record, id_key
 
@@ -48,7 +48,7 @@ class Ledger:
         assert self._reader is not None
         self._reader.seek(offset)
         try:
-            line: Record = json.loads(self._reader.readline())
+            line: Record = loads(self._reader.readline())
             if not (isinstance(line["made_by"], str) and isinstance(line["index"], int)):
                 raise ValueError("neither an answer nor a score")
         except (ValueError, KeyError, TypeError, RecursionError) as error:

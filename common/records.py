@@ -50,7 +50,7 @@ class Entry:
         return self.turns + ([] if self.reference_turn is None else [self.reference_turn])
 
 
-@dataclass(frozen=True)
+@dataclass
 class Answer:
     """One completion. ``usage`` is the server's for the whole request, kept with the first answer it brought."""
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import gc
 import json
 import logging
 import os
@@ -21,10 +22,13 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
+import uvloop
+
 from common.candidates import Candidates
 from common.client import ChatClient
 from common.errors import BadEntry, BrokenInput, BudgetSpent, EntryFailed, RunStopped, UsageError
 from common.export import write_selected
+from common.fast_json import dumps
 from common.input_file import InputFile, Item
 from common.jsonl import RECORDS, AppendFile, hold, read_records, repair_tail, scan, write_whole
 from common.ledger import Ledger
@@ -109,7 +113,10 @@ def run(job: Job) -> int:
         current = _Run(job, source, items)
         made: List[Tuple[str, str]] = []
         try:
-            asyncio.run(current.drive())
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(100_000, 20, 100)
+            uvloop.run(current.drive())
             made = _select_and_report(job)
         finally:
             current.close()
@@ -204,7 +211,7 @@ class _Run:
         self._errors: Optional[AppendFile] = None
         repair_tail(job.output_file, RECORDS)
         _check_settings(job)
-        self._before = {line.key for line in scan(job.output_file)}  # in the output, and not met in the input yet
+        self._before = {key for _, key in scan(job.output_file)}  # in the output, and not met in the input yet
         self._seen: Set[int] = set()
         self._ledger = Ledger(job.ledger_file, self._before)
         self._output = AppendFile(job.output_file)
@@ -467,4 +474,4 @@ class _Run:
 
 
 def _message_bytes(entry: Entry, images: Sequence[str], system_prompt: Optional[str]) -> bytes:
-    return json.dumps(chat_messages(entry, images, system_prompt)).encode()
+    return dumps(chat_messages(entry, images, system_prompt))

@@ -513,7 +513,7 @@ def test_whatever_was_glued_to_an_output_its_valid_lines_survive(scratch: Path, 
     except UsageError as error:
         check_one_line(error, r"line ([4-9]|\d\d)")
     else:
-        assert [line.key for line in found[:3]] == [id_key(entry(f"q{number}").entry_id) for number in range(3)]
+        assert [key for _, key in found[:3]] == [id_key(entry(f"q{number}").entry_id) for number in range(3)]
     assert scratch.read_bytes() == after
 
 
@@ -531,7 +531,7 @@ def test_whatever_was_glued_to_a_ledger_its_valid_lines_are_recalled(scratch: Pa
             assert [line["index"] for line in lines[:3]] == [0, 1, 2]
         ledger.append({"made_by": "x", "index": 9, "entry_id": fingerprint("new", 32)})
         ledger.close()
-        assert scratch.read_bytes().splitlines(keepends=True)[-1].startswith(b'{"made_by": "x", "index": 9')
+        assert scratch.read_bytes().splitlines(keepends=True)[-1].startswith(b'{"made_by":"x","index":9')
     assert scratch.read_bytes().startswith(NOTES)
 
 

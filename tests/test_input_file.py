@@ -130,7 +130,7 @@ def test_a_fraction_is_exact_in_a_list_and_a_float_in_json_lines(tmp_path: Path)
     from_list, from_lines = (read(tmp_path / "input", c)[0].value["n"] for c in (b'[{"n": 0.1}]', b'{"n": 0.1}'))
     assert (type(from_list), from_list) == (Decimal, Decimal("0.1"))
     assert (type(from_lines), from_lines) == (float, 0.1)
-    assert to_line([Decimal("0.1"), {"deep": Decimal("-2.50")}]) == b'[0.1, {"deep": -2.5}]\n'
+    assert to_line([Decimal("0.1"), {"deep": Decimal("-2.50")}]) == b'[0.1,{"deep":-2.5}]\n'
 
 
 @pytest.mark.parametrize("number", ["1e400", "-1e400", "1e-400", "9" * 400])

@@ -155,7 +155,7 @@ def test_a_last_line_that_lacks_only_its_newline_was_paid_for_and_is_recalled(
 
 def test_every_ledger_line_begins_with_what_made_it() -> None:
     lines = [line(A, 0), score_line(A, 0, "made", Answer("x"), Score(1.0))]
-    assert [to_line(one).startswith(b'{"made_by": "made", "index": 0, ') for one in lines] == [True, True]
+    assert [to_line(one).startswith(b'{"made_by":"made","index":0,') for one in lines] == [True, True]
 
 
 @pytest.mark.parametrize("between", [b"\n", b"\r\n", b" \n"])
@@ -173,7 +173,7 @@ def test_a_ledger_with_crlf_and_another_key_order_is_still_read(tmp_path: Path) 
 
 
 def test_a_damaged_line_is_named_with_its_file_and_stops_only_its_own_entry(tmp_path: Path) -> None:
-    damaged = to_line(line(A, 0)).replace(b'"answer": ', b'"answer" ')
+    damaged = to_line(line(A, 0)).replace(b'"answer":', b'"answer" ')
     path = tmp_path / "ledger"
     path.write_bytes(to_line(line(B, 0)) + damaged)
     ledger = Ledger(str(path), done=())

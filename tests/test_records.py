@@ -238,7 +238,7 @@ def test_a_record_without_images_and_scores_names_neither() -> None:
 @given(text=ANY_TEXT, reasoning=st.none() | ANY_TEXT)
 def test_every_kind_of_line_ends_with_the_entrys_id(text: str, reasoning: Optional[str]) -> None:
     found, answer = entry("human:q"), Answer(text, "stop", reasoning, {"entry_id": "no"})
-    ending = f'"entry_id": "{found.entry_id}"}}\n'.encode()
+    ending = f'"entry_id":"{found.entry_id}"}}\n'.encode()
     lines = [
         make_record(found, [answer], [Score(None, text, "no score")]),
         answer_line(found.entry_id, 0, "made", answer, 10),
