@@ -6,7 +6,7 @@ Example: ``candidates.recall(lines); candidates.start(messages); record, scores 
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Awaitable, Callable, Dict, List, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Coroutine, Dict, List, Optional, Sequence, Set, Tuple
 
 from common.ledger import Ledger
 from common.records import (
@@ -102,17 +102,17 @@ class Candidates:
         if not self._tasks:
             self._ended.set()
 
-    def _task(self, work: Awaitable[Any]) -> None:
-        task = asyncio.ensure_future(work)
+    def _task(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._end)
-        task.add_done_callback(self._watch)
 
-    def _end(self, task: asyncio.Future[Any]) -> None:
+    def _end(self, task: asyncio.Future[None]) -> None:
+        self._watch(task)
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             self._failure = self._failure or task.exception()
-        elif not task.cancelled():
+        elif not task.cancelled() and (self._waiting or self._held or self._rule is not None):
             self._go_on()
         if not self._tasks:
             self._ended.set()

@@ -1,7 +1,7 @@
 """ChatClient: one role's OpenAI-compatible servers. The only module that knows aiohttp.
 
 At most ``concurrency`` requests are in flight; a request that waits to be tried again holds no slot.
-While a server cannot be reached its requests wait for it, and one probe asks whether it is back.
+While a server cannot be reached its requests go to the others, or wait for it, and one probe asks whether it is back.
 
 Example: ``reply = await client.complete(messages, {"temperature": 0.8, "n": 4})``
 """
@@ -19,11 +19,12 @@ import time
 import urllib.request
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any, Awaitable, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Awaitable, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 from urllib.parse import urlsplit
 
 import aiohttp
 import tenacity
+from yarl import URL
 
 from common.errors import (
     RequestFailed,
@@ -38,6 +39,7 @@ from common.errors import (
     stops_run,
 )
 from common.fast_json import dumps, loads
+from common.pool import Pool, Server
 from common.records import Answer
 
 log = logging.getLogger(__name__)
@@ -46,6 +48,8 @@ IDLE_LIMIT = 4  # seconds a connection may idle: servers built on uvicorn close 
 LARGEST_REPLY = 100 << 20  # bytes; what is larger is no completion
 CONNECT_LIMIT = 30  # seconds a connection may take to be made
 LONGEST_WAIT = 60  # seconds between two tries, unless the server asks for more
+STRIKES = 5  # failures of one server in a row, none succeeding between, that take it out while others are up
+PLAIN = {int, type(None)}  # what most servers' usage holds
 FAILURES_IN_A_ROW = 10  # requests given up one after another, none succeeding between: the server is gone
 
 HINTS = {
@@ -69,15 +73,15 @@ class Meter:
 
 
 @dataclass
-class Endpoint:
-    """One server: its base URL, its connections, and whether it can be reached."""
+class _Door:
+    """How a server is reached: the connections to it, and the probe that asks whether it is back."""
 
-    url: str
     session: aiohttp.ClientSession
-    proxy: Optional[str] = None
-    in_flight: int = 0
-    reachable: bool = True
+    chat_url: URL
+    proxy: Optional[str]
+    strikes: int = 0  # failures since its last success
     probe: Optional[asyncio.Task[None]] = None
+    probes: int = 0  # since its last success
 
 
 class ChatClient:
@@ -105,74 +109,85 @@ class ChatClient:
         self.max_retries = max_retries
         self.extra_body = dict(extra_body or {})
         self.meter = Meter()
-        self.queued = 0  # requests ready to go that wait for a slot
-        self.asleep = 0  # requests that wait before their next try
+        self.pool = Pool([], concurrency)
         self._api_key = api_key
         self._timeout = request_timeout
         self._sleep = sleep
         self.may_start: Callable[[], None] = lambda: None
-        self._endpoints: List[Endpoint] = []
+        self._doors: Dict[Server, _Door] = {}
+        self._due: Dict[asyncio.Task[Any], Optional[float]] = {}  # when each request is late; None: it was ended
         self._answered = False
         self._given_up_in_a_row = 0
-        self._over: Optional[RunStopped] = None  # why no further request is sent
 
     async def __aenter__(self) -> ChatClient:
-        # made here, not in __init__: before Python 3.10 these bind to the loop that is current when they are made
-        self._slots = asyncio.Semaphore(self.concurrency)
-        self._moved = asyncio.Event()  # fewer requests wait than before
-        self._reachable = asyncio.Event()  # some server can be reached, or none ever will again
-        self._reachable.set()
-        self._endpoints = [Endpoint(url.rstrip("/"), self._open_session(), proxy_of(url)) for url in self.urls]
+        self._loop = asyncio.get_running_loop()
+        self.pool = Pool([url.rstrip("/") for url in self.urls], self.concurrency)
+        self._doors = {server: self._open(server.url) for server in self.pool.servers}
+        self._ending_late = asyncio.ensure_future(self._end_late_ones())
         return self
 
-    def _open_session(self) -> aiohttp.ClientSession:
+    def _open(self, url: str) -> _Door:
         headers = {"Content-Type": "application/json"}
         if self._api_key:
             headers["Authorization"] = f"Bearer {self._api_key}"
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self.concurrency, keepalive_timeout=IDLE_LIMIT),
-            timeout=aiohttp.ClientTimeout(total=self._timeout, sock_connect=CONNECT_LIMIT),
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_LIMIT),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_LIMIT),
             headers=headers,
             cookie_jar=aiohttp.DummyCookieJar(),
         )
+        return _Door(session, URL(f"{url}/chat/completions"), proxy_of(url))
+
+    async def _end_late_ones(self) -> None:
+        """Ends each request that took too long: one look at all of them costs less than a timer for each."""
+        while True:
+            await asyncio.sleep(min(1.0, self._timeout / 10))
+            now = self._loop.time()
+            for task, due in list(self._due.items()):
+                if due is not None and due < now:
+                    self._due[task] = None
+                    task.cancel()
 
     async def __aexit__(self, *_: object) -> None:
-        for endpoint in self._endpoints:
-            if endpoint.probe is not None:
-                endpoint.probe.cancel()
-            await endpoint.session.close()
+        self._ending_late.cancel()
+        for door in self._doors.values():
+            if door.probe is not None:
+                door.probe.cancel()
+            await door.session.close()
 
     def stop(self, error: RunStopped) -> None:
         """Sends nothing from now on: each request that waits for a slot raises ``error``."""
-        self._over = self._over or error
+        self.pool.stop(error)
 
     def idle(self) -> bool:
         """Whether a request made now would be sent at once."""
-        return self.queued == 0 and not self._slots.locked()
+        return self.pool.idle()
 
     async def room(self, depth: int = 1) -> None:
         """Returns once fewer than ``depth`` x ``concurrency`` requests wait for a slot, and few sleep."""
-        while self.queued >= depth * self.concurrency or self.asleep >= 8 * self.concurrency:
-            self._moved.clear()
-            await self._moved.wait()
+        await self.pool.room(depth)
 
-    async def complete(self, messages: bytes, parameters: Dict[str, Any], empty_ok: bool = False) -> List[Answer]:
+    async def complete(
+        self, messages: bytes, parameters: Dict[str, Any], empty_ok: bool = False, entry_id: str = ""
+    ) -> List[Answer]:
         """The choices (at least one) of one chat completion, in the order of their ``index``.
 
         ``messages`` is the JSON of the messages, ``parameters`` are named as in the API (None: not sent). A choice
-        without text is none, and a reply of such alone is asked for again, unless ``empty_ok``.
+        without text is none, and a reply of such alone is asked for again, unless ``empty_ok``. Requests of one
+        ``entry_id`` prefer one server.
         Raises RequestFailed (a 4xx for this request, or its last try failed) or RunStopped.
         """
         request = {"model": self.model, **parameters, **self.extra_body}
+        request = {key: value for key, value in request.items() if value is not None}
         try:
-            answers = await self._send(_body(messages, request), empty_ok)
+            answers = await self._send(_body(messages, request), empty_ok, entry_id)
         except Retryable as error:
-            answers = await self._try_again(error, messages, request, empty_ok)
+            answers = await self._try_again(error, messages, request, empty_ok, entry_id)
         self._given_up_in_a_row = 0
         return answers
 
     async def _try_again(
-        self, error: Retryable, messages: bytes, request: Dict[str, Any], empty_ok: bool
+        self, error: Retryable, messages: bytes, request: Dict[str, Any], empty_ok: bool, entry_id: str
     ) -> List[Answer]:
         """All tries after the first, which failed with ``error``: tenacity takes its time, and few requests need it."""
         failures = [error]
@@ -186,7 +201,7 @@ class ChatClient:
             if isinstance(failures[-1], EmptyReply) and isinstance(request.get("seed"), int):
                 request["seed"] += 1  # the same seed would bring the same nothing
             try:
-                return await self._send(_body(messages, request), empty_ok)
+                return await self._send(_body(messages, request), empty_ok, entry_id)
             except Retryable as another:
                 failures.append(another)
                 raise
@@ -212,21 +227,25 @@ class ChatClient:
 
     async def _sleep_between_tries(self, seconds: float) -> None:
         self.meter.retries += 1
-        self.asleep += 1
+        self.pool.asleep += 1
         try:
             await self._sleep(seconds)
         finally:
-            self.asleep -= 1
-            self._moved.set()
+            self.pool.asleep -= 1
+            self.pool.moved()
 
-    async def _send(self, body: bytes, empty_ok: bool) -> List[Answer]:
+    async def _send(self, body: bytes, empty_ok: bool, entry_id: str) -> List[Answer]:
         """One try. A server that cannot be reached costs no try: nothing was sent; it is waited for."""
         while True:
-            endpoint = await self._take_slot()
+            server = await self.pool.take(entry_id)
             try:
-                return await self._post(endpoint, body, empty_ok)
+                self.may_start()
+                return await self._post(server, body, empty_ok)
             except Unreachable as error:
-                self._lost(endpoint, error)
+                self._lost(server, error)
+            except Retryable:
+                self._strike(server, entry_id)
+                raise
             except RunStopped as error:
                 self.stop(error)
                 raise
@@ -234,48 +253,34 @@ class ChatClient:
                 self.meter.cancelled += 1
                 raise
             finally:
-                endpoint.in_flight -= 1
-                self._slots.release()
+                # not at once: what came back is kept before the next request is sent
+                self._loop.call_soon(self.pool.give_back, server)
 
-    async def _take_slot(self) -> Endpoint:
-        """The reachable server with the fewest requests, once there is a slot; the caller gives both back."""
-        self.queued += 1
-        try:
-            await self._slots.acquire()
-            while not self._reachable.is_set():
-                self._slots.release()
-                await self._reachable.wait()
-                await self._slots.acquire()
-        finally:
-            self.queued -= 1
-            self._moved.set()
-        try:
-            if self._over is not None:
-                raise self._over
-            self.may_start()
-        except RunStopped as error:
-            self.stop(error)
-            self._slots.release()
-            raise
-        endpoint = min((one for one in self._endpoints if one.reachable), key=lambda one: one.in_flight)
-        endpoint.in_flight += 1
-        return endpoint
-
-    async def _post(self, endpoint: Endpoint, body: bytes, empty_ok: bool) -> List[Answer]:
-        url = endpoint.url
+    async def _post(self, server: Server, body: bytes, empty_ok: bool) -> List[Answer]:
+        door, url, task = self._doors[server], server.url, asyncio.current_task()
+        assert task is not None
+        begun = self._loop.time()
+        self._due[task] = begun + self._timeout
         try:
             self.meter.requests += 1
-            async with endpoint.session.post(
-                f"{url}/chat/completions", data=_payload(body), allow_redirects=False, proxy=endpoint.proxy
-            ) as response:
-                data = await _read(response)
+            response = await door.session.post(
+                door.chat_url, data=_payload(body), allow_redirects=False, proxy=door.proxy
+            )
+            try:
+                data = await (response.read() if _is_short(response) else _read(response))
+            finally:
+                response.release()
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             self.meter.requests -= 1
             raise Unreachable(f"cannot reach {url}: {_connection_trouble(error)}") from error
-        except asyncio.TimeoutError as error:
+        except asyncio.CancelledError as error:
+            if self._due[task] is not None:
+                raise
             raise Retryable(f"no reply from {url} within {self._timeout:g} s") from error
         except aiohttp.ClientError as error:
             raise Retryable(f"{url}: connection lost: {error or type(error).__name__}") from error
+        finally:
+            del self._due[task]
         self._answered = True
         if not 200 <= response.status < 300:
             raise self._refusal(url, response.status, seconds_of(response.headers), self._without_key(data))
@@ -286,6 +291,9 @@ class ChatClient:
             raise
         self.meter.tokens += tokens or 0
         self.meter.uncounted += tokens is None
+        server.requests += 1
+        server.seconds += self._loop.time() - begun
+        door.strikes = door.probes = 0
         if not answers:
             raise EmptyReply(f"{url}: empty answer", response.status)
         return answers
@@ -302,43 +310,55 @@ class ChatClient:
             return ServerRefused(f"{message}{HINTS.get(status, '')}")
         return RequestFailed(message, status)
 
-    def _lost(self, endpoint: Endpoint, error: Unreachable) -> None:
+    def _strike(self, server: Server, entry_id: str) -> None:
+        """Counts a failure; its next try may go elsewhere, and a server that only fails is taken out for a while."""
+        server.errors += 1
+        door = self._doors[server]
+        door.strikes += 1
+        self.pool.forget_home(entry_id)
+        if door.strikes >= STRIKES and self._others_up(server):
+            self._take_out(server, f"{server.url} failed {STRIKES} times in a row")
+
+    def _lost(self, server: Server, error: Unreachable) -> None:
         """Takes a server out until its probe succeeds; stops the run if no server ever answered."""
-        if not self._answered:
+        server.errors += 1
+        if not self._answered and not self._others_up(server):
             gone = ServerGone(f"{error}; is the server running there?")
             self.stop(gone)
             raise gone from error
-        if endpoint.reachable:
-            endpoint.reachable = False
-            endpoint.probe = asyncio.ensure_future(self._wait_for_return(endpoint, error))
-            self._update_reachable()
+        self._take_out(server, str(error))
 
-    def _update_reachable(self) -> None:
-        if self._over is not None or any(one.reachable for one in self._endpoints):
-            self._reachable.set()
-        else:
-            self._reachable.clear()
+    def _others_up(self, server: Server) -> bool:
+        return any(one.up for one in self.pool.servers if one is not server)
 
-    async def _wait_for_return(self, endpoint: Endpoint, error: Unreachable) -> None:
-        """Asks ``max_retries`` times, 2, 4, 8, ... seconds apart, whether the server is back."""
-        for number in range(self.max_retries):
-            pause = min(LONGEST_WAIT, 2 ** (number + 1))
-            log.warning("%s; trying again in %d s", error, pause)
+    def _take_out(self, server: Server, why: str) -> None:
+        if server.up:
+            server.up = False
+            door = self._doors[server]
+            door.probe = asyncio.ensure_future(self._wait_for_return(server, door, why))
+            self.pool.fill_all()
+
+    async def _wait_for_return(self, server: Server, door: _Door, why: str) -> None:
+        """Asks 2, 4, 8, ... seconds apart whether the server is back; ``max_retries`` times, if no other is up."""
+        while True:
+            door.probes += 1
+            pause = min(LONGEST_WAIT, 2**door.probes)
+            log.warning("%s; trying again in %d s", why, pause)
             await self._sleep(pause)
-            if await self._is_back(endpoint):
-                log.warning("%s is back", endpoint.url)
-                endpoint.reachable = True
-                self._update_reachable()
+            if await self._is_back(server, door):
+                break
+            doors = [self._doors[one] for one in self.pool.servers]
+            if not any(one.up for one in self.pool.servers) and min(d.probes for d in doors) >= self.max_retries:
+                self.stop(ServerGone(f"{why}; it did not come back; start it and run the same command again"))
                 return
-        others = [one for one in self._endpoints if one is not endpoint]
-        if not any(one.reachable or (one.probe and not one.probe.done()) for one in others):
-            self.stop(ServerGone(f"{error}; it did not come back; start it and run the same command again"))
-        self._update_reachable()
+        log.warning("%s is back", server.url)
+        server.up = True
+        self.pool.fill_all()
 
-    async def _is_back(self, endpoint: Endpoint) -> bool:
+    async def _is_back(self, server: Server, door: _Door) -> bool:
         """Whether the server answers, and not as one (or a proxy before it) that is still loading."""
         try:
-            async with endpoint.session.get(f"{endpoint.url}/models", proxy=endpoint.proxy) as response:
+            async with door.session.get(f"{server.url}/models", proxy=door.proxy) as response:
                 return response.status not in (502, 503, 504)
         except (aiohttp.ClientError, asyncio.TimeoutError):
             return False
@@ -382,10 +402,13 @@ def seconds_of(headers: Mapping[str, str]) -> Optional[float]:
     return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
+def _is_short(response: aiohttp.ClientResponse) -> bool:
+    """Whether the head alone proves that the body is of a size that a completion can have."""
+    return 0 <= (response.content_length or -1) <= LARGEST_REPLY and "Content-Encoding" not in response.headers
+
+
 async def _read(response: aiohttp.ClientResponse) -> bytes:
     """The body, if it is of a size that a completion can have; else Retryable."""
-    if 0 <= (response.content_length or -1) <= LARGEST_REPLY and "Content-Encoding" not in response.headers:
-        return await response.read()
     pieces, size = [], 0
     async for piece in response.content.iter_any():
         pieces.append(piece)
@@ -417,8 +440,10 @@ def parse_completion(data: bytes, empty_ok: bool = False) -> Tuple[List[Answer],
     try:
         reply = loads(data)
         choices = reply["choices"]
-        pairs = [(choice.get("index", place), _answer(choice)) for place, choice in enumerate(choices)]
-        ordered = [answer for _, answer in sorted(pairs, key=lambda pair: pair[0])]
+        ordered = [_answer(choice) for choice in choices]
+        if len(ordered) > 1:
+            places = [choice.get("index", place) for place, choice in enumerate(choices)]
+            ordered = [ordered[place] for place in sorted(range(len(places)), key=places.__getitem__)]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise Retryable(f"a reply that is no chat completion: {error_message(data)[:120]!r}", 200) from error
     if not ordered:
@@ -432,12 +457,16 @@ def parse_completion(data: bytes, empty_ok: bool = False) -> Tuple[List[Answer],
 
 
 def _usage(found: object) -> Optional[Dict[str, Any]]:
-    """A reply's usage, if it is an object that JSON can hold again."""
+    """A reply's usage, if it is an object of some size that JSON can hold again."""
+    if not isinstance(found, dict):
+        return None
+    if len(found) < 10 and PLAIN.issuperset(map(type, found.values())):
+        return found
     try:
         text = dumps(found)
     except RecursionError:
         return None
-    return found if isinstance(found, dict) and len(text) < 4000 and loads(text) == found else None
+    return found if len(text) < 4000 and loads(text) == found else None
 
 
 def _answer(choice: Dict[str, Any]) -> Answer:
@@ -459,13 +488,14 @@ def _answer(choice: Dict[str, Any]) -> Answer:
 
 
 def _body(messages: bytes, parameters: Dict[str, Any]) -> bytes:
-    rest = dumps({key: value for key, value in parameters.items() if value is not None})
-    return b'{"messages":' + messages + b"," + rest[1:]
+    return b'{"messages":%b,%b' % (messages, dumps(parameters)[1:])
 
 
-def _payload(body: bytes) -> Union[bytes, io.BytesIO]:
-    """A body as aiohttp wants it: a large one as a file, sent in pieces."""
-    return body if len(body) <= 1 << 20 else io.BytesIO(body)
+def _payload(body: bytes) -> aiohttp.Payload:
+    """A body as aiohttp sends it: a large one as a file, in pieces."""
+    if len(body) <= 1 << 20:
+        return aiohttp.BytesPayload(body, content_type="application/json")
+    return aiohttp.BytesIOPayload(io.BytesIO(body), content_type="application/json")
 
 
 def _wait(state: tenacity.RetryCallState) -> float:

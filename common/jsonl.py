@@ -47,7 +47,7 @@ def to_line(value: object) -> bytes:
 
 
 class AppendFile:
-    """An append-only file: each line is with the system, whole, before ``append`` returns.
+    """An append-only file: each line is with the system, whole, before ``append`` or ``write`` returns.
 
     A line that does not fit (disk full) is cut away again and RunStopped raised.
     """
@@ -62,16 +62,21 @@ class AppendFile:
 
     def append(self, value: object) -> None:
         """Writes one line."""
-        line = to_line(value)
+        self.write(to_line(value))
+
+    def write(self, lines: bytes) -> None:
+        """Writes whole lines."""
+        written = 0
         try:
-            written = os.write(self._fd, line)
-            while written < len(line):
-                written += os.write(self._fd, line[written:])
+            while written < len(lines):
+                written += os.write(self._fd, lines[written:] if written else lines)
         except OSError as error:
+            written = lines.rfind(b"\n", 0, written) + 1
             with contextlib.suppress(OSError):
-                os.ftruncate(self._fd, self.size)
+                os.ftruncate(self._fd, self.size + written)
             raise RunStopped(f"cannot write {self.path}: {error.strerror}") from error
-        self.size += len(line)
+        finally:
+            self.size += written
 
     def sync(self) -> None:
         """Sees to it that what was appended survives a power loss; RunStopped if it cannot, or the file is gone."""

@@ -96,8 +96,8 @@ class Judge:
         asked = judge_messages(prompt, shown)
         one = self._by_probability if self.mode == "logprob" else self._by_word
         if self.samples == 1:
-            return await one(asked)
-        asking = [asyncio.ensure_future(one(asked)) for _ in range(self.samples)]
+            return await one(entry.entry_id, asked)
+        asking = [asyncio.ensure_future(one(entry.entry_id, asked)) for _ in range(self.samples)]
         try:
             return _mean(await asyncio.gather(*asking))
         finally:  # where one fails, there is no score: the others need not go on
@@ -107,11 +107,11 @@ class Judge:
     def _limit(self) -> int:
         return self.max_tokens or (8 if self.mode == "logprob" else 1024)
 
-    async def _by_word(self, asked: List[Message]) -> Score:
+    async def _by_word(self, entry_id: str, asked: List[Message]) -> Score:
         """The last verdict of a reply (see verdicts.py); a reply without one is answered and asked again."""
-        messages, usage = asked, _Usage()
+        messages, usage = asked, _Usage(entry_id)
         for _ in range(self.client.max_retries + 1):
-            reply = usage.add(await self._ask(messages, FEATURES[self.mode]))
+            reply = await self._ask(usage, messages, FEATURES[self.mode])
             # a reply that was cut may have been about to say something else
             value = None if reply.cut else parse_verdict(reply.text, self.low, self.high)
             if value is not None:
@@ -121,9 +121,9 @@ class Judge:
         why = "was cut by its length" if reply.cut else f"has no score {bounds}"
         return Score(None, reply.text, f"the judge's reply {why}", judge_usage=usage.spent())
 
-    async def _by_probability(self, asked: List[Message]) -> Score:
+    async def _by_probability(self, entry_id: str, asked: List[Message]) -> Score:
         """The expected score under the judge's own distribution over the whole numbers of the range."""
-        usage = _Usage()
+        usage = _Usage(entry_id)
         text, steps = await self._reply(asked, usage)
         before, steps = from_the_score(steps)
         begun = (OPENING if self._continues else "") + before
@@ -155,7 +155,7 @@ class Judge:
             except RequestFailed as error:
                 if self._continues or isinstance(error, Retryable):
                     raise
-        reply = usage.add(await self._ask(asked, FEATURES["logprob"]))
+        reply = await self._ask(usage, asked, FEATURES["logprob"])
         self._continues = False
         return reply.text, self._steps(reply)
 
@@ -163,7 +163,7 @@ class Judge:
         if self._continues is False:
             raise _NoContinuing
         messages = [*asked, {"role": "assistant", "content": begun}]
-        reply = usage.add(await self._ask(messages, {**FEATURES["logprob"], **CONTINUE}, probe=False))
+        reply = await self._ask(usage, messages, {**FEATURES["logprob"], **CONTINUE}, probe=False)
         steps = self._steps(reply)
         anew = bool(steps) and OPENING.lower().startswith(steps[0].token.strip().lower() or "?")
         if self._continues is None:  # one that went on before may still say "Score" at times
@@ -185,41 +185,44 @@ class Judge:
     def _where(self) -> str:
         return f"the judge's server ({', '.join(self.client.urls)})"
 
-    async def _ask(self, messages: Sequence[Message], features: Dict[str, Any], probe: bool = True) -> Answer:
+    async def _ask(
+        self, usage: _Usage, messages: Sequence[Message], features: Dict[str, Any], probe: bool = True
+    ) -> Answer:
         """One reply. Where the first one with ``features`` is refused, whether one without them is tells why."""
         try:
-            reply = await self._complete(messages, features)
+            reply = await self._complete(usage.entry_id, messages, features)
         except RequestFailed as error:
             if not (probe and features and not self._understood and error.status in (400, 422)):
                 raise
-            await self._complete(messages, {})
+            await self._complete(usage.entry_id, messages, {})
             names = ", ".join(features)
             raise ServerRefused(f"{error}; {self._where()} takes no {names}: judge by --judge_mode text") from error
         self._understood = True
+        usage.add(reply)
         return reply
 
-    async def _complete(self, messages: Sequence[Message], features: Dict[str, Any]) -> Answer:
+    async def _complete(self, entry_id: str, messages: Sequence[Message], features: Dict[str, Any]) -> Answer:
         parameters = {"temperature": self.temperature, "max_tokens": self._limit(), **features}
         try:
             # a begun reply may be complete as it is: nothing comes after it but its end, with its probability
-            return (await self.client.complete(dumps(messages), parameters, "logprobs" in features))[0]
+            return (await self.client.complete(dumps(messages), parameters, "logprobs" in features, entry_id))[0]
         except RequestFailed as error:
             error.stage = "score"
             raise
 
 
 class _Usage:
-    """Adds up what the requests for one score took."""
+    """Adds up what the requests for one score of an entry took."""
 
-    def __init__(self) -> None:
+    def __init__(self, entry_id: str) -> None:
+        self.entry_id = entry_id
         self._spent = {"requests": 0, "prompt_tokens": 0, "completion_tokens": 0}
 
-    def add(self, reply: Answer) -> Answer:
+    def add(self, reply: Answer) -> None:
         self._spent["requests"] += 1
         for name in ("prompt_tokens", "completion_tokens"):
             tokens = (reply.usage or {}).get(name)
             self._spent[name] += tokens if isinstance(tokens, int) and tokens > 0 else 0
-        return reply
 
     def spent(self) -> Dict[str, int]:
         return self._spent

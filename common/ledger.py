@@ -10,16 +10,20 @@ from __future__ import annotations
 
 import os
 from array import array
-from typing import BinaryIO, Container, Dict, List, Optional
+from typing import BinaryIO, Callable, Container, Dict, List, Optional
 
 from common.errors import RunStopped
 from common.fast_json import loads
-from common.jsonl import LEDGER, AppendFile, repair_tail, scan
+from common.jsonl import LEDGER, AppendFile, repair_tail, scan, to_line
 from common.records import Record, id_key
 
 
 class Ledger:
-    """Opens ``path`` (made if missing, its torn tail repaired) and indexes what is not ``done`` (ids as ints)."""
+    """Opens ``path`` (made if missing, its torn tail repaired) and indexes what is not ``done`` (ids as ints).
+
+    ``soon`` is called with the first line after each ``flush``, and has to see to the next one: it is ``flush`` itself
+    until another is set.
+    """
 
     def __init__(self, path: str, done: Container[int]) -> None:
         self.path = path
@@ -33,6 +37,8 @@ class Ledger:
                 self._latest[key] = len(self._offset)
                 self._offset.append(offset)
         self._file = AppendFile(path)
+        self._lines: List[bytes] = []
+        self.soon: Callable[[], object] = self.flush
         self._reader: Optional[BinaryIO] = open(path, "rb") if self._latest else None
 
     def recall(self, entry_id: str) -> List[Record]:
@@ -61,8 +67,15 @@ class Ledger:
         return bool(self._latest)
 
     def append(self, line: Record) -> None:
-        """Writes one line; it is with the system when this returns."""
-        self._file.append(line)
+        """Writes one line; it is with the system after the next ``flush``."""
+        self._lines.append(to_line(line))
+        if len(self._lines) == 1:
+            self.soon()
+
+    def flush(self) -> None:
+        """Hands all that was appended to the system."""
+        lines, self._lines = b"".join(self._lines), []
+        self._file.write(lines)
 
     def sync(self) -> None:
         """Sees to it that what was appended survives a power loss."""

@@ -6,13 +6,15 @@ Example: ``chat_messages(entry, load_images(entry.images, "data"), system_prompt
 from __future__ import annotations
 
 import base64
+import functools
 import os
 import re
 import stat
+import zlib
 from typing import Any, Dict, List, Optional, Sequence
 
 from common.errors import BadEntry, UsageError
-from common.records import ROLES, Entry, fingerprint
+from common.records import ROLES, Entry
 
 MARK = "<image>"
 Message = Dict[str, Any]  # {"role": ..., "content": ...} as the API has it
@@ -152,12 +154,10 @@ def chat_messages(entry: Entry, images: Sequence[str], system_prompt: Optional[s
 
 def fence(answer: str) -> str:
     """The answer between two marks that it does not contain, so that it cannot close them itself."""
-    salt = 0
-    while True:
-        mark = f"answer-{fingerprint([answer, salt], 10)}"
-        if mark not in answer:
-            return f"<{mark}>\n{answer}\n</{mark}>"
-        salt += 1
+    checksum = zlib.crc32(answer.encode("utf-8", "surrogatepass"))
+    while f"answer-{checksum:08x}" in answer:
+        checksum += 1
+    return f"<answer-{checksum:08x}>\n{answer}\n</answer-{checksum:08x}>"
 
 
 def _transcript(entry: Entry) -> str:
@@ -196,19 +196,26 @@ def judge_text(
 
     All that the candidates of a question share comes first, so that a server's prefix cache serves them.
     """
-    question, reference = _transcript(entry), entry.reference or ""
-    if template is not None:
-        return _fill(template, {"question": question, "reference": reference, "answer": answer})
-    values = {
-        "low": number_text(low),
-        "middle": number_text((low + high) / 2),
-        "high": number_text(high),
-        "question": question,
-        "reference": _fill(REFERENCE_PART, {"reference": reference}) if reference else "",
-        "answer": fence(answer),
-        "measure": "the reference" if reference else "what is true and what was asked",
-    }
-    return _fill(JUDGE_PROMPT + ENDINGS[mode], values)
+    around = _around_the_answer(_transcript(entry), entry.reference or "", low, high, template, mode)
+    return (fence(answer) if template is None else answer).join(around)
+
+
+@functools.lru_cache(maxsize=1024)
+def _around_the_answer(
+    question: str, reference: str, low: float, high: float, template: Optional[str], mode: str
+) -> List[str]:
+    """The prompt's pieces between which the answer goes: the same for all candidates of a question."""
+    values = {"question": question, "reference": reference}
+    if template is None:
+        values = {
+            "low": number_text(low),
+            "middle": number_text((low + high) / 2),
+            "high": number_text(high),
+            "question": question,
+            "reference": _fill(REFERENCE_PART, {"reference": reference}) if reference else "",
+            "measure": "the reference" if reference else "what is true and what was asked",
+        }
+    return [_fill(piece, values) for piece in (template or JUDGE_PROMPT + ENDINGS[mode]).split("{answer}")]
 
 
 def judge_messages(prompt: str, images: Sequence[str]) -> List[Message]:

@@ -89,7 +89,10 @@ class Score(NamedTuple):
 
     def said(self) -> Dict[str, Any]:
         """All but the value, as far as it exists: what a record and the ledger keep beside it."""
-        return {name: part for name, part in zip(self._fields[1:], self[1:]) if part is not None}
+        return {name: part for name, part in zip(SAID, self[1:]) if part is not None}
+
+
+SAID = Score._fields[1:]
 
 
 class Work(NamedTuple):
@@ -100,9 +103,12 @@ class Work(NamedTuple):
     stopped_by: Optional[str] = None
 
 
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+
+
 def canonical(value: object) -> bytes:
     """The one JSON spelling of a value: sorted keys, no spaces, ASCII."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode("ascii")
+    return _canonical(value).encode("ascii")
 
 
 def fingerprint(value: object, digits: int = 12) -> str:
@@ -195,13 +201,20 @@ def work_from_record(item: object, line: Optional[int] = None) -> Work:
     return Work(entry, answers, item.get("stopped_by"))
 
 
-def _only_present(**values: Any) -> Dict[str, Any]:
-    return {key: value for key, value in values.items() if value is not None}
-
-
 def _detail(answer: Answer, score: Optional[Score]) -> Dict[str, Any]:
-    said = {} if score is None else score.said()
-    return _only_present(finish_reason=answer.finish_reason, reasoning=answer.reasoning, usage=answer.usage, **said)
+    return {**_said(answer), **({} if score is None else score.said())}
+
+
+def _said(answer: Answer) -> Dict[str, Any]:
+    """What an answer has beside its text, as far as it exists."""
+    found: Dict[str, Any] = {}
+    if answer.finish_reason is not None:
+        found["finish_reason"] = answer.finish_reason
+    if answer.reasoning is not None:
+        found["reasoning"] = answer.reasoning
+    if answer.usage is not None:
+        found["usage"] = answer.usage
+    return found
 
 
 def make_record(
@@ -228,14 +241,11 @@ def make_record(
 
 def answer_line(entry_id: str, index: int, made_by: str, answer: Answer, limit: Optional[int]) -> Record:
     """The ledger line of one answer; ``limit`` is the ``max_tokens`` it was asked with."""
-    fields = _only_present(
-        answer=answer.text,
-        finish_reason=answer.finish_reason,
-        reasoning=answer.reasoning,
-        usage=answer.usage,
-        max_tokens=limit,
-    )
-    return {"made_by": made_by, "index": index, **fields, "entry_id": entry_id}
+    line: Record = {"made_by": made_by, "index": index, "answer": answer.text, **_said(answer)}
+    if limit is not None:
+        line["max_tokens"] = limit
+    line["entry_id"] = entry_id
+    return line
 
 
 def answer_from_line(line: Record) -> Answer:
@@ -251,4 +261,4 @@ def score_line(entry_id: str, index: int, made_by: str, answer: Answer, score: S
 
 def score_from_line(line: Record) -> Score:
     """The score that ``score_line`` wrote."""
-    return Score(line["score"], **{name: line[name] for name in Score._fields[1:] if name in line})
+    return Score(line["score"], **{name: line[name] for name in SAID if name in line})

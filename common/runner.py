@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import gc
 import json
 import logging
@@ -115,7 +116,7 @@ def run(job: Job) -> int:
         try:
             gc.collect()
             gc.freeze()
-            gc.set_threshold(100_000, 20, 100)
+            gc.set_threshold(300_000, 20, 100)
             uvloop.run(current.drive())
             made = _select_and_report(job)
         finally:
@@ -232,6 +233,7 @@ class _Run:
 
     def close(self) -> None:
         """Closes the files; the ledger goes where the output holds all of it."""
+        self._ledger.flush()
         self._sync()
         obsolete = self._complete and not self.counts.failed and not self._ledger.leftover
         self._ledger.close(remove=obsolete and not self._job.keep_ledger)
@@ -313,6 +315,7 @@ class _Run:
         self._stopped: asyncio.Future[BaseException] = loop.create_future()
         for name in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(name, self._stop, Interrupted("interrupted; run the same command again to go on"))
+        self._ledger.soon = functools.partial(loop.call_soon, self._flush)
         work = asyncio.ensure_future(self._serve(pending))
         try:
             either: Set[asyncio.Future[Any]] = {work, self._stopped}
@@ -362,6 +365,13 @@ class _Run:
         if spent >= budget:
             self.cut_short = BudgetSpent(f"{spent:,} of --token_budget {budget:,} completion tokens are spent")
             raise self.cut_short
+
+    def _flush(self) -> None:
+        """Hands to the system what arrived in this turn of the loop, before any slot it freed sends again."""
+        try:
+            self._ledger.flush()
+        except RunStopped as error:
+            self._stop(error)
 
     def _sync(self) -> None:
         self._ledger.sync()

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Awaitable, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Coroutine, Dict, List, Optional, Sequence
 
 from common.client import ChatClient
 from common.errors import RequestFailed
 from common.records import Answer, Entry, fingerprint
 
 Keep = Callable[[int, Answer], None]
+Drawing = Coroutine[Any, Any, None]
 
 
 @dataclass
@@ -49,7 +50,7 @@ class Sampler:
         """Whether an answer drawn with ``limit`` tokens stands: only one cut by a smaller limit does not."""
         return not (answer.cut and limit is not None and (self.max_tokens is None or limit < self.max_tokens))
 
-    def draws(self, entry: Entry, messages: bytes, missing: Sequence[int], keep: Keep) -> List[Awaitable[None]]:
+    def draws(self, entry: Entry, messages: bytes, missing: Sequence[int], keep: Keep) -> List[Drawing]:
         """One coroutine for each request that the ``missing`` indices need; ``keep`` gets each answer as it comes."""
         # at temperature 0 all choices of a request are one text, and vLLM refuses to make them
         size = 1 if self.temperature == 0 else self.per_request
@@ -60,25 +61,19 @@ class Sampler:
         """Asks until each index has its answer: a server may give fewer choices than ``n``."""
         left = list(indices)
         while left:
+            request = {**self._asked, "seed": self._seed_for(entry, left[0]), "n": len(left) if len(left) > 1 else None}
             try:
-                answers = await self._ask(entry, messages, left)
+                answers = await self.client.complete(messages, request, entry_id=entry.entry_id)
             except RequestFailed as error:
                 error.stage = "sample"
                 raise
             for answer in answers[: len(left)]:
                 keep(left.pop(0), answer)
 
-    async def _ask(self, entry: Entry, messages: bytes, left: Sequence[int]) -> List[Answer]:
-        return await self.client.complete(
-            messages,
-            {
-                "temperature": self.temperature,
-                "top_p": self.top_p,
-                "max_tokens": self.max_tokens,
-                "seed": self._seed_for(entry, left[0]),
-                "n": len(left) if len(left) > 1 else None,
-            },
-        )
+    @cached_property
+    def _asked(self) -> Dict[str, Any]:
+        """What all its requests say."""
+        return {"temperature": self.temperature, "top_p": self.top_p, "max_tokens": self.max_tokens}
 
     def _seed_for(self, entry: Entry, index: int) -> Optional[int]:
         """The candidate's own seed (31 bits): the same in every run, another one for each entry and index."""

@@ -59,6 +59,10 @@ _GIVEN = re.compile(
 )
 _ALONE = re.compile(rf"^[ \t>]*{_VALUE}[ \t]*(?:points?|pts|\u5206)?[ \t]*$", re.M | re.I)
 _FRACTION = re.compile(_NUMBER + _SCALE + _SPOILT, re.I)
+# A reply in the form that was asked for, without anything that the rules below would have to weigh: the same, sooner.
+_AS_ASKED = re.compile(
+    r"(?:[^<>{}\[\]\"\u201c\u201d'`*_|\\#$\u6ee1]*[!-~\n]\n)?Score: ([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*"
+)
 _ANOTHER_LABEL = re.compile(r"[^\W\d][\w /-]{1,40}(?:[:=(]|\s[-\u2013])[ \t]*$")  # "Style: 9/10" is one aspect's score
 _HYPOTHETICAL = re.compile(
     r"\b(?:if|had|were|unless|until|would\s+have|claims|says|wrote|(?:not|n['\u2019]t)\s+(?:think|believe))\b"
@@ -85,6 +89,15 @@ def parse_verdict(reply: str, low: float, high: float) -> Optional[float]:
     object's "score"; a stated one ("Score: 7"); one in prose ("I give it 7", "7/10", a line that is only the number).
     A scale other than ``high``, a range, a sum, a decimal comma or a quotation make it no score.
     """
+    plainly = _AS_ASKED.fullmatch(reply)
+    if plainly is None or "scale" in reply.lower():
+        return weighed_verdict(reply, low, high)
+    value = float(plainly[1])
+    return value if low <= value <= high else None
+
+
+def weighed_verdict(reply: str, low: float, high: float) -> Optional[float]:
+    """``parse_verdict`` by all its rules, without its short way for a reply that is just what was asked for."""
     spoken = without_thoughts(reply)
     if spoken is None:
         return None

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.matching import matches
-from common.verdicts import parse_verdict, without_thoughts
+from common.verdicts import parse_verdict, weighed_verdict, without_thoughts
 from tests.texts import REPLIES
 
 EIGHT = [
@@ -401,3 +401,33 @@ def test_four_times_the_text_takes_nothing_like_sixteen_times_the_time(unit: str
 )
 def test_what_is_spoken_follows_the_last_thought(text: str, spoken: object) -> None:
     assert without_thoughts(text) == spoken
+
+
+LINES = st.lists(
+    st.sampled_from(
+        [
+            "It is right",
+            "Score: 4",
+            "of 3",
+            "7/10",
+            "a scale of 1 to 5",
+            "style ",
+            "overall:",
+            "if it were so",
+            "Rating = a",
+        ]
+        + ["max", "\u56de\u7b54", "\u6ee1\u5206 5", "grade: a", "Final score", "(3)", "I give it 6", "8", "", ".", " "]
+    ),
+    max_size=5,
+)
+
+
+@settings(max_examples=600, deadline=None)
+@given(
+    lines=LINES,
+    glue=st.sampled_from(["\n", " ", ". ", ".\n"]),
+    end=st.sampled_from(["7", "7.5", "11", "7.", "7\n", "7 8"]),
+)
+def test_the_short_way_reads_what_the_rules_read(lines: List[str], glue: str, end: str) -> None:
+    for reply in (glue.join([*lines, f"Score: {end}"]), "\n".join([glue.join(lines), f"Score: {end}"])):
+        assert parse_verdict(reply, 0, 10) == weighed_verdict(reply, 0, 10)
