@@ -403,31 +403,15 @@ def test_what_is_spoken_follows_the_last_thought(text: str, spoken: object) -> N
     assert without_thoughts(text) == spoken
 
 
-LINES = st.lists(
-    st.sampled_from(
-        [
-            "It is right",
-            "Score: 4",
-            "of 3",
-            "7/10",
-            "a scale of 1 to 5",
-            "style ",
-            "overall:",
-            "if it were so",
-            "Rating = a",
-        ]
-        + ["max", "\u56de\u7b54", "\u6ee1\u5206 5", "grade: a", "Final score", "(3)", "I give it 6", "8", "", ".", " "]
-    ),
-    max_size=5,
-)
+PIECES = (
+    "It is right|Score: 4|of 3|7/10|a scale of 1 to 5|style |overall:|if it were so|Rating = a|max|\u56de\u7b54|"
+    "\u6ee1\u5206 5|grade: a|Final score|(3)|I give it 6|8||.| "
+).split("|")
+ENDS = st.sampled_from(["7", "7.5", "11", "7.", "7\n", "7 8"])
 
 
 @settings(max_examples=600, deadline=None)
-@given(
-    lines=LINES,
-    glue=st.sampled_from(["\n", " ", ". ", ".\n"]),
-    end=st.sampled_from(["7", "7.5", "11", "7.", "7\n", "7 8"]),
-)
+@given(lines=st.lists(st.sampled_from(PIECES), max_size=5), glue=st.sampled_from(["\n", " ", ". ", ".\n"]), end=ENDS)
 def test_the_short_way_reads_what_the_rules_read(lines: List[str], glue: str, end: str) -> None:
     for reply in (glue.join([*lines, f"Score: {end}"]), "\n".join([glue.join(lines), f"Score: {end}"])):
         assert parse_verdict(reply, 0, 10) == weighed_verdict(reply, 0, 10)
