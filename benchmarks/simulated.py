@@ -147,6 +147,7 @@ class Load:
         slots = min(self.slots, max(1, count))
         return {
             "requests": count,
+            "first": self.came[0] if count else 0.0,
             "choices": self.choices,
             "bytes": self.bytes,
             "seconds": self.ended - self.came[0] if count else 0.0,

@@ -9,7 +9,6 @@ Example: ``reply = await client.complete(messages, {"temperature": 0.8, "n": 4})
 from __future__ import annotations
 
 import asyncio
-import io
 import ipaddress
 import json
 import logging
@@ -45,6 +44,7 @@ from common.records import Answer
 log = logging.getLogger(__name__)
 
 IDLE_LIMIT = 4  # seconds a connection may idle: servers built on uvicorn close theirs after 5
+LARGE = 1 << 16  # bytes of messages that are not copied for each request
 LARGEST_REPLY = 100 << 20  # bytes; what is larger is no completion
 CONNECT_LIMIT = 30  # seconds a connection may take to be made
 LONGEST_WAIT = 60  # seconds between two tries, unless the server asks for more
@@ -234,7 +234,7 @@ class ChatClient:
             self.pool.asleep -= 1
             self.pool.moved()
 
-    async def _send(self, body: bytes, empty_ok: bool, entry_id: str) -> List[Answer]:
+    async def _send(self, body: Tuple[bytes, ...], empty_ok: bool, entry_id: str) -> List[Answer]:
         """One try. A server that cannot be reached costs no try: nothing was sent; it is waited for."""
         while True:
             server = await self.pool.take(entry_id)
@@ -256,16 +256,17 @@ class ChatClient:
                 # not at once: what came back is kept before the next request is sent
                 self._loop.call_soon(self.pool.give_back, server)
 
-    async def _post(self, server: Server, body: bytes, empty_ok: bool) -> List[Answer]:
+    async def _post(self, server: Server, body: Tuple[bytes, ...], empty_ok: bool) -> List[Answer]:
         door, url, task = self._doors[server], server.url, asyncio.current_task()
         assert task is not None
+        payload: aiohttp.payload.Payload = (
+            aiohttp.BytesPayload(body[0], content_type="application/json") if len(body) == 1 else _Pieces(body)
+        )
         begun = self._loop.time()
         self._due[task] = begun + self._timeout
         try:
             self.meter.requests += 1
-            response = await door.session.post(
-                door.chat_url, data=_payload(body), allow_redirects=False, proxy=door.proxy
-            )
+            response = await door.session.post(door.chat_url, data=payload, allow_redirects=False, proxy=door.proxy)
             try:
                 data = await (response.read() if _is_short(response) else _read(response))
             finally:
@@ -487,15 +488,29 @@ def _answer(choice: Dict[str, Any]) -> Answer:
     )
 
 
-def _body(messages: bytes, parameters: Dict[str, Any]) -> bytes:
-    return b'{"messages":%b,%b' % (messages, dumps(parameters)[1:])
+def _body(messages: bytes, parameters: Dict[str, Any]) -> Tuple[bytes, ...]:
+    """A request's body in pieces; a large one is not copied, its messages serve all requests of an entry."""
+    rest = b",%b" % dumps(parameters)[1:]
+    if len(messages) < LARGE:
+        return (b'{"messages":%b%b' % (messages, rest),)
+    return b'{"messages":', messages, rest
 
 
-def _payload(body: bytes) -> aiohttp.Payload:
-    """A body as aiohttp sends it: a large one as a file, in pieces."""
-    if len(body) <= 1 << 20:
-        return aiohttp.BytesPayload(body, content_type="application/json")
-    return aiohttp.BytesIOPayload(io.BytesIO(body), content_type="application/json")
+class _Pieces(aiohttp.payload.Payload):
+    """A large body as aiohttp sends it: each piece when the one before has left."""
+
+    _value: Tuple[bytes, ...]
+
+    def __init__(self, pieces: Tuple[bytes, ...]) -> None:
+        super().__init__(pieces, content_type="application/json")
+        self._size = sum(map(len, pieces))
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        return b"".join(self._value).decode(encoding, errors)
+
+    async def write(self, writer: aiohttp.abc.AbstractStreamWriter) -> None:
+        for piece in self._value:
+            await writer.write(piece)
 
 
 def _wait(state: tenacity.RetryCallState) -> float:

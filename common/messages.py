@@ -118,7 +118,10 @@ def _text_part(text: str) -> Message:
 
 def check_marks(entry: Entry) -> int:
     """The number of ``<image>`` marks in the human turns; BadEntry if there are more than the entry has images."""
-    marks: int = sum(turn["value"].count(MARK) for turn in entry.turns if ROLES[turn["from"]] == "user")
+    marks = 0
+    for turn in entry.turns:
+        if MARK in turn["value"] and ROLES[turn["from"]] == "user":
+            marks += turn["value"].count(MARK)
     if marks > len(entry.images):
         raise BadEntry(f"{marks} {MARK} marks but {len(entry.images)} images")
     return marks

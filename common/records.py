@@ -13,6 +13,7 @@ import json
 import re
 from dataclasses import dataclass
 from functools import cached_property
+from json.encoder import encode_basestring_ascii as quoted
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 from common.errors import BadEntry
@@ -24,7 +25,7 @@ Turn = Dict[str, Any]  # {"from": ..., "value": ...} as the dataset has it
 Record = Dict[str, Any]  # one line of an output file
 
 
-@dataclass(frozen=True)
+@dataclass
 class Entry:
     """One input item. ``turns`` ends with the question: a final gpt turn is ``reference_turn``."""
 
@@ -103,6 +104,7 @@ class Work(NamedTuple):
     stopped_by: Optional[str] = None
 
 
+OUR_ID = re.compile("[0-9a-f]{32}").fullmatch
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
@@ -117,15 +119,15 @@ def fingerprint(value: object, digits: int = 12) -> str:
 
 
 def entry_id_of(turns: Sequence[Turn], images: Sequence[str]) -> str:
-    """md5 (32 hex digits) of conversation and image paths: all that makes the request."""
-    conversation = [{"from": turn["from"], "value": turn["value"]} for turn in turns]
-    return fingerprint({"conversations": conversation, "images": list(images)}, 32)
+    """md5 (32 hex digits) of conversation and image paths, in their canonical JSON: all that makes the request."""
+    said = ",".join([f'{{"from":{quoted(turn["from"])},"value":{quoted(turn["value"])}}}' for turn in turns])
+    shown = ",".join(map(quoted, images))
+    return hashlib.md5(f'{{"conversations":[{said}],"images":[{shown}]}}'.encode("ascii")).hexdigest()
 
 
 def id_key(entry_id: str) -> int:
     """An id as a 128-bit int: 48 bytes in memory where the string takes 81."""
-    ours = re.fullmatch("[0-9a-f]{32}", entry_id)
-    return int(entry_id if ours else fingerprint(entry_id, 32), 16)
+    return int(entry_id if OUR_ID(entry_id) else fingerprint(entry_id, 32), 16)
 
 
 def check_turns(value: object) -> List[Turn]:
@@ -133,7 +135,11 @@ def check_turns(value: object) -> List[Turn]:
     if not isinstance(value, list) or not value:
         raise BadEntry('"conversations" must be a list of turns with at least one question')
     for number, turn in enumerate(value, 1):
-        if not isinstance(turn, dict) or not all(isinstance(turn.get(key), str) for key in ("from", "value")):
+        if (
+            not isinstance(turn, dict)
+            or not isinstance(turn.get("from"), str)
+            or not isinstance(turn.get("value"), str)
+        ):
             raise BadEntry(f'turn {number} must be an object with the strings "from" and "value"')
         if len(turn) > 2 and _is_deep(turn):
             raise BadEntry(f"turn {number} is nested more than {DEEPEST_TURN} levels deep")
