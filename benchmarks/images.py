@@ -3,7 +3,7 @@
 The server reads each request and answers at once. The bare loop has the encoded body ready before it begins; the script
 reads, checks and encodes each entry's image. The processes' start is in both.
 
-Example: ``python -m benchmarks.images --entries 100 --answers 8 --rounds 5``
+Example: ``python -m benchmarks.images --entries 400 --answers 8 --rounds 3``
 """
 
 from __future__ import annotations
@@ -61,11 +61,11 @@ def commands(folder: Path, port: int, args: argparse.Namespace) -> Dict[str, Lis
 def main() -> None:
     """Alternates the two and prints a line for each."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--entries", type=int, default=100)
+    parser.add_argument("--entries", type=int, default=400)
     parser.add_argument("--answers", type=int, default=8)
     parser.add_argument("--in_flight", type=int, default=64)
     parser.add_argument("--bytes", type=int, default=1 << 20, help="of the image file")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
     taken: Dict[str, List[float]] = {}
     with tempfile.TemporaryDirectory() as name, SimulatedServer() as server:
