@@ -32,7 +32,7 @@ def make_parser() -> argparse.ArgumentParser:
     generator = cli.add_server(parser, "generator's server", "generator_", "--generator_port", 31415)
     generator.add_argument("--generator_model", metavar="NAME", help="the generator's name at its server")
     generator.add_argument(
-        "--concurrency", type=cli.whole(1), default=5, metavar="N", help="requests in flight to each role's servers"
+        "--concurrency", type=cli.concurrency, default=5, metavar="N", help=f"{cli.IN_FLIGHT}, to each role's servers"
     )
     judge = cli.add_server(parser, "judge's server", "scorer_", "--scorer_port", 31416)
     judge.add_argument("--scorer_model", metavar="NAME", help="the judge's name at its server")

@@ -25,7 +25,7 @@ def make_parser() -> argparse.ArgumentParser:
     cli.add_files(parser, "conversations: a JSON list, or JSONL", "records: one line an entry")
     server = cli.add_server(parser, "server", "", "--port", 31415)
     server.add_argument("--model_name", metavar="NAME", help="the model's name at the server")
-    server.add_argument("--concurrent_requests", type=cli.whole(1), default=10, metavar="N", help="requests in flight")
+    server.add_argument("--concurrent_requests", type=cli.concurrency, default=10, metavar="N", help=cli.IN_FLIGHT)
     cli.add_sampling(parser, answers=10)
     cli.add_running(parser)
     return parser

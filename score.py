@@ -25,7 +25,7 @@ def make_parser() -> argparse.ArgumentParser:
     cli.add_files(parser, "records of sampling.py", "the same records with scores: one line an entry")
     server = cli.add_server(parser, "judge's server", "", "--api_port", 31415)
     server.add_argument("--model_name", metavar="NAME", help="the judge's name at the server")
-    server.add_argument("--concurrency", type=cli.whole(1), default=10, metavar="N", help="requests in flight")
+    server.add_argument("--concurrency", type=cli.concurrency, default=10, metavar="N", help=cli.IN_FLIGHT)
     cli.add_scoring(parser)
     cli.add_selection(parser)
     cli.add_running(parser)

@@ -33,6 +33,8 @@ LENGTH = re.compile(rb"\r\nContent-Length: *(\d+)", re.IGNORECASE)
 CHOICES = re.compile(rb'"n": ?(\d+)')
 EDGE = 400  # bytes at a body's two ends that its parameters are looked for in
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+NOT_FOUND = HEAD.replace(b"200 OK", b"404 Not Found")
+REFUSED = b"HTTP/1.1 429 Too Many Requests\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 NUMBER = b"000000000"  # where a choice's number goes
 
 
@@ -74,6 +76,8 @@ class Load:
         self.slots: int = args.slots or sys.maxsize
         self.median: float = args.median
         self.sigma: float = args.sigma
+        self.tells: bool = args.metrics
+        self.most_at_once: int = args.refuse_over or sys.maxsize
         self.text: str = args.text.replace("{pad}", "x" * args.pad)
         self._replies: Dict[int, List[bytes]] = {}
         self.reset()
@@ -85,6 +89,7 @@ class Load:
         self.choices = 0
         self.bytes = 0
         self.most = 0
+        self.refused = 0
         self._times: Counter[bytes] = Counter()
         self._free = self.slots
         self._waiting: Deque[Tuple[float, asyncio.Transport, bytes]] = deque()
@@ -111,6 +116,11 @@ class Load:
             return
         seconds = self.draw(body)
         self.took.append(seconds)
+        if self.slots - self._free + len(self._waiting) >= self.most_at_once:
+            self.took.pop()
+            self.refused += 1
+            transport.write(REFUSED)
+            return
         self._waiting.append((seconds, transport, reply))
         self.most = max(self.most, self.slots - self._free + len(self._waiting))
         self.serve()
@@ -125,7 +135,7 @@ class Load:
     def serve(self) -> None:
         """Gives free slots to those who wait."""
         loop = asyncio.get_running_loop()
-        while self._free and self._waiting:
+        while self._free > 0 and self._waiting:
             self._free -= 1
             seconds, transport, reply = self._waiting.popleft()
             loop.call_later(seconds, self.finish, transport, reply)
@@ -137,6 +147,17 @@ class Load:
         self.ended = time.monotonic()
         self._free += 1
         self.serve()
+
+    def resize(self, slots: int) -> None:
+        """So many slots from now on; what decodes already goes on."""
+        self._free += slots - self.slots
+        self.slots = slots
+        self.serve()
+
+    def metrics(self) -> str:
+        """What vLLM says of itself at /metrics, as far as a client that fills its slots wants to know it."""
+        gauges = {"running": self.slots - self._free, "waiting": len(self._waiting)}
+        return "".join(f'vllm:num_requests_{name}{{engine="0"}} {value:.1f}\n' for name, value in gauges.items())
 
     def stats(self) -> Dict[str, Any]:
         """What came, and how long it had to take: ``greedy`` if every slot took the next request the moment it is free,
@@ -153,6 +174,7 @@ class Load:
             "seconds": self.ended - self.came[0] if count else 0.0,
             "rate": (count * 9 // 10 - count // 10) / (last - first) if last > first else 0.0,
             "most": self.most,
+            "refused": self.refused,
             "work": sum(self.took),
             "greedy": greedy(self.took, slots),
             "bound": max(sum(self.took) / slots, max(self.took, default=0.0)),
@@ -206,6 +228,12 @@ class Connection(asyncio.Protocol):
             self._json({})
         elif whole.startswith(b"GET /stats"):
             self._json(self._load.stats())
+        elif whole.startswith(b"POST /slots/"):
+            self._load.resize(int(whole[len(b"POST /slots/") : whole.index(b" HTTP")]))
+            self._json({})
+        elif whole.startswith(b"GET /metrics"):
+            text = self._load.metrics().encode()
+            self._transport.write((HEAD if self._load.tells else NOT_FOUND) % len(text) + text)
         else:
             self._json({"object": "list", "data": [{"id": "simulated", "object": "model"}]})
 
@@ -239,6 +267,10 @@ class SimulatedServer:
             found: Dict[str, Any] = json.load(response)
             return found
 
+    def resize(self, slots: int) -> None:
+        """So many slots from now on."""
+        urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{self.port}/slots/{slots}", b"")).close()
+
     def reset(self) -> None:
         """Forgets what came."""
         urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{self.port}/reset", b"")).close()
@@ -251,6 +283,10 @@ def main() -> None:
     parser.add_argument("--slots", type=int, default=0, help="requests decoded at once (default: any number)")
     parser.add_argument("--median", type=float, default=0.0, help="seconds a request decodes (default: none)")
     parser.add_argument("--sigma", type=float, default=0.0, help="sigma of the log-normal time")
+    parser.add_argument(
+        "--metrics", action="store_true", help="tell at /metrics what runs and what waits, as vLLM does"
+    )
+    parser.add_argument("--refuse_over", type=int, default=0, help="refuse what comes (429) while so many are there")
     parser.add_argument("--text", default="Answer {n} {pad}", help="what each choice says; {n} its number, {pad} x's")
     parser.add_argument("--pad", type=int, default=200, help="how many x's")
     args = parser.parse_args()

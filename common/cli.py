@@ -13,7 +13,7 @@ import math
 import os
 import resource
 import sys
-from typing import Any, Callable, Dict, NoReturn, Optional
+from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence
 from urllib.parse import urlsplit
 
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -24,6 +24,7 @@ from common.export import FORMATS, check_selection
 from common.judge import MODES, Judge
 from common.local_server import LocalServer, default_model, model_name
 from common.messages import read_judge_prompt
+from common.rate_limit import RateLimit
 from common.records import Work
 from common.report import need_charts
 from common.runner import Job, run
@@ -32,6 +33,10 @@ from common.scorers import Scorer, cascade, judge_scorer, match_scorer, verifier
 from common.selection import SELECTS, Selection
 from common.stopping import StopRule
 from common.verifiers import Verifier, need_math_verify, source_of
+
+IN_FLIGHT = "requests in flight, or auto: what keeps the servers full"
+LOCAL_SLOTS = 8  # of the embedded server, where the number in flight is to be found
+RULES_AT_ONCE = 8  # calls of an async rule, there
 
 
 class _Parser(argparse.ArgumentParser):
@@ -112,6 +117,20 @@ def base_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def ports(text: str) -> List[int]:
+    """A flag's type: a port, or a range of them such as 8000-8007."""
+    first, _, last = text.partition("-")
+    found = range(port(first), port(last or first) + 1)
+    if not 0 < len(found) <= 1000:
+        raise argparse.ArgumentTypeError(f"must be a port, or a range such as 8000-8007, not {text!r}")
+    return list(found)
+
+
+def concurrency(text: str) -> Optional[int]:
+    """A flag's type: a number of requests in flight; None for ``auto``."""
+    return None if text == "auto" else whole(1)(text)
+
+
 port = whole(1, 65535)
 finite = number(-1e308, 1e308)
 
@@ -166,10 +185,10 @@ def add_server(
     group.add_argument(
         port_flag,
         dest=f"{prefix}port",
-        type=port,
+        type=ports,
         nargs="+",
         metavar="PORT",
-        help=f"port(s) of servers on this machine (default: {default_port})",
+        help=f"port(s) of servers on this machine, or ranges such as 8000-8007 (default: {default_port})",
     )
     group.add_argument(
         f"--{prefix}base_url", type=base_url, nargs="+", metavar="URL", help="base URL(s) ending in /v1, for ports"
@@ -189,6 +208,16 @@ def add_server(
         metavar="JSON",
         help="fields added to each request; a null removes one",
     )
+    for what in ("requests", "tokens"):
+        group.add_argument(
+            f"--{prefix.replace('generator_', '')}{what}_per_minute",
+            dest=f"{prefix}{what}_per_minute",
+            type=number(0.001),
+            metavar="N",
+            help=f"send no more {what} a minute (tokens of prompts and replies)"
+            if what == "tokens"
+            else "send no more",
+        )
     parser.set_defaults(**{f"{prefix}default_port": default_port})
     return group
 
@@ -290,10 +319,10 @@ def api_key(variable: str) -> Optional[str]:
     return key or None
 
 
-def make_client(args: argparse.Namespace, prefix: str, model: Optional[str], concurrency: int) -> ChatClient:
+def make_client(args: argparse.Namespace, prefix: str, model: Optional[str], concurrency: Optional[int]) -> ChatClient:
     """The client of the role whose flags begin with ``prefix``; without URLs if it is served by --local."""
     flags = vars(args)
-    urls, ports = flags[f"{prefix}base_url"], flags[f"{prefix}port"]
+    urls, ports = flags[f"{prefix}base_url"], [one for some in flags[f"{prefix}port"] or () for one in some]
     if urls and ports:
         raise UsageError(f"--{prefix}base_url and ports exclude each other; name one of them")
     local = args.local is not None and not urls and not ports
@@ -307,7 +336,12 @@ def make_client(args: argparse.Namespace, prefix: str, model: Optional[str], con
         max_retries=args.max_retries,
         request_timeout=args.request_timeout,
         extra_body=flags[f"{prefix}extra_body"],
+        rate_limit=_rate_limit(flags[f"{prefix}requests_per_minute"], flags[f"{prefix}tokens_per_minute"]),
     )
+
+
+def _rate_limit(requests: Optional[float], tokens: Optional[float]) -> Optional[RateLimit]:
+    return None if requests is None and tokens is None else RateLimit(requests, tokens)
 
 
 def make_local(args: argparse.Namespace, clients: Dict[str, ChatClient]) -> Optional[LocalServer]:
@@ -318,7 +352,7 @@ def make_local(args: argparse.Namespace, clients: Dict[str, ChatClient]) -> Opti
             raise UsageError(f"{flag} is required: the model's name at {client.urls[0]} (or --local)")
     if not served:
         return None
-    return LocalServer(args.local or None, sum(client.concurrency for client in served.values()))
+    return LocalServer(args.local or None, sum(client.concurrency or LOCAL_SLOTS for client in served.values()))
 
 
 def make_sampler(args: argparse.Namespace, client: ChatClient) -> Sampler:
@@ -351,7 +385,7 @@ def _one_scorer(args: argparse.Namespace, name: str, client: Optional[ChatClient
         return match_scorer(low, high)
     if name == "judge" and client is not None:
         return judge_scorer(make_judge(args, client))
-    verifier = Verifier(name, concurrency=args.concurrency, timeout=args.verifier_timeout)
+    verifier = Verifier(name, concurrency=args.concurrency or RULES_AT_ONCE, timeout=args.verifier_timeout)
     made_by = need_math_verify() if name == "math" else source_of(name[len("python:") :])
     return verifier_scorer({"scorer": name, f"{name} version": made_by}, verifier, low, high)
 
@@ -429,7 +463,7 @@ def make_job(
     """The job that the flags ask for; ``clients`` are keyed by their model's flag."""
     names = ("input_file", "output_file", "cache_file", "selected_file", "report_file")
     check_files({f"--{name}": getattr(args, name, None) for name in names})
-    need_open_files(sum(client.concurrency for client in clients.values()))
+    need_open_files(list(clients.values()))
     cache = getattr(args, "cache_file", None)
     selection = make_selection(args)
     selected_file, report_file = getattr(args, "selected_file", None), getattr(args, "report_file", None)
@@ -465,12 +499,20 @@ def make_job(
     )
 
 
-def need_open_files(connections: int) -> None:
-    """Raises this process's limit on open files to what so many connections need; UsageError if it may not."""
+def need_open_files(clients: Sequence[ChatClient]) -> None:
+    """Raises this process's limit on open files to what the connections need; UsageError if it may not.
+
+    A client that finds its own number is given what the limit leaves it.
+    """
+    connections = sum(client.concurrency or client.most * max(1, len(client.urls)) for client in clients)
     needed = connections + 100
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if resource.RLIM_INFINITY not in (soft, hard) and soft < needed:
-        if hard < needed:
+        if hard < needed and any(client.concurrency is None for client in clients):
+            needed = hard
+            for client in clients:
+                client.most = max(1, min(client.most, client.most * (hard - 100) // connections))
+        elif hard < needed:
             raise UsageError(f"{connections} requests in flight need {needed} open files, and the limit is {hard}")
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 

@@ -25,6 +25,7 @@ import aiohttp
 import tenacity
 from yarl import URL
 
+from common import tuner
 from common.errors import (
     RequestFailed,
     Retryable,
@@ -39,11 +40,14 @@ from common.errors import (
 )
 from common.fast_json import dumps, loads
 from common.pool import Pool, Server
+from common.rate_limit import RateLimit
 from common.records import Answer
+from common.tuner import Tuner, read_gauges
 
 log = logging.getLogger(__name__)
 
 IDLE_LIMIT = 4  # seconds a connection may idle: servers built on uvicorn close theirs after 5
+METRICS_LIMIT = aiohttp.ClientTimeout(total=5)
 LARGE = 1 << 16  # bytes of messages that are not copied for each request
 LARGEST_REPLY = 100 << 20  # bytes; what is larger is no completion
 CONNECT_LIMIT = 30  # seconds a connection may take to be made
@@ -87,21 +91,24 @@ class _Door:
 class ChatClient:
     """Chat completions from one role's servers, used as ``async with``.
 
-    ``urls`` are base URLs such as ``http://127.0.0.1:8000/v1``; ``extra_body`` is merged into each request, a null
-    removing a field. ``sleep`` is what waits between tries, for tests to hurry. ``may_start`` is asked before each
-    request is sent, and raises RunStopped where no further one may be.
+    ``urls`` are base URLs such as ``http://127.0.0.1:8000/v1``; ``concurrency`` None finds how much in flight keeps
+    each server full, up to ``most``; ``extra_body`` is merged into each request, a null removing a field. ``sleep`` is
+    what waits between tries, for tests to hurry. ``may_start`` is asked before each request is sent, and raises
+    RunStopped where no further one may be.
     """
 
     def __init__(
         self,
         urls: Sequence[str],
         model: str,
-        concurrency: int,
+        concurrency: Optional[int],
         api_key: Optional[str] = None,
         max_retries: int = 5,
         request_timeout: float = 600,
         extra_body: Optional[Dict[str, Any]] = None,
         sleep: Sleep = asyncio.sleep,
+        rate_limit: Optional[RateLimit] = None,
+        most: int = tuner.MOST,
     ) -> None:
         self.urls = list(urls)
         self.model = model
@@ -109,7 +116,10 @@ class ChatClient:
         self.max_retries = max_retries
         self.extra_body = dict(extra_body or {})
         self.meter = Meter()
-        self.pool = Pool([], concurrency)
+        self.pool = Pool([], concurrency or tuner.START)
+        self._rate_limit = rate_limit
+        self.most = most
+        self._tuners: Dict[Server, Tuner] = {}
         self._api_key = api_key
         self._timeout = request_timeout
         self._sleep = sleep
@@ -121,9 +131,12 @@ class ChatClient:
 
     async def __aenter__(self) -> ChatClient:
         self._loop = asyncio.get_running_loop()
-        self.pool = Pool([url.rstrip("/") for url in self.urls], self.concurrency)
+        self.pool = Pool([url.rstrip("/") for url in self.urls], self.concurrency or tuner.START * len(self.urls))
         self._doors = {server: self._open(server.url) for server in self.pool.servers}
-        self._ending_late = asyncio.ensure_future(self._end_late_ones())
+        self._helpers = [asyncio.ensure_future(self._end_late_ones())]
+        if self.concurrency is None:
+            self._tuners = {server: Tuner(most=self.most) for server in self.pool.servers}
+            self._helpers += [asyncio.ensure_future(self._tune(*one)) for one in self._tuners.items()]
         return self
 
     def _open(self, url: str) -> _Door:
@@ -149,11 +162,33 @@ class ChatClient:
                     task.cancel()
 
     async def __aexit__(self, *_: object) -> None:
-        self._ending_late.cancel()
+        for helper in self._helpers:
+            helper.cancel()
         for door in self._doors.values():
             if door.probe is not None:
                 door.probe.cancel()
             await door.session.close()
+
+    async def _tune(self, server: Server, tune: Tuner) -> None:
+        """Sets a server's limit again and again, by what it says of itself or by its throughput."""
+        url = f"{server.url[: -len('/v1')] if server.url.endswith('/v1') else server.url}/metrics"
+        tells = True
+        while True:
+            await asyncio.sleep(tuner.LOOK_EVERY)
+            text = await self._metrics(self._doors[server], url) if tells else ""
+            gauges = read_gauges(text) if text else None
+            tells = text is None or gauges is not None
+            full = not server.short and server.in_flight >= server.limit
+            server.short = False
+            self.pool.set_limit(server, tune.look(self._loop.time(), full, server.in_flight, gauges))
+
+    async def _metrics(self, door: _Door, url: str) -> Optional[str]:
+        """A server's page of metrics: empty if it has none, None if it did not answer."""
+        try:
+            async with door.session.get(url, proxy=door.proxy, timeout=METRICS_LIMIT) as response:
+                return await response.text(errors="replace") if response.status == 200 else ""
+        except (aiohttp.ClientError, asyncio.TimeoutError):
+            return None
 
     def stop(self, error: RunStopped) -> None:
         """Sends nothing from now on: each request that waits for a slot raises ``error``."""
@@ -236,6 +271,8 @@ class ChatClient:
 
     async def _send(self, body: Tuple[bytes, ...], empty_ok: bool, entry_id: str) -> List[Answer]:
         """One try. A server that cannot be reached costs no try: nothing was sent; it is waited for."""
+        if self._rate_limit is not None:
+            await self._wait_for_its_turn(self._rate_limit, body)
         while True:
             server = await self.pool.take(entry_id)
             try:
@@ -243,8 +280,8 @@ class ChatClient:
                 return await self._post(server, body, empty_ok)
             except Unreachable as error:
                 self._lost(server, error)
-            except Retryable:
-                self._strike(server, entry_id)
+            except Retryable as error:
+                self._strike(server, entry_id, error)
                 raise
             except RunStopped as error:
                 self.stop(error)
@@ -255,6 +292,15 @@ class ChatClient:
             finally:
                 # not at once: what came back is kept before the next request is sent
                 self._loop.call_soon(self.pool.give_back, server)
+
+    async def _wait_for_its_turn(self, limit: RateLimit, body: Tuple[bytes, ...]) -> None:
+        """Waits, holding no slot, until one more request may be sent."""
+        self.pool.asleep += 1
+        try:
+            await limit.wait(sum(map(len, body)))
+        finally:
+            self.pool.asleep -= 1
+            self.pool.moved()
 
     async def _post(self, server: Server, body: Tuple[bytes, ...], empty_ok: bool) -> List[Answer]:
         door, url, task = self._doors[server], server.url, asyncio.current_task()
@@ -292,9 +338,13 @@ class ChatClient:
             raise
         self.meter.tokens += tokens or 0
         self.meter.uncounted += tokens is None
+        if self._tuners:
+            self._tuners[server].completed(tokens or 1)
         server.requests += 1
         server.seconds += self._loop.time() - begun
         door.strikes = door.probes = 0
+        if self._rate_limit is not None and answers and answers[0].usage:
+            self._rate_limit.spent(_count(answers[0].usage.get("total_tokens")) or tokens or 0)
         if not answers:
             raise EmptyReply(f"{url}: empty answer", response.status)
         return answers
@@ -311,9 +361,13 @@ class ChatClient:
             return ServerRefused(f"{message}{HINTS.get(status, '')}")
         return RequestFailed(message, status)
 
-    def _strike(self, server: Server, entry_id: str) -> None:
+    def _strike(self, server: Server, entry_id: str, error: Retryable) -> None:
         """Counts a failure; its next try may go elsewhere, and a server that only fails is taken out for a while."""
         server.errors += 1
+        if error.status in (429, 503) and self._tuners:
+            self._tuners[server].refused()
+        if error.status == 429:
+            return
         door = self._doors[server]
         door.strikes += 1
         self.pool.forget_home(entry_id)
@@ -453,8 +507,12 @@ def parse_completion(data: bytes, empty_ok: bool = False) -> Tuple[List[Answer],
     answers = [answer for answer in ordered if empty_ok or answer.cut or answer.text.strip()]
     if answers and usage:
         answers[0].usage = usage
-    tokens = (usage or {}).get("completion_tokens")
-    return answers, tokens if isinstance(tokens, int) and 0 <= tokens < 1 << 53 else None
+    return answers, _count((usage or {}).get("completion_tokens"))
+
+
+def _count(found: object) -> Optional[int]:
+    """A number of tokens, if that is what was found."""
+    return found if isinstance(found, int) and 0 <= found < 1 << 53 else None
 
 
 def _usage(found: object) -> Optional[Dict[str, Any]]:

@@ -96,6 +96,7 @@ def serve(model: str, slots: int, port: int) -> Any:
     params.n_ctx = slots * SLOT_TOKENS
     params.cpuparams.n_threads = os.cpu_count() or 1
     params.n_threads_http = slots + 4  # one waits with each request
+    params.endpoint_metrics = True
     params.verbosity = -1
     return xllamacpp.Server(params)
 

@@ -29,6 +29,8 @@ class Server:
     in_flight: int = 0
     up: bool = True
     waiting: Deque[asyncio.Future[Server]] = field(default_factory=deque)
+    most: int = 0  # in flight at once so far
+    short: bool = False  # whether a slot was free since this was last set to False
     requests: int = 0
     errors: int = 0
     seconds: float = 0.0  # that its replies took, added up
@@ -47,7 +49,7 @@ class Pool:
         share = -(-concurrency // max(1, len(urls)))
         self.servers = [Server(url, share) for url in urls]
         self.queued = 0  # requests ready to go that wait for a slot
-        self.asleep = 0  # requests that wait before their next try
+        self.asleep = 0  # requests that may not be sent before some time has passed
         self._in_flight = 0
         self._homes: Dict[str, Server] = {}
         self._over: Optional[RunStopped] = None
@@ -82,6 +84,7 @@ class Pool:
             return
         server.in_flight -= 1
         self._in_flight -= 1
+        server.short = True
         if self.queued:
             self.fill_all()
 
@@ -93,6 +96,13 @@ class Pool:
                 return
             self._enter(server)
             self._let_pass(waiter, server)
+
+    def set_limit(self, server: Server, limit: int) -> None:
+        """Lets so many be in flight to a server from now on."""
+        self.concurrency += limit - server.limit
+        server.limit = limit
+        self.fill(server)
+        self.moved()
 
     def fill_all(self) -> None:
         """The same for all servers: after one went out or came back."""
@@ -117,7 +127,7 @@ class Pool:
 
     def idle(self) -> bool:
         """Whether a request made now would be sent at once."""
-        return self.queued == 0 and any(map(self._free, self.servers))
+        return self.queued == self.asleep == 0 and any(map(self._free, self.servers))
 
     async def room(self, depth: int) -> None:
         """Returns once fewer than ``depth`` x ``concurrency`` requests wait for a slot, and few sleep."""
@@ -142,6 +152,7 @@ class Pool:
 
     def _enter(self, server: Server) -> None:
         server.in_flight += 1
+        server.most = max(server.most, server.in_flight)
         self._in_flight += 1
 
     def _let_pass(self, waiter: asyncio.Future[Server], server: Server) -> None:

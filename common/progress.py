@@ -13,6 +13,7 @@ from typing import Callable, List, Optional, Sequence, Tuple
 from tqdm import tqdm
 
 from common.client import Meter
+from common.pool import Server
 from common.records import Score
 
 EVERY = 0.5  # seconds between two looks at the counts
@@ -81,6 +82,19 @@ def _update(bar: tqdm, counts: Counts, meters: Sequence[Meter], expected: Option
     bar.refresh()
 
 
+def server_rows(servers: Sequence[Server], found: bool) -> List[Tuple[str, str]]:
+    """A role's servers, where there are several, or where how much they hold was ``found``: (what, text) of each."""
+    if len(servers) < 2 and not found:
+        return []
+    every = sum(server.requests for server in servers)
+    rows = []
+    for server in servers:
+        share = f"{server.requests:,} requests ({server.requests / max(1, every):.0%}), {server.errors:,} errors"
+        each = f"{server.seconds / max(1, server.requests):.2f} s each, up to {server.most} in flight"
+        rows.append(("server", f"{server.url}: {share}, {each}" + (f", {server.limit} at the end" if found else "")))
+    return rows
+
+
 def summary(
     script: str,
     counts: Counts,
@@ -88,7 +102,7 @@ def summary(
     seconds: float,
     files: Sequence[Tuple[str, str]],
 ) -> str:
-    """The end of a run in a few lines; ``files`` are (what, path)."""
+    """The end of a run in a few lines; ``files`` are (what, path), and what else is to be told last."""
     rate = 1 / max(seconds, 1e-9)
     parts = [f"{counts.done:,} done", f"{counts.skipped:,} done before", f"{counts.failed:,} failed"]
     if counts.postponed:

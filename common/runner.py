@@ -35,7 +35,7 @@ from common.jsonl import RECORDS, AppendFile, hold, read_records, repair_tail, s
 from common.ledger import Ledger
 from common.local_server import LocalServer
 from common.messages import chat_messages, check_marks, load_images
-from common.progress import Counts, show_bar, summary
+from common.progress import Counts, server_rows, show_bar, summary
 from common.records import Entry, Work, id_key
 from common.report import write_report
 from common.sampler import Sampler
@@ -244,7 +244,8 @@ class _Run:
     def summary(self, seconds: float, made: List[Tuple[str, str]]) -> str:
         """The end of the run as a person reads it; ``made`` as ``_select_and_report`` gives it."""
         job = self._job
-        files = [("output", job.output_file), *made]
+        servers = [row for one in job.clients for row in server_rows(one.pool.servers, one.concurrency is None)]
+        files = [*servers, ("output", job.output_file), *made]
         if os.path.exists(job.ledger_file):
             files.append(("ledger", job.ledger_file))
         if self._errors is not None:
