@@ -119,8 +119,8 @@ def base_url(text: str) -> str:
 
 def ports(text: str) -> List[int]:
     """A flag's type: a port, or a range of them such as 8000-8007."""
-    first, _, last = text.partition("-")
-    found = range(port(first), port(last or first) + 1)
+    first, dash, last = text.partition("-")
+    found = range(port(first), port(last if dash else first) + 1)
     if not 0 < len(found) <= 1000:
         raise argparse.ArgumentTypeError(f"must be a port, or a range such as 8000-8007, not {text!r}")
     return list(found)
