@@ -86,6 +86,7 @@ class Load:
         self.came = array("d")  # when each request came
         self.took = array("d")  # how long each one decodes
         self.ended = 0.0
+        self.by_second: Counter[int] = Counter()  # replies, by the second after the first request
         self.choices = 0
         self.bytes = 0
         self.most = 0
@@ -145,6 +146,7 @@ class Load:
         if not transport.is_closing():
             transport.write(reply)
         self.ended = time.monotonic()
+        self.by_second[int(self.ended - self.came[0])] += 1
         self._free += 1
         self.serve()
 
@@ -175,6 +177,7 @@ class Load:
             "rate": (count * 9 // 10 - count // 10) / (last - first) if last > first else 0.0,
             "most": self.most,
             "refused": self.refused,
+            "by_second": [self.by_second[second] for second in range(max(self.by_second, default=-1) + 1)],
             "work": sum(self.took),
             "greedy": greedy(self.took, slots),
             "bound": max(sum(self.took) / slots, max(self.took, default=0.0)),
@@ -257,9 +260,10 @@ class SimulatedServer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self._child is not None
-        self._child.kill()
-        self._child.communicate()
+        if self._child is not None:
+            self._child.kill()
+            self._child.communicate()
+            self._child = None
 
     def stats(self) -> Dict[str, Any]:
         """What came since the last reset (see ``Load.stats``)."""

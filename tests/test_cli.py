@@ -74,7 +74,7 @@ def test_the_flags_of_the_seed_are_known_and_are_the_defaults(script: str) -> No
     ports = [name for name in given if name.endswith("port") and not name.endswith("default_port")]
     assert ports
     for name in ports:
-        assert given[name] == [default[name.replace("port", "default_port")]]
+        assert given[name] == [[default[name.replace("port", "default_port")]]]  # a list for each range
 
 
 @pytest.mark.parametrize("script", SEED)

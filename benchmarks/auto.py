@@ -1,0 +1,135 @@
+"""``auto`` against a sweep of fixed numbers in flight, on simulated servers that queue without limit, as vLLM does.
+
+Each server has so many slots and log-normal latencies. Each number is held for some seconds; ``auto`` runs on, once with
+the server's metrics to be read and once without any. Then a server whose capacity halves and doubles again, and one that
+refuses (429) what is over its limit. Replies a second are counted by the server; ratios are to the best fixed number's.
+
+Example: ``python -m benchmarks.auto --slots 8 64 512 --plot docs/auto.png``
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any, Dict, List, Sequence, Tuple
+
+from benchmarks.simulated import SimulatedServer
+from tests.helpers import ROOT, environment, questions
+
+LATENCY = ["--median", 0.2, "--sigma", 0.8]
+Series = Dict[str, List[int]]  # replies in each second, by what was run
+
+
+def play(server: SimulatedServer, in_flight: object, seconds: float, changes: Sequence[Tuple[float, int]] = ()) -> Any:
+    """The server's count of a run of so many seconds, ended in the midst of its work; ``changes`` are (second, slots)."""
+    with tempfile.TemporaryDirectory() as name:
+        source = questions(Path(name) / "in.json", 60_000)
+        words = ["sampling.py", "--input_file", source, "--output_file", Path(name) / "out.jsonl", "--model_name", "m"]
+        words += ["--port", server.port, "--concurrent_requests", in_flight, "--answers_per_question", 8, "--quiet"]
+        server.reset()
+        run = subprocess.Popen(
+            [sys.executable, *map(str, words)], cwd=ROOT, env=environment(), stderr=subprocess.DEVNULL
+        )
+        timers = [threading.Timer(at, server.resize, [slots]) for at, slots in changes]
+        for timer in timers:
+            timer.start()
+        try:
+            run.wait(seconds)
+        except subprocess.TimeoutExpired:
+            run.send_signal(signal.SIGTERM)
+            run.wait()
+        return server.stats()
+
+
+def rate(series: List[int], begin: int, end: int) -> float:
+    """Replies a second from one second to another."""
+    return statistics.fmean(series[begin:end])
+
+
+def sweep(slots: int, args: argparse.Namespace) -> Tuple[Series, List[str]]:
+    """Fixed numbers and auto on servers of so many slots: the series to plot, and the table's rows."""
+    found: Series = {}
+    with SimulatedServer("--slots", slots, *LATENCY) as silent:
+        fixed = {
+            number: rate(play(silent, number, args.hold)["by_second"], 3, int(args.hold) - 1)
+            for number in (slots // 4, slots // 2, slots, 2 * slots)
+        }
+        found["auto, by throughput"] = play(silent, "auto", args.seconds)["by_second"]
+    with SimulatedServer("--slots", slots, *LATENCY, "--metrics") as telling:
+        found["auto, by the server's metrics"] = play(telling, "auto", args.seconds)["by_second"]
+    best = max(fixed.values())
+    rows = [f"| {slots} | {number} | {value:.0f}/s | {value / best:.2f} | |" for number, value in fixed.items()]
+    for name, series in found.items():
+        reached = next((at for at in range(len(series) - 5) if rate(series, at, at + 5) > 0.95 * best), None)
+        late = rate(series, len(series) - 25, len(series) - 1)
+        rows.append(f"| {slots} | {name} | {late:.0f}/s | {late / best:.2f} | {reached} s |")
+    found["the best fixed number"] = [round(best)] * int(args.seconds)
+    return found, rows
+
+
+def following(args: argparse.Namespace) -> Tuple[Series, List[str]]:
+    """A server of 64 slots that has 32 for the middle third of the run."""
+    third, found, rows = int(args.seconds * 2 / 3), {}, []
+    per_slot = 1 / (0.2 * 1.377)  # requests a second: the mean of the log-normal is exp(sigma^2 / 2) = 1.377 medians
+    for name, flags in (("by throughput", []), ("by the server's metrics", ["--metrics"])):
+        with SimulatedServer("--slots", 64, *LATENCY, *flags) as server:
+            series = play(server, "auto", 3 * third, [(third, 32), (2 * third, 64)])["by_second"]
+        found[f"auto, {name}"] = series
+        parts = [rate(series, third * part - 20, third * part - 2) for part in (1, 2, 3)]
+        ratios = [part / (slots * per_slot) for part, slots in zip(parts, (64, 32, 64))]
+        rows.append(f"capacity 64, 32, 64 slots, {name}: {', '.join(f'{ratio:.2f}' for ratio in ratios)} of it used")
+    return found, rows
+
+
+def refusing(args: argparse.Namespace) -> str:
+    """A server that takes 40 requests at once and refuses what is over that."""
+    with SimulatedServer("--slots", 4096, *LATENCY, "--refuse_over", 40) as server:
+        stats = play(server, "auto", args.seconds)
+    used = stats["work"] / stats["seconds"]
+    return f"refused over 40: {stats['refused']} of {stats['requests']:,} requests refused, {used:.1f} in flight"
+
+
+def plot(panels: Dict[str, Series], path: str) -> None:
+    """Draws replies a second over time, a panel a server."""
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(len(panels), 1, figsize=(9, 2.2 * len(panels)), squeeze=False)
+    for (title, found), axis in zip(panels.items(), axes[:, 0]):
+        for name, series in found.items():
+            smooth = [statistics.fmean(series[max(0, at - 2) : at + 3]) for at in range(len(series) - 1)]
+            axis.plot(smooth, label=name, linewidth=1.2, linestyle=":" if "fixed" in name else "-")
+        axis.set_title(f"replies a second, {title}", fontsize=10, loc="left")
+        axis.set_ylim(0)
+        axis.legend(fontsize=7, loc="lower right")
+    axes[-1, 0].set_xlabel("seconds")
+    figure.tight_layout()
+    figure.savefig(path, dpi=80)
+
+
+def main() -> None:
+    """Prints the table and lines, and draws the plot."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--slots", type=int, nargs="+", default=[8, 64, 512])
+    parser.add_argument("--hold", type=float, default=14.0, help="seconds each fixed number is held")
+    parser.add_argument("--seconds", type=float, default=70.0, help="seconds auto runs")
+    parser.add_argument("--plot", help="PNG to write (needs matplotlib)")
+    args = parser.parse_args()
+    panels: Dict[str, Series] = {}
+    print("| slots | in flight | replies | of the best fixed | 95 % of it reached after |\n|---|---|---|---|---|")
+    for slots in args.slots:
+        panels[f"a server of {slots} slots"], rows = sweep(slots, args)
+        print("\n".join(rows), flush=True)
+    panels["64 slots, 32 for the middle third, 64 again"], rows = following(args)
+    print("\n".join([*rows, refusing(args)]))
+    if args.plot:
+        plot(panels, args.plot)
+
+
+if __name__ == "__main__":
+    main()
