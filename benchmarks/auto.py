@@ -1,8 +1,9 @@
 """``auto`` against a sweep of fixed numbers in flight, on simulated servers that queue without limit, as vLLM does.
 
-Each server has so many slots and log-normal latencies. Each number is held for some seconds; ``auto`` runs on, once with
-the server's metrics to be read and once without any. Then a server whose capacity halves and doubles again, and one that
-refuses (429) what is over its limit. Replies a second are counted by the server; ratios are to the best fixed number's.
+Each server has so many slots and log-normal latencies. Each number is held for some seconds; ``auto`` runs on, once
+with the server's metrics to be read and once without any. Then a server whose capacity halves and doubles again, and
+one that refuses (429) what is over its limit. Replies a second are counted by the server; ratios are to the best fixed
+number's.
 
 Example: ``python -m benchmarks.auto --slots 8 64 512 --plot docs/auto.png``
 """
@@ -27,7 +28,7 @@ Series = Dict[str, List[int]]  # replies in each second, by what was run
 
 
 def play(server: SimulatedServer, in_flight: object, seconds: float, changes: Sequence[Tuple[float, int]] = ()) -> Any:
-    """The server's count of a run of so many seconds, ended in the midst of its work; ``changes`` are (second, slots)."""
+    """The server's count of a run of so many seconds, ended amid its work; ``changes`` are (second, slots)."""
     with tempfile.TemporaryDirectory() as name:
         source = questions(Path(name) / "in.json", 60_000)
         words = ["sampling.py", "--input_file", source, "--output_file", Path(name) / "out.jsonl", "--model_name", "m"]
