@@ -32,6 +32,11 @@ test-all: $(VENV)/.tox
 chaos: $(VENV)/.test
 	$(BIN)/python -m tests.chaos
 
+# half an hour; each figure is one line of benchmarks/README.md
+bench: $(VENV)/.bench
+	for name in ceiling full_servers growth images several_servers auto real; do \
+	  echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
+
 lint: $(VENV)/.test
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format . && $(BIN)/mypy
 
@@ -49,6 +54,10 @@ $(VENV)/.demo: $(VENV)/.made requirements.txt requirements/local.txt requirement
 
 $(VENV)/.test: $(VENV)/.made $(if $(EMBEDDED),$(VENV)/.demo) $(wildcard requirements/*.txt) requirements.txt
 	$(PIP) -r requirements/test.txt
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.test requirements/bench.txt
+	$(PIP) -r requirements/bench.txt
 	@touch $@
 
 $(VENV)/.tox: $(VENV)/.made

@@ -78,7 +78,7 @@ def test_the_commands_of_the_scripts_run_in_their_order(tmp_path: Path) -> None:
                 words += ["--limit", "1"]  # the small model is slow on a small machine
             words = [
                 str(server.port)
-                if re.fullmatch(r"31415|31416|8000", word)
+                if re.fullmatch(r"31415|31416|8000|8001", word)
                 else word.replace("https://api.openai.com/v1", server.url)
                 for word in words
             ]
