@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import BadEntry, BrokenInput, UsageError
-from common.input_file import PIECE, InputFile, Item
+from common.input_file import InputFile, Item
+from common.json_text import PIECE
 from common.jsonl import to_line
 from tests.helpers import conversation
 
