@@ -309,7 +309,7 @@ def test_json_lines_may_hold_values_that_are_no_objects_after_the_first(tmp_path
         b"PK\x03\x04",
         b"\x1f\x8b\x08",
     ],
-    ids=["empty", "BOM alone", "blank", "CSV", "string", "null", "UTF-16", "zip", "gzip"],
+    ids=["empty", "BOM alone", "blank", "CSV", "string", "null", "UTF-16", "zip", "gzip cut off"],
 )
 def test_a_file_of_another_kind_is_refused_when_it_is_opened(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "input.json"
