@@ -34,8 +34,9 @@ class Place(NamedTuple):
 
 
 class InputFile:
-    """Streams the items of a file, or of a folder's files in the order of their names; memory holds no more than a few.
+    """Streams the items of a file, or of a folder's files in the order of their names.
 
+    Memory holds one item, or one batch of Parquet's rows.
     What a file is, its first bytes tell. Making one raises UsageError if it is none of these (of a folder: any of its
     files); iterating raises BrokenInput where it turns out to be damaged. A later JSON line that is no JSON is an item
     of its own, with a BadEntry as its value.

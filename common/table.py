@@ -1,4 +1,4 @@
-"""Parquet files as a stream of rows, each with its number (from 1), as JSON would have them.
+"""Parquet files as a stream of rows, each with its number (from 1), as JSON would have it.
 
 Example: ``for row, value in Table("data/input.parquet", open("data/input.parquet", "rb")): ...``
 """
@@ -36,6 +36,8 @@ class Table:
         self.size = os.fstat(file.fileno()).st_size
         self.parsed = 0  # rows read so far
         self._file = file
+        if not file.seekable():
+            raise UsageError(f"{path}: Parquet is read from its end: it must be a file, not a pipe")
         what = f"{path} is Parquet, which"
         self._errors = (need("pyarrow", what, "parquet").ArrowException, OSError, ValueError)
         try:

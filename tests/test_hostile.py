@@ -224,6 +224,17 @@ def test_a_named_pipe_is_as_good_as_a_file(tmp_path: Path, content: bytes) -> No
     assert sorted(record["original_question"] for record in read_lines(tmp_path / "out.jsonl")) == ["good", "other"]
 
 
+def test_parquet_from_a_pipe_is_refused(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(str(pipe))
+    feeding = threading.Thread(target=pipe.write_bytes, args=(b"PAR1",), daemon=True)
+    feeding.start()
+    with ScriptedServer(numbered) as server:
+        check_refused(sample(server, pipe, tmp_path / "out.jsonl"), str(pipe), "not a pipe")
+        assert server.chats == []
+    feeding.join()
+
+
 # Entries that are refused alone
 
 BAD_ITEMS: Dict[str, Any] = {
