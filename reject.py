@@ -23,7 +23,11 @@ def make_parser() -> argparse.ArgumentParser:
         "--cache_file data/sampling_cache.jsonl --generator_model gen-model --scorer_model judge-model "
         "--generator_port 31415 --scorer_port 31416 --concurrency 5 --answers_per_question 4",
     )
-    files = cli.add_files(parser, "conversations: a JSON list, or JSONL", "records with scores: one line an entry")
+    files = cli.add_files(
+        parser,
+        cli.CONVERSATIONS,
+        "records with scores: one line an entry",
+    )
     files.add_argument(
         "--cache_file",
         metavar="FILE",

@@ -22,7 +22,7 @@ def make_parser() -> argparse.ArgumentParser:
         "python sampling.py --input_file data/input.json --output_file data/sampled.jsonl "
         "--model_name your-model-name --port 31415 --concurrent_requests 10 --answers_per_question 10",
     )
-    cli.add_files(parser, "conversations: a JSON list, or JSONL", "records: one line an entry")
+    cli.add_files(parser, cli.CONVERSATIONS, "records: one line an entry")
     server = cli.add_server(parser, "server", "", "--port", 31415)
     server.add_argument("--model_name", metavar="NAME", help="the model's name at the server")
     server.add_argument("--concurrent_requests", type=cli.concurrency, default=10, metavar="N", help=cli.IN_FLIGHT)

@@ -80,6 +80,7 @@ class Load:
         self.most_at_once: int = args.refuse_over or sys.maxsize
         self.text: str = args.text.replace("{pad}", "x" * args.pad)
         self._replies: Dict[int, List[bytes]] = {}
+        self._era = 0  # what was begun before a reset frees no slot after it
         self.reset()
 
     def reset(self) -> None:
@@ -91,6 +92,7 @@ class Load:
         self.bytes = 0
         self.most = 0
         self.refused = 0
+        self._era += 1
         self._times: Counter[bytes] = Counter()
         self._free = self.slots
         self._waiting: Deque[Tuple[float, asyncio.Transport, bytes]] = deque()
@@ -139,10 +141,12 @@ class Load:
         while self._free > 0 and self._waiting:
             self._free -= 1
             seconds, transport, reply = self._waiting.popleft()
-            loop.call_later(seconds, self.finish, transport, reply)
+            loop.call_later(seconds, self.finish, self._era, transport, reply)
 
-    def finish(self, transport: asyncio.Transport, reply: bytes) -> None:
+    def finish(self, era: int, transport: asyncio.Transport, reply: bytes) -> None:
         """Sends a reply; its slot is free."""
+        if era != self._era:
+            return
         if not transport.is_closing():
             transport.write(reply)
         self.ended = time.monotonic()

@@ -131,6 +131,7 @@ def concurrency(text: str) -> Optional[int]:
     return None if text == "auto" else whole(1)(text)
 
 
+CONVERSATIONS = "conversations: JSON or JSONL (also as .gz or .zst), Parquet, or a folder of such files"
 port = whole(1, 65535)
 finite = number(-1e308, 1e308)
 
@@ -138,7 +139,7 @@ finite = number(-1e308, 1e308)
 def add_files(parser: argparse.ArgumentParser, input_help: str, output_help: str) -> argparse._ArgumentGroup:
     """--input_file, --output_file, --limit, --image_root, --allow_mixed, --quiet."""
     group = parser.add_argument_group("files")
-    group.add_argument("--input_file", required=True, metavar="FILE", help=input_help)
+    group.add_argument("--input_file", required=True, metavar="PATH", help=input_help)
     group.add_argument("--output_file", required=True, metavar="FILE", help=output_help)
     group.add_argument("--limit", type=whole(1), metavar="N", help="do only the first N entries of the input")
     group.add_argument(
@@ -518,13 +519,20 @@ def need_open_files(clients: Sequence[ChatClient]) -> None:
 
 
 def check_files(flags: Dict[str, Optional[str]]) -> None:
-    """Makes the folders of what is written at the end. UsageError if it cannot, or two flags name the same file."""
+    """Makes the folders of what is written at the end. UsageError if it cannot, or two flags name the same file.
+
+    Nor may anything be written into a folder that is the input, since the next run would read it.
+    """
     seen: Dict[str, str] = {}
+    source = flags.get("--input_file")
+    folder = os.path.realpath(source) if source and os.path.isdir(source) else None
     for flag, path in flags.items():
         if path:
             other = seen.setdefault(os.path.realpath(path), flag)
             if other != flag:
                 raise UsageError(f"{flag} and {other} are the same file: {path}")
+            if folder and flag != "--input_file" and os.path.realpath(path).startswith(os.path.join(folder, "")):
+                raise UsageError(f"{flag} {path} lies in the folder --input_file {source}: it would be read as input")
             if flag in ("--selected_file", "--report_file"):
                 try:
                     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)

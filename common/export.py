@@ -17,8 +17,6 @@ Example: ``write_selected(read_records("scored.jsonl"), "pairs.parquet", Selecti
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import json
 import logging
 import os
@@ -26,9 +24,10 @@ import tempfile
 from dataclasses import dataclass, field
 from typing import IO, Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
+from common.chat_input import MARK
 from common.errors import BadEntry, RunStopped, UsageError
+from common.extras import need
 from common.jsonl import to_line, whole_file, write_whole
-from common.messages import MARK
 from common.records import ROLES, Entry, Record, Turn
 from common.selection import SELECTS, Pick, Selection, choose, entry_of
 
@@ -94,9 +93,8 @@ def check_selection(selection: Selection, selected_format: str, path: Optional[s
 
 def _pyarrow(path: str) -> Tuple[Any, Any]:
     """pyarrow and its Parquet module; UsageError if it is not installed."""
-    if importlib.util.find_spec("pyarrow") is None:
-        raise UsageError(f"--selected_file {path} needs pyarrow: pip install -r requirements/parquet.txt")
-    return importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
+    what = f"--selected_file {path}"
+    return need("pyarrow", what, "parquet"), need("pyarrow.parquet", what, "parquet")
 
 
 def write_selected(records: Iterable[Record], path: str, selection: Selection, selected_format: str) -> Selected:

@@ -1,200 +1,143 @@
-"""The input: a JSON list or JSON lines, read as a stream, each item with the line it is on.
+"""The input as a stream of items, each with its line: JSON, JSON lines (either compressed too), Parquet, or a folder.
 
 Example: ``for line, item in InputFile("data/input.json"): ...``
 """
 
 from __future__ import annotations
 
-import functools
-import json
-import math
+import contextlib
 import os
-import re
-import sys
-from codecs import BOM_UTF8
-from itertools import accumulate, chain, count
-from typing import Any, Iterator, List, NamedTuple, Optional, Union
-
-import ijson
-import jsonlines
+from bisect import bisect_left
+from typing import Any, Iterator, List, NamedTuple, NoReturn, Optional, Union
 
 from common.errors import BadEntry, BrokenInput, UsageError
+from common.json_text import JsonText
+from common.table import PARQUET, Table
 
-OTHER_FORMATS = (
-    (b"\xff\xfe", "it is UTF-16; save it as UTF-8"),
-    (b"\xfe\xff", "it is UTF-16; save it as UTF-8"),
-    (b"\x1f\x8b", "it is compressed with gzip; unpack it first"),
-    (b"\x28\xb5\x2f\xfd", "it is compressed with zstd; unpack it first"),
-    (b"PAR1", "it is Parquet; convert it to JSON lines first"),
-)
-DEEPEST = 500  # levels of nesting: the parser's memory grows with their square, and json's recursion ends near 1000
-PIECE = 1 << 18  # bytes handed to the parser of a list at most at once
-
-# JSON text up to the first escaped surrogate without its other half, or escape that the text breaks off in
-WHOLE_ESCAPES = re.compile(rb"(?s)(?:[^\\]+|\\(?:[^u]|u(?:[^dD]|[dD](?:[0-7]|[89abAB]..\\u[dD][c-fC-F]))))*")
-HALF_PAIR = re.compile(rb"(?i)\\ud[89a-f][0-9a-f]{2}")
-PAIR_LENGTH = len(rb"\ud83d\ude00")
-ESCAPE = re.compile(rb"(?s)\\.")
-ALL_BUT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+ENDINGS = (".parquet", ".jsonl", ".jsonl.gz", ".jsonl.zst")  # what is taken of a folder
+_Part = Union[JsonText, Table]
 
 
 class Item(NamedTuple):
-    """One item of an input file: its line (from 1), and its value or why it has none."""
+    """One item of an input: its line (from 1; of a folder counted on), and its value or why it has none."""
 
     line: int
     value: Union[Any, BadEntry]
 
 
-class InputFile:
-    """Streams the items of a JSON list or of JSONL; memory holds one item.
+class Place(NamedTuple):
+    """Where an item stands: its file, and there its ``line``, or its ``row`` in Parquet."""
 
-    Opening raises UsageError if the file is neither; iterating raises BrokenInput where a JSON list breaks off.
-    A later JSONL line that is no JSON is an item of its own, with a BadEntry as its value.
+    file: str
+    unit: str
+    number: int
+
+
+class InputFile:
+    """Streams the items of a file, or of a folder's files in the order of their names.
+
+    Memory holds one item, or one batch of Parquet's rows.
+    What a file is, its first bytes tell. Making one raises UsageError if it is none of these (of a folder: any of its
+    files); iterating raises BrokenInput where it turns out to be damaged. A later JSON line that is no JSON is an item
+    of its own, with a BadEntry as its value.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path
-        try:
-            self._file = open(path, "rb")
-            start = self._file.peek(PIECE)
-            self.size = os.fstat(self._file.fileno()).st_size
-        except (OSError, ValueError) as error:
-            raise UsageError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
-        self.position = 0  # bytes read so far, of ``size``
-        self.parsed = 0  # items found in them
-        self._first_line = 1
-        if start.startswith(BOM_UTF8):
-            self._file.read(len(BOM_UTF8))
-            start = start[len(BOM_UTF8) :]
-        while start and not start.strip():
-            self._first_line += start.count(b"\n")
-            self._file.read(len(start))
-            start = self._file.peek(PIECE)
-        first = start.lstrip()[:1]
-        if first not in (b"[", b"{"):
-            self.close()
-            found = next((what for magic, what in OTHER_FORMATS if start.startswith(magic)), None)
-            found = found or (f"it begins with {start[:20]!r}" if start else "it is empty")
-            line = 1 if not start else self._first_line + start[: len(start) - len(start.lstrip())].count(b"\n")
-            raise UsageError(f"{path}: line {line}: neither a JSON list nor JSON lines: {found}")
-        self._is_list = first == b"["
-        if self._is_list and hasattr(sys, "set_int_max_str_digits"):
-            sys.set_int_max_str_digits(0)  # ijson's C code does not survive the error that a longer one is
+        self.is_folder = os.path.isdir(path)
+        self._parts = [_look(one) for one in _files(path)] if self.is_folder else [_open(path)]
+        self._begins: List[int] = []  # the line before the first of each part that is reached
+        self.size = sum(part.size for part in self._parts)
 
     def __iter__(self) -> Iterator[Item]:
-        return self._list_items() if self._is_list else self._lines()
+        line = 0
+        for number, part in enumerate(self._parts):
+            if self.is_folder:
+                part = self._parts[number] = _open_again(part.path)
+            before = line
+            self._begins.append(before)
+            for here, value in part:
+                line = before + here
+                yield Item(line, value)
+            part.close()
+
+    @property
+    def position(self) -> int:
+        """Bytes read so far, of ``size``."""
+        return sum(part.position for part in self._parts)
+
+    @property
+    def parsed(self) -> int:
+        """Items found so far."""
+        return sum(part.parsed for part in self._parts)
 
     def expected_items(self) -> Optional[int]:
-        """How many items the whole file will have had, judged by what is read; None before anything is."""
-        return round(self.parsed * max(1.0, self.size / self.position)) if self.parsed else None
+        """How many items there will have been, judged by what is read; None before anything is.
+
+        Parquet says its number; of a folder's other files, those to come are judged by the rest.
+        """
+        counts = [(part.expected_items(), part.size) for part in self._parts]
+        known = [(items, size) for items, size in counts if items is not None]
+        if not known:
+            return None
+        items, size = map(sum, zip(*known))
+        return round(items * self.size / size) if size else items
+
+    def place(self, line: int) -> Place:
+        """Where the item with that line stands."""
+        number = bisect_left(self._begins, line) - 1
+        part = self._parts[number]
+        return Place(part.path, part.unit, line - self._begins[number])
 
     def close(self) -> None:
-        self._file.close()
-
-    def _pieces(self, limit: int) -> Iterator[bytes]:
-        """Lines, or pieces of lines longer than ``limit`` bytes (-1: none is)."""
-        for piece in iter(lambda: self._file.readline(limit), b""):
-            self.position += len(piece)
-            yield piece
-
-    def _lines(self) -> Iterator[Item]:
-        reader = jsonlines.Reader(self._pieces(-1), loads=loads)
-        for line in count(self._first_line):
-            try:
-                yield Item(line, reader.read(allow_none=True))
-                self.parsed += 1
-            except jsonlines.InvalidLineError as error:
-                if not error.line.strip():
-                    continue
-                reason = f"{self.path}: line {line}: broken JSON: {_trouble(error.__cause__)}"
-                if not self.parsed:  # a file whose first line is broken is no JSONL
-                    raise BrokenInput(reason) from error
-                yield Item(line, BadEntry(reason))
-            except RecursionError:
-                yield Item(line, BadEntry(f"{self.path}: line {line}: nested too deep"))
-            except EOFError:
-                return
-
-    def _list_items(self) -> Iterator[Item]:
-        """Feeds ijson line by line, so that an item and an error have the line they are on."""
-        parser = _ListParser()
-        line, begins = self._first_line, 0  # begins: where the item now being read starts, 0 before it does
-        for piece in chain(self._pieces(PIECE), [b""]):
-            if not begins and piece.strip(b" \t\r\n,[]"):
-                begins = line
-            broken = parser.feed(piece)
-            self.parsed += len(parser.found)
-            for value in parser.found:
-                yield Item(begins or line, value)
-            if broken is not None:
-                raise BrokenInput(f"{self.path}: line {line}: broken JSON: {broken}")
-            if parser.found:
-                del parser.found[:]
-                begins = line if piece.rstrip().endswith((b"{", b"[")) else 0
-            line += piece.endswith(b"\n")
+        for part in self._parts:
+            part.close()
 
 
-class _ListParser:
-    """ijson's C parser, and what it must not be given: deep nesting and half surrogate pairs."""
-
-    def __init__(self) -> None:
-        self.found: List[Any] = ijson.sendable_list()
-        self._parser = ijson.items_coro(self.found, "item")
-        self._held = b""  # an escape that may go on in the next piece
-        self._depth = 0
-        self._in_text = 0  # 1 inside a string, 0 outside
-
-    def feed(self, piece: bytes) -> Optional[str]:
-        """Parses a further piece (the empty one is the end) into ``found``; what is wrong with it, if anything."""
-        text = self._held + piece
-        match = WHOLE_ESCAPES.match(text)
-        whole = match.end() if match else 0
-        rest, half = text[whole:], None
-        if not piece or len(rest) >= PAIR_LENGTH or rest.endswith(b"\n"):  # no more of it will come
-            half = HALF_PAIR.match(rest)  # the parser would put a question mark in its place
-            whole = whole if half else len(text)
-        self._held = text[whole:]
-        if self._deepest(text[:whole]) > DEEPEST:
-            return f"nested more than {DEEPEST} levels deep"
+def _open(path: str) -> _Part:
+    """One file, told by its first bytes; UsageError if it is nothing that can be read."""
+    with contextlib.ExitStack() as stack:
         try:
-            if whole:
-                self._parser.send(text[:whole])
-            if not piece and not half:
-                self._parser.close()
-        except ijson.JSONError as error:
-            return str(error).split("\n")[0].strip("b'\"")
-        except UnicodeDecodeError as error:
-            return str(error)
-        except ArithmeticError:
-            return "a number out of range"
-        return f"{half[0].decode()} is half a surrogate pair" if half else None
-
-    def _deepest(self, text: bytes) -> int:
-        """The deepest level that ``text`` reaches, counted outside strings, on from where the last one ended."""
-        parts = ESCAPE.sub(b"", text).split(b'"')
-        outside = b"".join(parts[self._in_text :: 2])
-        self._in_text ^= (len(parts) + 1) % 2
-        steps = (STEP[sign] for sign in outside.translate(None, ALL_BUT_BRACKETS))
-        levels = list(accumulate(steps, initial=self._depth))
-        self._depth = levels[-1]
-        return max(levels)
+            file = stack.enter_context(open(path, "rb"))
+            part: _Part = Table(path, file) if file.peek(len(PARQUET)).startswith(PARQUET) else JsonText(path, file)
+        except (OSError, ValueError) as error:
+            raise UsageError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+        except BrokenInput as error:
+            raise UsageError(str(error)) from error
+        stack.pop_all()
+        return part
 
 
-def _refuse(constant: str) -> float:
-    raise ValueError(f"{constant} is no JSON")
+def _look(path: str) -> _Part:
+    """One file of a folder, looked at and closed: of many, one is open at a time."""
+    part = _open(path)
+    part.close()
+    return part
 
 
-def _finite(text: str) -> float:
-    value = float(text)
-    return value if math.isfinite(value) else _refuse(text)
+def _open_again(path: str) -> _Part:
+    """A file of a folder when its turn comes; BrokenInput if it is no longer what it was."""
+    try:
+        return _open(path)
+    except UsageError as error:
+        raise BrokenInput(str(error)) from error
 
 
-loads = functools.partial(json.loads, parse_constant=_refuse, parse_float=_finite)
+def _files(folder: str) -> List[str]:
+    """The data files in a folder and those below, hidden ones left out, in the order of their names."""
+    found: List[str] = []
+    others: List[str] = []
+    for place, below, names in os.walk(folder, onerror=_refuse):
+        below[:] = [name for name in below if not name.startswith(".")]
+        for name in names:
+            if not name.startswith("."):
+                (found if name.endswith(ENDINGS) else others).append(os.path.join(place, name))
+    if not found:
+        arrow = any(name.endswith(".arrow") for name in others)
+        hint = "; it is of save_to_disk: write its dataset with to_parquet instead" if arrow else ""
+        raise UsageError(f"the folder {folder} holds no {', '.join(ENDINGS)} file{hint}")
+    return sorted(found)
 
 
-def _trouble(error: Optional[BaseException]) -> str:
-    """What is wrong with a line, and where in it."""
-    if isinstance(error, json.JSONDecodeError):
-        return f"{error.msg} (column {error.colno})"
-    return str(error)
+def _refuse(error: OSError) -> NoReturn:
+    raise UsageError(f"cannot read {error.filename}: {error.strerror}") from error

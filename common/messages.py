@@ -13,10 +13,10 @@ import stat
 import zlib
 from typing import Any, Dict, List, Optional, Sequence
 
+from common.chat_input import MARK
 from common.errors import BadEntry, UsageError
 from common.records import ROLES, Entry
 
-MARK = "<image>"
 Message = Dict[str, Any]  # {"role": ..., "content": ...} as the API has it
 
 MAGIC = (
@@ -75,6 +75,12 @@ def image_type(data: bytes) -> Optional[str]:
     return next((kind for magic, kind in MAGIC if data.startswith(magic)), None)
 
 
+def data_url(data: bytes) -> Optional[str]:
+    """An image as a base64 data URL; None if its bytes are none that ``image_type`` knows."""
+    kind = image_type(data)
+    return kind and f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
+
+
 def load_images(paths: Sequence[str], root: str, stay_inside: bool = False, max_bytes: int = 20 << 20) -> List[str]:
     """The URLs of an entry's images: files as base64 data URLs, ``http(s):`` and ``data:`` URLs as they are.
 
@@ -102,10 +108,10 @@ def _image_url(path: str, root: str, stay_inside: bool, max_bytes: int) -> str:
         raise BadEntry(f"cannot read image {full}: {getattr(error, 'strerror', None) or error}") from error
     if len(data) > max_bytes:
         raise BadEntry(f"{full} is larger than --max_image_mb {max_bytes / (1 << 20):g}")
-    kind = image_type(data)
-    if kind is None:
+    url = data_url(data)
+    if url is None:
         raise BadEntry(f"{full} is no PNG, JPEG, GIF, WebP or BMP image")
-    return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
+    return url
 
 
 def _image_part(url: str) -> Message:

@@ -16,9 +16,16 @@ from functools import cached_property
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
+from common.chat_input import turns_and_images
 from common.errors import BadEntry
 
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
+
+ENTRY_KEYS = ("conversations", "messages", "images")  # what is read of an input item
+RECORD_KEYS = (  # ... and of a record
+    *("original_question", "original_answers", "images"),
+    *("generated_answers", "generated_details", "stopped_by", "entry_id"),
+)
 
 DEEPEST_TURN = 100  # levels of nesting in what a turn has beside its text
 Turn = Dict[str, Any]  # {"from": ..., "value": ...} as the dataset has it
@@ -173,12 +180,18 @@ def _entry(turns: List[Turn], images: List[str], line: Optional[int], entry_id: 
 
 
 def entry_from_conversation(item: object, line: Optional[int] = None) -> Entry:
-    """The entry of one input item ``{"conversations": [...], "images": [...]}``; BadEntry if it is none."""
+    """The entry of one input item ``{"conversations": [...], "images": [...]}``; BadEntry if it is none.
+
+    In place of ``conversations`` it may have OpenAI's ``messages``: the entry is the same, its id too.
+    """
     if not isinstance(item, dict):
-        raise BadEntry(f'an entry must be an object with "conversations", not {type(item).__name__}')
-    if "conversations" not in item:
-        raise BadEntry('no "conversations" in this entry')
-    return _entry(check_turns(item["conversations"]), check_images(item.get("images")), line)
+        raise BadEntry(f'an entry must be an object with "conversations" or "messages", not {type(item).__name__}')
+    turns, images = item.get("conversations"), check_images(item.get("images"))
+    if turns is None and item.get("messages") is not None:
+        turns, images = turns_and_images(item["messages"], images)
+    elif "conversations" not in item:
+        raise BadEntry('neither "conversations" nor "messages" in this entry')
+    return _entry(check_turns(turns), images, line)
 
 
 def work_from_record(item: object, line: Optional[int] = None) -> Work:

@@ -168,7 +168,8 @@ def errors_file(job: Job) -> str:
 
 def image_root(job: Job) -> str:
     """The folder that relative image paths are relative to."""
-    return job.image_root or os.path.dirname(os.path.abspath(job.input_file))
+    there = os.path.abspath(job.input_file)
+    return job.image_root or (there if os.path.isdir(there) else os.path.dirname(there))
 
 
 def _check_settings(job: Job) -> None:
@@ -285,16 +286,20 @@ class _Run:
 
     def _fail(self, entry: Optional[Entry], line: Optional[int], error: EntryFailed) -> None:
         self.counts.failed += 1
+        place = self._source.place(line) if line else None
+        within = place.file if place and self._source.is_folder else None
         if self._errors is None:
             self._errors = AppendFile(self._errors_file)
-            self._first_error = f"line {line}: {error}" if line else str(error)
+            where = f"{within}: " if within else ""
+            self._first_error = f"{where}{place.unit} {place.number}: {error}" if place else str(error)
         self._errors.append(
             {
                 "original_question": entry.question if entry else None,
                 "stage": error.stage,
                 "error": str(error),
                 "status": error.status,
-                "line": line,
+                **({"file": within} if within else {}),
+                "line": place.number if place else None,
                 "entry_id": entry.entry_id if entry else None,
             }
         )

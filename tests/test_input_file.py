@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import BadEntry, BrokenInput, UsageError
-from common.input_file import PIECE, InputFile, Item
+from common.input_file import InputFile, Item
+from common.json_text import PIECE
 from common.jsonl import to_line
 from tests.helpers import conversation
 
@@ -308,7 +309,7 @@ def test_json_lines_may_hold_values_that_are_no_objects_after_the_first(tmp_path
         b"PK\x03\x04",
         b"\x1f\x8b\x08",
     ],
-    ids=["empty", "BOM alone", "blank", "CSV", "string", "null", "UTF-16", "zip", "gzip"],
+    ids=["empty", "BOM alone", "blank", "CSV", "string", "null", "UTF-16", "zip", "gzip cut off"],
 )
 def test_a_file_of_another_kind_is_refused_when_it_is_opened(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "input.json"

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import RunStopped, UsageError
-from common.input_file import PIECE
+from common.json_text import PIECE
 from common.jsonl import LEDGER, RECORDS, AppendFile, Kind, hold, read_records, repair_tail, scan, to_line
 from common.records import Answer, answer_line, entry_from_conversation, fingerprint, id_key, make_record
 from tests.helpers import ROOT, conversation, read_lines

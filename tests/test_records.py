@@ -198,7 +198,7 @@ def test_a_conversation_that_is_none_is_named_by_turn_and_value(given: object, s
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("item", [None, 1, "text", [], [conversation("q")], {}, {"messages": []}, float("nan")])
+@pytest.mark.parametrize("item", [None, 1, "text", [], [conversation("q")], {}, {"prompt": []}, float("nan")])
 def test_an_item_that_is_no_entry_is_refused(item: object) -> None:
     with pytest.raises(BadEntry, match="conversations"):
         entry_from_conversation(item)

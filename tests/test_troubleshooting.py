@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import subprocess
@@ -10,6 +11,8 @@ import threading
 from pathlib import Path
 from typing import Callable, Dict
 
+import pyarrow as arrow
+import pyarrow.parquet as parquet
 import pytest
 
 from tests.helpers import ROOT, command, conversation, environment, questions, write_input
@@ -44,6 +47,14 @@ def limited(what: str, limit: int) -> str:
         f"import resource, runpy, signal, sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv[0] = 'sampling.py'; "
         f"signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_{what}, ({limit},) * 2); "
         f"runpy.run_path({str(ROOT / 'sampling.py')!r}, run_name='__main__')"
+    )
+
+
+def without(package: str) -> str:
+    """Code that runs sampling.py as if a package were not installed."""
+    return (
+        f"import runpy, sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv[0] = 'sampling.py'; "
+        f"sys.modules[{package!r}] = None; runpy.run_path({str(ROOT / 'sampling.py')!r}, run_name='__main__')"
     )
 
 
@@ -127,10 +138,32 @@ def broken_input(folder: Path) -> str:
 
 
 @fault
-def zipped_input(folder: Path) -> str:
-    """The input file is no JSON."""
-    (folder / "input.json").write_bytes(b"\x1f\x8b\x08\x00rest")
+def foreign_input(folder: Path) -> str:
+    """The input file is neither JSON nor Parquet."""
+    (folder / "input.json").write_text("question,answer\n2+2?,4\n")
     return against(good, folder)
+
+
+@fault
+def cut_input(folder: Path) -> str:
+    """A compressed input file was not copied whole."""
+    (folder / "input.jsonl.gz").write_bytes(gzip.compress(json.dumps(conversation("q")).encode())[:-8])
+    return against(good, folder, "--input_file", "input.jsonl.gz")
+
+
+@fault
+def no_zstandard(folder: Path) -> str:
+    """The input is compressed with zstd, and zstandard is not installed."""
+    (folder / "input.json").write_bytes(b"\x28\xb5\x2f\xfd")
+    with ScriptedServer(good) as server:
+        return run(folder, server, code=without("zstandard"))
+
+
+@fault
+def other_columns(folder: Path) -> str:
+    """The columns of a Parquet file have other names."""
+    parquet.write_table(arrow.table({"question": ["q"], "answer": ["a"]}), str(folder / "train.parquet"))
+    return against(good, folder, "--input_file", "train.parquet")
 
 
 @fault
