@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Sequence
 from urllib.parse import urlsplit
 
+from common.client import error_message
 from common.errors import is_retryable
 from tests.helpers import ROOT, conversation, read_lines, run_script, write_input
 from tests.scripted_server import Reply, Request, Script, ScriptedServer
@@ -176,14 +177,18 @@ def short(value: Any) -> Any:
     return value[:SHOWN] + "..." if isinstance(value, str) and len(value) > SHOWN else value
 
 
-def cell(name: str, recorded: Dict[str, Any]) -> str:
+def cell(name: str, checks: Dict[str, Any]) -> str:
     """What a check came to, in a few words."""
-    seen, exchanges = recorded["seen"], recorded["exchanges"]
-    answers, status, line = seen.get("answers", []), exchanges[-1]["status"], seen.get("line", "")
+    seen, exchanges = checks[name]["seen"], checks[name]["exchanges"]
+    answers, line, last = seen.get("answers", []), seen.get("line", ""), exchanges[-1]
+    status = last["status"]
+    if "judge by --judge_mode" in line:
+        return "no: the run stops and says so"
     if re.match(r"(sampling|score)\.py: error", line):
         return f"{status}: the run stops"
     if line:
-        return f"{status}: {'tried again, then ' if is_retryable(status) else ''}the entry fails"
+        again = is_retryable(status, error_message(json.dumps(last["body"]).encode()))
+        return f"{status}: {'tried again, then ' if again else ''}the entry fails"
     if name == "n":
         requests = "1 request" if len(exchanges) == 1 else f"{len(exchanges)} requests"
         alike = ", all alike" if len(set(answers)) == 1 else ""
@@ -198,7 +203,9 @@ def cell(name: str, recorded: Dict[str, Any]) -> str:
         return "the same answers" if answers[:2] == answers[2:] else "other answers"
     if CHECKS[name].script == "score.py":
         return "a score" if seen["scores"] != [None] else f"no score: {seen['unscored']}"
-    return "answered"
+    text_alone = checks["n"]["exchanges"][0]["body"]["usage"]["prompt_tokens"]
+    ignored = CHECKS[name].images and last["body"]["usage"]["prompt_tokens"] == text_alone
+    return "answered, the image ignored" if ignored else "answered"
 
 
 def recordings() -> Dict[str, Any]:
@@ -211,7 +218,7 @@ def table(found: Dict[str, Any]) -> str:
     heads = [one["server"] for one in found.values()]
     rows = [["", *heads], ["---"] * (1 + len(heads))]
     for name, check in CHECKS.items():
-        cells = [cell(name, one["checks"][name]) if name in one["checks"] else "" for one in found.values()]
+        cells = [cell(name, one["checks"]) if name in one["checks"] else "" for one in found.values()]
         rows.append([check.row, *cells])
     return "\n".join(f"| {' | '.join(row)} |".replace("|  |", "| |") for row in rows)
 
@@ -239,7 +246,7 @@ def record(args: argparse.Namespace) -> None:
         kept: List[Exchange] = []
         seen = run_check(CHECKS[name], forward(origin, kept), args.model_name, os.environ.get("OPENAI_API_KEY", ""))
         found["checks"][name] = {"seen": seen, "exchanges": kept}
-        print(f"| {CHECKS[name].row} | {cell(name, found['checks'][name])} |", flush=True)
+        print(f"| {CHECKS[name].row} | {cell(name, found['checks'])} |", flush=True)
     found["checks"] = {name: found["checks"][name] for name in CHECKS if name in found["checks"]}
     text = json.dumps(found, indent=1, ensure_ascii=False).replace(urlsplit(args.base_url).netloc, "127.0.0.1:8000")
     path.write_text(text + "\n", encoding="utf-8")
