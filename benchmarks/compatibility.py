@@ -200,7 +200,8 @@ def cell(name: str, checks: Dict[str, Any]) -> str:
         texts = [choice["message"]["content"] for choice in exchanges[0]["body"]["choices"]]
         return f"{len(texts)} in a reply" + (", all alike" if len(texts) > len(set(texts)) == 1 else "")
     if name == "seed":
-        return "the same answers" if answers[:2] == answers[2:] else "other answers"
+        alike = ", all alike" if len(set(answers)) == 1 else ""
+        return ("the same answers" if answers[:2] == answers[2:] else "other answers") + alike
     if CHECKS[name].script == "score.py":
         return "a score" if seen["scores"] != [None] else f"no score: {seen['unscored']}"
     text_alone = checks["n"]["exchanges"][0]["body"]["usage"]["prompt_tokens"]
@@ -216,11 +217,12 @@ def recordings() -> Dict[str, Any]:
 def table(found: Dict[str, Any]) -> str:
     """The cells in Markdown, a column a server."""
     heads = [one["server"] for one in found.values()]
-    rows = [["", *heads], ["---"] * (1 + len(heads))]
+    rows = [["", *heads]]
     for name, check in CHECKS.items():
         cells = [cell(name, one["checks"]) if name in one["checks"] else "" for one in found.values()]
         rows.append([check.row, *cells])
-    return "\n".join(f"| {' | '.join(row)} |".replace("|  |", "| |") for row in rows)
+    said = [" ".join(f"| {text} |" for text in row).replace("| |", "|").replace("  ", " ") for row in rows]
+    return "\n".join([said[0], "|---" * len(rows[0]) + "|", *said[1:]])
 
 
 def lines(found: Dict[str, Any]) -> str:

@@ -24,7 +24,9 @@ from typing import Optional
 LONGEST_MESSAGE = 1000  # characters: others' paths and texts stand in messages
 
 # what llama.cpp, vLLM and llama-cpp-python say with a 500 although another try meets the same
-_SAID_FOR_GOOD = re.compile(r"image input is not supported|Cannot load local files|\d+ validation error")
+_SAID_FOR_GOOD = re.compile(
+    r"image input is not supported|Cannot load local files|\d+ validation errors?:.*?'loc': \('body'"
+)
 
 
 def printable(text: str) -> str:

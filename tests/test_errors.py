@@ -60,6 +60,10 @@ def test_a_500_that_says_it_is_for_good_is_believed_only_where_it_begins_so(said
     assert is_retryable(429, said)
 
 
+def test_a_reply_that_did_not_validate_may_pass() -> None:
+    assert is_retryable(500, "1 validation error: {'type': 'missing', 'loc': ('response', 'choices')")
+
+
 def test_no_status_is_both_tried_again_and_the_end_of_the_run() -> None:
     assert [status for status in range(100, 600) if is_retryable(status) and stops_run(status)] == []
 

@@ -308,7 +308,7 @@ def test_a_mode_refused_by_a_500_is_told_if_it_is_for_good_and_else_may_pass() -
     def saying(text: str) -> Callable[[Request], Reply]:
         return lambda request: Reply({"error": text}, 500) if "response_format" in request.body else completion("5")
 
-    with ScriptedServer(saying("1 validation error: response_format")) as server:
+    with ScriptedServer(saying("1 validation error: {'loc': ('body', 'response_format')}")) as server:
         with pytest.raises(ServerRefused, match="takes no response_format: judge by --judge_mode text"):
             ask(server, ["4"], mode="json")
         assert len(server.chats) == 2
