@@ -355,7 +355,7 @@ class ChatClient:
     def _refusal(self, url: str, status: int, retry_after: Optional[float], data: bytes) -> ToolkitError:
         said = error_message(data)
         message = f"{url}: {status} {said}".rstrip()
-        if is_retryable(status):
+        if is_retryable(status, said):
             return Retryable(message, status, retry_after)
         if stops_run(status):
             return ServerRefused(f"{message}{HINTS.get(status, '')}")

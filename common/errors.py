@@ -18,9 +18,15 @@ Example: ``raise BadEntry("turn 2 has the unknown role 'robot'")``
 
 from __future__ import annotations
 
+import re
 from typing import Optional
 
 LONGEST_MESSAGE = 1000  # characters: others' paths and texts stand in messages
+
+# what llama.cpp, vLLM and llama-cpp-python say with a 500 although another try meets the same
+_SAID_FOR_GOOD = re.compile(
+    r"image input is not supported|Cannot load local files|\d+ validation errors?:.*?'loc': \('body'"
+)
 
 
 def printable(text: str) -> str:
@@ -94,12 +100,13 @@ class Unreachable(Exception):
     """No connection could be made: nothing was sent."""
 
 
-def is_retryable(status: int) -> bool:
+def is_retryable(status: int, said: str = "") -> bool:
     """Whether an HTTP status (100 to 599) is worth another try.
 
-    408, 409, 425, 429 and every 5xx are: the list of the OpenAI SDK and of inspect_ai, with 425 (RFC 8470).
+    408, 409, 425, 429 and every 5xx are: the list of the OpenAI SDK and of inspect_ai, with 425 (RFC 8470); but for a
+    5xx whose message (``said``) is known to mean the request itself.
     """
-    return status in (408, 409, 425, 429) or status >= 500
+    return status in (408, 409, 425, 429) or (status >= 500 and not _SAID_FOR_GOOD.match(said))
 
 
 def stops_run(status: int) -> bool:

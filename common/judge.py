@@ -166,11 +166,13 @@ class Judge:
         reply = await self._ask(usage, messages, {**FEATURES["logprob"], **CONTINUE}, probe=False)
         steps = self._steps(reply)
         anew = bool(steps) and OPENING.lower().startswith(steps[0].token.strip().lower() or "?")
-        if self._continues is None:  # one that went on before may still say "Score" at times
+        # one that went on before may still say "Score" at times, and a reply without a score tells nothing
+        if self._continues is None and (anew or from_the_score(steps)[1]):
             self._continues = not anew
         if anew and begun != OPENING:
             raise _NoContinuing
-        return reply.text if anew or reply.text.startswith(begun) else begun + reply.text, steps
+        whole = anew or not self._continues or reply.text.startswith(begun)
+        return reply.text if whole else begun + reply.text, steps
 
     def _steps(self, reply: Answer) -> List[Step]:
         if reply.logprobs is None and (self._gives or not reply.text):
@@ -192,7 +194,8 @@ class Judge:
         try:
             reply = await self._complete(usage.entry_id, messages, features)
         except RequestFailed as error:
-            if not (probe and features and not self._understood and error.status in (400, 422)):
+            refused = error.status in (400, 422, 500) and not isinstance(error, Retryable)
+            if not (probe and features and not self._understood and refused):
                 raise
             await self._complete(usage.entry_id, messages, {})
             names = ", ".join(features)

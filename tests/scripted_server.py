@@ -23,11 +23,12 @@ PIECE = 1 << 19  # bytes of a body that are written at once
 
 @dataclass
 class Request:
-    """One chat request: its number (from 0, in order of arrival), its parsed body, its headers."""
+    """One chat request: its number (from 0, in order of arrival), its parsed body, its headers, its path."""
 
     number: int
     body: Dict[str, Any]
     headers: Dict[str, str]
+    path: str = "/v1/chat/completions"
 
     @property
     def question(self) -> str:
@@ -65,7 +66,8 @@ def completion(
 
 
 class ScriptedServer:
-    """Serves ``/v1/chat/completions`` by ``script`` (and ``/v1/models``) from a thread of its own."""
+    """Serves ``/v1/chat/completions``, at any other base too, by ``script`` (and ``/v1/models``) from a thread of its
+    own."""
 
     def __init__(self, script: Script, port: int = 0) -> None:
         self.script = script
@@ -114,7 +116,7 @@ class ScriptedServer:
     async def _session(self, ready: threading.Event) -> None:
         self._ending = asyncio.Event()
         app = web.Application(client_max_size=1 << 30)
-        app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_post("/{base:.*}chat/completions", self._chat)
         app.router.add_get("/v1/models", self._models)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.01)
         await runner.setup()
@@ -137,7 +139,7 @@ class ScriptedServer:
     async def _chat(self, http: web.Request) -> web.StreamResponse:
         body = json.loads(await http.read())
         with self._lock:
-            request = Request(len(self.chats), body, dict(http.headers))
+            request = Request(len(self.chats), body, dict(http.headers), http.path)
             self.chats.append(request)
         self._change(+1)
         try:
@@ -156,7 +158,8 @@ class ScriptedServer:
         )
         if reply.cut_after is not None or len(data) > PIECE:
             return await self._in_pieces(http, reply, data)
-        return web.Response(body=data, status=reply.status, headers=reply.headers, content_type="application/json")
+        headers = {"Content-Type": "application/json", **reply.headers}
+        return web.Response(body=data, status=reply.status, headers=headers)
 
     async def _in_pieces(self, http: web.Request, reply: Reply, data: bytes) -> web.StreamResponse:
         """Sends a reply that is long, or that breaks off."""

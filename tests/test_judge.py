@@ -304,6 +304,20 @@ def test_a_server_that_refuses_the_mode_is_told_from_one_that_refuses_the_reques
     assert server.url in str(caught.value)
 
 
+def test_a_mode_refused_by_a_500_is_told_if_it_is_for_good_and_else_may_pass() -> None:
+    def saying(text: str) -> Callable[[Request], Reply]:
+        return lambda request: Reply({"error": text}, 500) if "response_format" in request.body else completion("5")
+
+    with ScriptedServer(saying("1 validation error: {'loc': ('body', 'response_format')}")) as server:
+        with pytest.raises(ServerRefused, match="takes no response_format: judge by --judge_mode text"):
+            ask(server, ["4"], mode="json")
+        assert len(server.chats) == 2
+    with ScriptedServer(saying("out of memory")) as server:
+        with pytest.raises(RequestFailed, match="out of memory"):
+            ask(server, ["4"], mode="json")
+        assert len(server.chats) == 3
+
+
 @pytest.mark.parametrize("mode", ["json", "logprob"])
 def test_a_request_that_is_refused_either_way_fails_its_entry_alone(mode: str) -> None:
     with ScriptedServer(lambda _: Reply({"error": "too long"}, 400)) as server, pytest.raises(RequestFailed) as caught:
@@ -419,6 +433,22 @@ def test_a_judge_that_says_something_else_gives_no_score() -> None:
     with ScriptedServer(script) as server:
         score = ask(server, ["4"], mode="logprob")[0]
     assert (score.value, score.unscored) == (None, "0% of the judge's probability is on scores")
+
+
+def test_a_reply_without_a_score_does_not_tell_whether_the_server_goes_on_with_a_begun_one() -> None:
+    def script(request: Request) -> Reply:
+        words = ["The", " answer"] if request.number == 0 else ["Score", ":", " 9"]
+        reply = completion("".join(words))
+        assert isinstance(reply.body, dict)
+        content = [{"token": word, "top_logprobs": [{"token": word, "logprob": 0.0}]} for word in words]
+        reply.body["choices"][0]["logprobs"] = {"content": content}
+        return reply
+
+    with ScriptedServer(script) as server:
+        first, second, third = ask(server, ["4", "5", "6"], mode="logprob")
+    assert (first.value, first.judge_reply) == (None, "The answer")
+    assert (second.value, third.value) == (9.0, 9.0)
+    assert [chat.body["messages"][-1]["role"] for chat in server.chats] == ["assistant", "assistant", "user"]
 
 
 # --- settings ---------------------------------------------------------------------------------------------------------
