@@ -56,9 +56,10 @@ def rate(series: List[int], begin: int, end: int) -> float:
 def sweep(slots: int, args: argparse.Namespace) -> Tuple[Series, List[str]]:
     """Fixed numbers and auto on servers of so many slots: the series to plot, and the table's rows."""
     found: Series = {}
+    hold = args.hold * max(1, 32 / slots)  # few slots, few replies, and much chance in them
     with SimulatedServer("--slots", slots, *LATENCY) as silent:
         fixed = {
-            number: rate(play(silent, number, args.hold)["by_second"], 3, int(args.hold) - 1)
+            number: rate(play(silent, number, hold)["by_second"], 3, int(hold) - 1)
             for number in (slots // 4, slots // 2, slots, 2 * slots)
         }
         found["auto, by throughput"] = play(silent, "auto", args.seconds)["by_second"]
@@ -122,9 +123,8 @@ def main() -> None:
     parser.add_argument("--plot", help="PNG to write (needs matplotlib)")
     args = parser.parse_args()
     panels: Dict[str, Series] = {}
-    print(
-        "| slots | in flight | replies (auto: from second 30 on) | of the best fixed | 95 % of it reached after |\n|---|---|---|---|---|"
-    )
+    print("| slots | in flight | replies (auto: from second 30 on) | of the best fixed | 95 % of it reached after |")
+    print("|---|---|---|---|---|")
     for slots in args.slots:
         panels[f"a server of {slots} slots"], rows = sweep(slots, args)
         print("\n".join(rows), flush=True)
