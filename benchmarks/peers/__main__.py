@@ -136,13 +136,18 @@ def middle(found: Optional[List[Measured]]) -> Optional[Measured]:
     return Measured(*map(statistics.median, zip(*found)))._replace(answers=fewest)
 
 
+def came_out(one: Measured, size: Size) -> str:
+    """The answers in the output, of those asked for."""
+    return f"{one.answers:,} of {size.entries * size.answers:,}"
+
+
 def over_greedy(one: Optional[Measured], size: Size) -> str:
     """Two cells: the wall time over the greedy schedule, and the answers that came out."""
     if one is None:
         return " | "
     if not one.greedy:
         return "failed | 0"
-    return f"{one.wall / one.greedy:.2f} | {one.answers:,} of {size.entries * size.answers:,}"
+    return f"{one.wall / one.greedy:.2f} | {came_out(one, size)}"
 
 
 def table(found: Dict[object, List[Measured]], tools: Sequence[str]) -> Iterator[str]:
@@ -163,7 +168,7 @@ def table(found: Dict[object, List[Measured]], tools: Sequence[str]) -> Iterator
         full = over_greedy(middle(found[tool, "full"]), JOBS["full"])
         judged = over_greedy(middle(found.get((tool, "judged"))), JOBS["judged"])
         yield (
-            f"| {tool} | {start.wall:.1f} s | {rate:,.0f}/s | {ratio:.2f} | {instant.answers:,} of 10,000 | {cost} "
+            f"| {tool} | {start.wall:.1f} s | {rate:,.0f}/s | {ratio:.2f} | {came_out(instant, JOBS['instant'])} | {cost} "
             f"| {instant.memory:,.0f} MB | {full} | {judged} |"
         )
 

@@ -17,7 +17,7 @@ from distilabel.pipeline import Pipeline
 from distilabel.steps import LoadDataFromDicts
 from distilabel.steps.tasks import TextGeneration
 
-TEMPLATE = peer_io.JUDGE.format(question="{{ instruction }}", answer="{{ generation }}")
+TEMPLATE = peer_io.JUDGE.format(question="{{ instruction }}", answer="{{ answer }}")
 
 
 def model(port: int) -> OpenAILLM:
@@ -41,13 +41,13 @@ def run(args: argparse.Namespace, folder: str) -> None:
     data = [{"instruction": question} for question in peer_io.asked(args)]
     with Pipeline(name="peers", cache_dir=folder) as pipeline:
         load = LoadDataFromDicts(data=data, batch_size=args.in_flight)
-        answers = TextGeneration(llm=model(args.port), **settings(args))
+        answers = TextGeneration(llm=model(args.port), output_mappings={"generation": "answer"}, **settings(args))
         load >> answers
         if args.judge_port:
             scores = TextGeneration(
                 llm=model(args.judge_port),
                 template=TEMPLATE,
-                columns=["instruction", "generation"],
+                columns=["instruction", "answer"],
                 output_mappings={"generation": "score"},
                 **settings(args),
             )
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace, folder: str) -> None:
     rows = pipeline.run(use_cache=False)["default"]["train"]
     peer_io.write(
         args,
-        ({"question": row["instruction"], "answer": row["generation"], "score": row.get("score")} for row in rows),
+        ({"question": row["instruction"], "answer": row["answer"], "score": row.get("score")} for row in rows),
     )
 
 
