@@ -1,6 +1,9 @@
-"""What flushing to the disk once a second costs: wall time of sampling.py with it over without it, in one run.
+"""What the ledger and the flushing to the disk once a second cost: sampling.py with both, with the ledger alone, without.
 
-Example: ``python -m benchmarks.sync_cost --entries 2000 --rounds 5``
+The server answers at once, so that nothing hides the cost; the rate is the server's own count from the first tenth of
+the requests to the last. The ways alternate, and the medians' ratios are printed.
+
+Example: ``python -m benchmarks.sync_cost --entries 4000 --rounds 7``
 """
 
 from __future__ import annotations
@@ -10,50 +13,55 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Dict, List
 
+from benchmarks.simulated import SimulatedServer
 from tests.helpers import ROOT, environment, questions
-from tests.scripted_server import ScriptedServer, completion
 
 RUN = (
-    "import sys; sys.path.insert(0, {root!r}); import common.runner; common.runner.SYNC_EVERY = {every}; "
+    "import sys; sys.path.insert(0, {root!r}); import common.runner, common.ledger; {change}; "
     "import sampling; from common import cli; "
     "sys.exit(cli.main('sampling.py', sampling.make_job, sampling.make_parser()))"
 )
+NEVER = "common.runner.SYNC_EVERY = 1e9"
+WAYS = {
+    "ledger, flushed each second": "pass",
+    "ledger, never flushed": NEVER,
+    "neither": f"{NEVER}; common.ledger.Ledger.append = lambda self, line: None",
+}
 
 
-def seconds(folder: Path, port: int, entries: Path, every: float) -> float:
-    """The wall time of one fresh run that flushes each ``every`` seconds."""
+def rate(folder: Path, server: SimulatedServer, entries: Path, change: str) -> float:
+    """Answers a second of one fresh run."""
     output = folder / "out.jsonl"
-    words = ["--input_file", entries, "--output_file", output, "--model_name", "m", "--port", port, "--quiet"]
+    words = ["--input_file", entries, "--output_file", output, "--model_name", "m", "--port", server.port, "--quiet"]
     words += ["--concurrent_requests", 64, "--answers_per_question", 10]
-    code = RUN.format(root=str(ROOT), every=every)
-    begun = time.monotonic()
+    server.reset()
+    code = RUN.format(root=str(ROOT), change=change)
     subprocess.run([sys.executable, "-c", code, *map(str, words)], check=True, env=environment())
-    taken = time.monotonic() - begun
     output.unlink()
-    return taken
+    return float(server.stats()["rate"])
 
 
 def main() -> None:
-    """Alternates runs with and without flushing and prints the ratio of the medians."""
+    """Prints a line for each way."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--entries", type=int, default=2000)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--entries", type=int, default=4000)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--pad", type=int, default=1000, help="characters an answer has")
     parser.add_argument("--folder", help="where the files go: the disk to measure (default: the system's)")
     args = parser.parse_args()
-    text = "a thousand characters of an answer " * 30
-    taken: Dict[float, List[float]] = {1.0: [], 1e9: []}
-    with tempfile.TemporaryDirectory(dir=args.folder) as name, ScriptedServer(lambda _: completion(text)) as server:
+    found: Dict[str, List[float]] = {way: [] for way in WAYS}
+    with tempfile.TemporaryDirectory(dir=args.folder) as name, SimulatedServer("--pad", args.pad) as server:
         source = questions(Path(name) / "in.json", args.entries)
         for _ in range(args.rounds):
-            for every, times in taken.items():
-                server.chats.clear()
-                times.append(seconds(Path(name), server.port, source, every))
-    with_it, without = (statistics.median(times) for times in taken.values())
-    print(f"flushed each second: {with_it:.2f} s, never: {without:.2f} s, ratio {with_it / without:.3f}")
+            for way, change in WAYS.items():
+                found[way].append(rate(Path(name), server, source, change))
+    base = statistics.median(found["neither"])
+    for way, rates in found.items():
+        middle = statistics.median(rates)
+        print(f"{way}: {middle:,.0f} answers/s, {middle / base:.3f} of the rate with neither")
 
 
 if __name__ == "__main__":
