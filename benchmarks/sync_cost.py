@@ -1,4 +1,4 @@
-"""What the ledger and the flushing to the disk once a second cost: sampling.py with both, with the ledger alone, without.
+"""What the ledger and flushing it once a second cost: sampling.py with both, with the ledger alone, with neither.
 
 The server answers at once, so that nothing hides the cost; the rate is the server's own count from the first tenth of
 the requests to the last. The ways alternate, and the medians' ratios are printed.

@@ -168,8 +168,8 @@ def table(found: Dict[object, List[Measured]], tools: Sequence[str]) -> Iterator
         full = over_greedy(middle(found[tool, "full"]), JOBS["full"])
         judged = over_greedy(middle(found.get((tool, "judged"))), JOBS["judged"])
         yield (
-            f"| {tool} | {start.wall:.1f} s | {rate:,.0f}/s | {ratio:.2f} | {came_out(instant, JOBS['instant'])} | {cost} "
-            f"| {instant.memory:,.0f} MB | {full} | {judged} |"
+            f"| {tool} | {start.wall:.1f} s | {rate:,.0f}/s | {ratio:.2f} | {came_out(instant, JOBS['instant'])} "
+            f"| {cost} | {instant.memory:,.0f} MB | {full} | {judged} |"
         )
 
 
