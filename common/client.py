@@ -275,13 +275,14 @@ class ChatClient:
             await self._wait_for_its_turn(self._rate_limit, body)
         while True:
             server = await self.pool.take(entry_id)
+            sent = self._loop.time()
             try:
                 self.may_start()
-                return await self._post(server, body, empty_ok)
+                return await self._post(server, body, sent, empty_ok)
             except Unreachable as error:
                 self._lost(server, error)
             except Retryable as error:
-                self._strike(server, entry_id, error)
+                self._strike(server, entry_id, sent, error)
                 raise
             except RunStopped as error:
                 self.stop(error)
@@ -302,14 +303,13 @@ class ChatClient:
             self.pool.asleep -= 1
             self.pool.moved()
 
-    async def _post(self, server: Server, body: Tuple[bytes, ...], empty_ok: bool) -> List[Answer]:
+    async def _post(self, server: Server, body: Tuple[bytes, ...], sent: float, empty_ok: bool) -> List[Answer]:
         door, url, task = self._doors[server], server.url, asyncio.current_task()
         assert task is not None
         payload: aiohttp.payload.Payload = (
             aiohttp.BytesPayload(body[0], content_type="application/json") if len(body) == 1 else _Pieces(body)
         )
-        begun = self._loop.time()
-        self._due[task] = begun + self._timeout
+        self._due[task] = sent + self._timeout
         try:
             self.meter.requests += 1
             response = await door.session.post(door.chat_url, data=payload, allow_redirects=False, proxy=door.proxy)
@@ -341,7 +341,7 @@ class ChatClient:
         if self._tuners:
             self._tuners[server].completed(tokens or 1)
         server.requests += 1
-        server.seconds += self._loop.time() - begun
+        server.seconds += self._loop.time() - sent
         door.strikes = door.probes = 0
         if self._rate_limit is not None and answers and answers[0].usage:
             self._rate_limit.spent(_count(answers[0].usage.get("total_tokens")) or tokens or 0)
@@ -361,11 +361,11 @@ class ChatClient:
             return ServerRefused(f"{message}{HINTS.get(status, '')}")
         return RequestFailed(message, status)
 
-    def _strike(self, server: Server, entry_id: str, error: Retryable) -> None:
+    def _strike(self, server: Server, entry_id: str, sent: float, error: Retryable) -> None:
         """Counts a failure; its next try may go elsewhere, and a server that only fails is taken out for a while."""
         server.errors += 1
         if error.status in (429, 503) and self._tuners:
-            self._tuners[server].refused()
+            self.pool.set_limit(server, self._tuners[server].refused(sent, self._loop.time()))
         if error.status == 429:
             return
         door = self._doors[server]

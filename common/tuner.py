@@ -64,8 +64,7 @@ class Tuner:
         self._rate: Optional[float] = None  # throughput at the base, or at the limit
         self._since_probe = 0
         self._probes = 0
-        self._refused = False
-        self._cautious_until = -math.inf
+        self._refused_at = -math.inf
         self._begin_anew()
 
     def completed(self, units: float) -> None:
@@ -74,16 +73,18 @@ class Tuner:
         if self._count > self._settling:
             self._units += units
 
-    def refused(self) -> None:
-        """The server said that it has too much (429, 503)."""
-        self._refused = True
+    def refused(self, sent: float, now: float) -> int:
+        """The limit from now on, after the server said that a request, sent then, was too much (429, 503)."""
+        if sent >= self._refused_at:  # else it was sent before the limit went down the last time
+            self._refused_at, self._growing, self._base, self._rate = now, False, None, None
+            self.limit = max(1, int(self.limit * 0.7))
+            self._begin_anew()
+        return self.limit
 
     def look(self, now: float, full: bool, in_flight: int, gauges: Optional[Gauges] = None) -> int:
         """The limit from now on. ``full``: as many as the limit were in flight all the time since the last look."""
         before = self.limit
-        if self._refused:
-            self._step_back(now)
-        elif gauges is not None:
+        if gauges is not None:
             self._by_gauges(gauges, full, in_flight)
         elif not full:
             self._begin_anew()
@@ -106,11 +107,6 @@ class Tuner:
             self._begun, self._settling, self._units = now, self._count, 0.0
         completions = self._count - self._settling
         return now - self._begun >= LEAST_SECONDS and completions >= max(LEAST_COMPLETIONS, TURNS * self.limit)
-
-    def _step_back(self, now: float) -> None:
-        self._refused, self._growing, self._base, self._rate = False, False, None, None
-        self._cautious_until = now + CAUTION
-        self.limit = int(self.limit * 0.7)
 
     def _by_gauges(self, gauges: Gauges, full: bool, in_flight: int) -> None:
         """A tenth of what runs should wait: enough for each slot that becomes free, and little more."""
@@ -137,7 +133,7 @@ class Tuner:
         """A measurement at the limit itself: now and then another number is tried, at once if the server changed."""
         known, self._rate = self._rate, rate
         self._since_probe += 1
-        if now < self._cautious_until:
+        if now < self._refused_at + CAUTION:
             self.limit += max(1, self.limit // 16) if self._since_probe >= PROBE_EVERY else 0
             self._since_probe %= PROBE_EVERY
         elif known is not None and rate < CHANGED * known:
