@@ -60,10 +60,10 @@ class Pool:
         if self._over is not None:
             raise self._over
         home = self._home(entry_id)
-        server = home if self._free(home) else next(filter(self._free, self.servers), None)
-        if server is not None:
-            self._enter(server)
-            return server
+        for server in (home, *self.servers):
+            if self._free(server):
+                self._enter(server)
+                return server
         waiter: asyncio.Future[Server] = asyncio.get_running_loop().create_future()
         home.waiting.append(waiter)
         self.queued += 1
