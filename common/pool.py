@@ -101,7 +101,7 @@ class Pool:
         """Lets so many be in flight to a server from now on."""
         self.concurrency += limit - server.limit
         server.limit = limit
-        self.fill(server)
+        self.fill_all()
         self.moved()
 
     def fill_all(self) -> None:

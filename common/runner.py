@@ -116,7 +116,7 @@ def run(job: Job) -> int:
         try:
             gc.collect()
             gc.freeze()
-            gc.set_threshold(300_000, 20, 100)
+            gc.set_threshold(100_000, 20, 100)
             uvloop.run(current.drive())
             made = _select_and_report(job)
         finally:
@@ -213,9 +213,8 @@ class _Run:
         self._errors: Optional[AppendFile] = None
         repair_tail(job.output_file, RECORDS)
         _check_settings(job)
-        self._before = {key for _, key in scan(job.output_file)}  # in the output, and not met in the input yet
-        self._seen: Set[int] = set()
-        self._ledger = Ledger(job.ledger_file, self._before)
+        self._met = {key: False for _, key in scan(job.output_file)}  # each known id: whether the input had it yet
+        self._ledger = Ledger(job.ledger_file, self._met)
         self._output = AppendFile(job.output_file)
         self._forget_errors()
         self.cut_short: Optional[BudgetSpent] = None
@@ -274,15 +273,11 @@ class _Run:
                     yield None
 
     def _is_new(self, key: int) -> bool:
-        if key in self._seen:
-            self.counts.duplicates += 1
-            return False
-        self._seen.add(key)
-        if key in self._before:
-            self._before.remove(key)  # one id an entry, in one of the two sets
-            self.counts.skipped += 1
-            return False
-        return True
+        met = self._met.get(key)
+        self._met[key] = True
+        self.counts.duplicates += met is True
+        self.counts.skipped += met is False
+        return met is None
 
     def _fail(self, entry: Optional[Entry], line: Optional[int], error: EntryFailed) -> None:
         self.counts.failed += 1
