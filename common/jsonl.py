@@ -24,7 +24,7 @@ from common.records import id_key
 log = logging.getLogger(__name__)
 
 PIECE = 1 << 16  # bytes read at once, from the end, to find a file's last whole line
-SCAN_PIECE = 1 << 22  # bytes read at once to find ids
+SCAN_PIECE = 1 << 18  # bytes read at once to find ids
 TAIL_LENGTH = 48  # bytes of "entry_id": "..."} and its newline; one less without the space, which we do not write
 OUR_TAIL = re.compile(rb'[^\\]?"entry_id": ?"([0-9a-f]{32})"\}\n')
 
