@@ -25,7 +25,7 @@ from tests.helpers import ROOT, environment, questions, read_lines
 
 HERE = Path(__file__).resolve().parent
 OURS = "ours"
-TOOLS = ["openai", "litellm", "curator", "distilabel"]
+TOOLS = ["openai", "openai_aiohttp", "litellm", "curator", "distilabel"]
 PIPELINES = [OURS, "curator", "distilabel"]  # those that draw and judge in one program
 
 
@@ -167,9 +167,10 @@ def table(found: Dict[object, List[Measured]], tools: Sequence[str]) -> Iterator
         cost = f"{1000 * instant.cpu / instant.answers:.2f} s" if instant.answers else ""
         full = over_greedy(middle(found[tool, "full"]), JOBS["full"])
         judged = over_greedy(middle(found.get((tool, "judged"))), JOBS["judged"])
+        kept = came_out(instant, JOBS["instant"])
         yield (
-            f"| {tool} | {start.wall:.1f} s | {rate:,.0f}/s | {ratio:.2f} | {came_out(instant, JOBS['instant'])} "
-            f"| {cost} | {instant.memory:,.0f} MB | {full} | {judged} |"
+            f"| {tool} | {start.wall:.1f} s | {rate:,.0f}/s | {ratio:.2f} | {kept} | {cost} "
+            f"| {instant.memory:,.0f} MB | {full} | {judged} |"
         )
 
 

@@ -10,10 +10,9 @@ import peer_io
 from openai import AsyncOpenAI
 
 
-async def draw_all(args: argparse.Namespace) -> None:
+async def draw_all(args: argparse.Namespace, client: AsyncOpenAI) -> None:
     """All answers, so many requests in flight."""
     slots = asyncio.Semaphore(args.in_flight)
-    client = AsyncOpenAI(base_url=peer_io.url(args.port), api_key="none", max_retries=0)
 
     async def draw(question: str) -> Dict[str, Any]:
         async with slots:
@@ -26,4 +25,5 @@ async def draw_all(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(draw_all(peer_io.arguments()))
+    flags = peer_io.arguments()
+    asyncio.run(draw_all(flags, AsyncOpenAI(base_url=peer_io.url(flags.port), api_key="none", max_retries=0)))
