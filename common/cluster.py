@@ -30,7 +30,7 @@ from common.stopping import StopRule
 
 log = logging.getLogger(__name__)
 
-TELL_EVERY = 0.02  # seconds that a worker gathers what it tells: each time costs as much as a hundred lines
+TELL_EVERY = 0.01  # seconds that a worker gathers what it tells: each time costs as much as a hundred lines
 NODES_EVERY = 2.0  # seconds between two looks at which nodes there are
 PATIENCE = 60.0  # seconds without any worker that end the run
 LONGEST_REST = 600.0  # seconds at most before a node whose worker failed is given another
