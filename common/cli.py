@@ -197,14 +197,15 @@ def add_server(
 def add_running(parser: argparse.ArgumentParser) -> None:
     """--local, --ray, --max_retries, --request_timeout."""
     group = parser.add_argument_group("running")
-    group.add_argument(
+    where = group.add_mutually_exclusive_group()
+    where.add_argument(
         "--local",
         nargs="?",
         const="",
         metavar="GGUF",
         help="start an embedded llama.cpp server for this run; without a file it serves SmolLM2-135M-Instruct",
     )
-    group.add_argument(
+    where.add_argument(
         "--ray",
         nargs="?",
         const="",
@@ -449,8 +450,6 @@ def make_job(
     if report_file is not None:
         need_charts()
     if args.ray is not None:
-        if args.local is not None:
-            raise UsageError("--ray and --local exclude each other: each node asks a server of its own")
         need_ray()
     return Job(
         script=script,
