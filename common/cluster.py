@@ -12,175 +12,28 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import dataclasses
 import logging
-import pickle
 import socket
+import threading
 from dataclasses import dataclass, field
-from typing import Any, Callable, Deque, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
+from typing import Any, Callable, Deque, Dict, List, Optional, Union
 from urllib.parse import urlsplit
 
-from common.candidates import Candidates, room_for_more
-from common.client import ChatClient, Meter
+from common.candidates import Candidates
 from common.errors import BudgetSpent, EntryFailed, RunStopped, ServerGone, ToolkitError, UsageError
-from common.records import Answer, Entry, Record, Score
-from common.sampler import Sampler
-from common.scorers import Scorer
-from common.stopping import StopRule
+from common.records import Record
+from common.worker import Handed, News, Plan, Worker
 
 log = logging.getLogger(__name__)
 
-TELL_EVERY = 0.01  # seconds that a worker gathers what it tells: each time costs as much as a hundred lines
 NODES_EVERY = 2.0  # seconds between two looks at which nodes there are
-PATIENCE = 60.0  # seconds without any worker that end the run
+PATIENCE = 30.0  # seconds without any worker, or any word from Ray, that end the run
 LONGEST_REST = 600.0  # seconds at most before a node whose worker failed is given another
+SHUTDOWN_LIMIT = 5.0  # seconds for leaving the cluster
 READY = 16  # entries that are opened before a worker wants them
 LOSSES = 5  # workers that an entry may have lost: after so many it is taken for their cause
-
-
-class Plan(NamedTuple):
-    """What a worker needs to do entries as this process would."""
-
-    clients: Sequence[ChatClient]
-    sampler: Optional[Sampler]
-    scorer: Optional[Scorer]
-    rule: Optional[StopRule]
-
-
-class Handed(NamedTuple):
-    """An entry on its way to a worker, with what there is of it."""
-
-    number: int
-    entry: Entry
-    messages: bytes
-    images: List[str]
-    answers: Dict[int, Answer]
-    scores: Dict[str, Score]
-
-
-@dataclass
-class News:
-    """What a worker tells: ledger lines, entries begun, and ended with a failure or why they drew no more."""
-
-    lines: List[Tuple[int, Record]] = field(default_factory=list)
-    begun: List[int] = field(default_factory=list)
-    ended: List[Tuple[int, Union[ToolkitError, str, None]]] = field(default_factory=list)
-    meters: List[Meter] = field(default_factory=list)
-    said: List[str] = field(default_factory=list)
-    stopped: Optional[BaseException] = None
-
-
-class Worker:
-    """A node's part of the run, as a Ray actor: ``open`` it, let it ``take`` entries, and ask it for ``news``."""
-
-    async def open(self, plan: bytes, all_admitted: bool) -> None:
-        """Makes what the job's entries need; ToolkitError if this node cannot."""
-        self._plan: Plan = pickle.loads(plan)
-        self._news = News()
-        self._something = asyncio.Event()
-        self._taken: asyncio.Queue[Handed] = asyncio.Queue()
-        self._tasks: Set[asyncio.Future[Any]] = set()
-        self._all_admitted = all_admitted
-        logging.getLogger("common").addHandler(_Said(self))
-        for client in self._plan.clients:
-            await client.__aenter__()
-        self._start(self._admit())
-
-    async def take(self, batch: List[Handed]) -> None:
-        """Does these entries once there is room."""
-        for handed in batch:
-            self._taken.put_nowait(handed)
-
-    async def no_more(self) -> None:
-        """No further entry is waiting anywhere: draws that may not be needed cost nothing now."""
-        self._all_admitted = True
-
-    async def draw_no_more(self, why: str) -> None:
-        """The budget is spent: no further draw is sent."""
-
-        def refuse() -> None:
-            raise BudgetSpent(why)
-
-        if self._plan.sampler is not None:
-            self._plan.sampler.client.may_start = refuse
-
-    async def news(self) -> News:
-        """What has come since the last call, once there is some."""
-        await self._something.wait()
-        await asyncio.sleep(TELL_EVERY)
-        self._something.clear()
-        told, self._news = self._news, News()
-        for client in self._plan.clients:
-            told.meters.append(client.meter)
-            client.meter = Meter()
-        return told
-
-    def tell(self) -> News:
-        """What is told next, to add to it."""
-        self._something.set()
-        return self._news
-
-    async def _admit(self) -> None:
-        while True:
-            handed = await self._taken.get()
-            await room_for_more(self._plan.sampler, self._plan.scorer)
-            self.tell().begun.append(handed.number)
-            self._start(self._do(handed))
-
-    def _start(self, work: Any) -> None:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(self._watch)
-
-    def _watch(self, task: asyncio.Future[Any]) -> None:
-        """Tells of a failure that is not one entry's own, and sends nothing more."""
-        error = None if task.cancelled() else task.exception()
-        if error is not None and not isinstance(error, (EntryFailed, BudgetSpent)):
-            self.tell().stopped = error
-            for client in self._plan.clients:
-                client.stop(error if isinstance(error, RunStopped) else RunStopped(str(error)))
-
-    def _hurry(self) -> bool:
-        sampler, scorer = self._plan.sampler, self._plan.scorer
-        idle = sampler is not None and sampler.client.idle() and scorer is not None and scorer.idle()
-        return self._all_admitted and idle
-
-    async def _do(self, handed: Handed) -> None:
-        plan, notes = self._plan, _Notes(self, handed.number)
-        candidates = Candidates(handed.entry, plan.sampler, plan.scorer, notes, self._watch, plan.rule, self._hurry)
-        candidates.take_over(handed.answers, handed.scores)
-        candidates.images = handed.images
-        candidates.start(handed.messages)
-        try:
-            record, _ = await candidates.record()
-            self.tell().ended.append((handed.number, record.get("stopped_by")))
-        except (EntryFailed, BudgetSpent) as error:
-            self.tell().ended.append((handed.number, error))
-        finally:
-            candidates.cancel()
-
-
-class _Notes:
-    """An entry's ledger on a worker: its lines are told."""
-
-    def __init__(self, worker: Worker, number: int) -> None:
-        self._worker = worker
-        self._number = number
-
-    def append(self, line: Record) -> None:
-        self._worker.tell().lines.append((self._number, line))
-
-
-class _Said(logging.Handler):
-    """A worker's warnings are told."""
-
-    def __init__(self, worker: Worker) -> None:
-        super().__init__(logging.WARNING)
-        self._worker = worker
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._worker.tell().said.append(record.getMessage())
 
 
 class Elsewhere(Candidates):
@@ -270,10 +123,11 @@ class Cluster:
 
     async def __aenter__(self) -> Cluster:
         self._loop = asyncio.get_running_loop()
-        self._ray = await self._loop.run_in_executor(None, connect, self._address)
+        self._ray = await in_thread(connect, self._address)
         self._blob = self._ray.cloudpickle.dumps(self._plan)
         self._actor_class = self._ray.remote(Worker)
         self._looking = asyncio.ensure_future(self._look_for_nodes())
+        self._looking.add_done_callback(self._watch)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -281,7 +135,8 @@ class Cluster:
         for node in self._nodes.values():
             if node.attending is not None:
                 node.attending.cancel()
-        await self._loop.run_in_executor(None, self._ray.shutdown)
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(in_thread(self._ray.shutdown), SHUTDOWN_LIMIT)
 
     def candidates(self, *parts: Any) -> Elsewhere:
         """An entry to be done by a worker; ``parts`` as for Candidates."""
@@ -327,7 +182,7 @@ class Cluster:
         """Gives each node that is there a worker, and ends the run where there is none for long."""
         alone_since = self._loop.time()
         while True:
-            nodes = await self._loop.run_in_executor(None, self._ray.nodes)
+            nodes = await self._nodes_there()
             now = self._loop.time()
             nobody = not self._nodes
             for node in nodes:
@@ -338,14 +193,27 @@ class Cluster:
             if self._nodes:
                 alone_since = now
             elif now - alone_since > PATIENCE:
-                self._stop(RunStopped("no node is left in the Ray cluster; run the same command again to go on"))
+                raise RunStopped("no node is left in the Ray cluster; run the same command again to go on")
             await asyncio.sleep(NODES_EVERY)
+
+    async def _nodes_there(self) -> List[Dict[str, Any]]:
+        try:
+            nodes: List[Dict[str, Any]] = await asyncio.wait_for(in_thread(self._ray.nodes), PATIENCE)
+            return nodes
+        except (asyncio.TimeoutError, RunStopped) as error:
+            raise RunStopped("the Ray cluster does not answer; run the same command again to go on") from error
 
     def _begin(self, node_id: str, host: str) -> None:
         there = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node_id, soft=False)
         actor = self._actor_class.options(num_cpus=0, max_concurrency=100, scheduling_strategy=there).remote()
         node = self._nodes[node_id] = _Node(node_id, host, actor)
         node.attending = asyncio.ensure_future(self._attend(node))
+        node.attending.add_done_callback(self._watch)
+
+    def _watch(self, task: asyncio.Future[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._stop(error)
 
     async def _attend(self, node: _Node) -> None:
         """Opens a worker and hears what it tells, until it ends."""
@@ -358,7 +226,7 @@ class Cluster:
             while node.is_open:
                 self._hear(node, await node.actor.news.remote())
         except ToolkitError as error:  # Ray raises what the worker raised as an error of both kinds
-            self._stop(RunStopped(f"the worker on {node.host}: {str(error).splitlines()[-1]}"))
+            raise RunStopped(f"the worker on {node.host}: {getattr(error, 'cause', error)}") from error
         except self._ray.exceptions.RayError as error:
             why = f"the worker on {node.host} died"
             if not node.is_open:
@@ -403,8 +271,8 @@ class Cluster:
         self._ray.kill(node.actor)
         failures = self._failures[node.node_id] = self._failures.get(node.node_id, 0) + 1
         self._rest_until[node.node_id] = self._loop.time() + min(LONGEST_REST, 5.0 * 2**failures)
-        for one in reversed(list(node.entries.values())):
-            one.losses += 1
+        for one in reversed(list(node.entries.values())):  # the oldest shall stand first
+            one.losses += error is None
             if one.losses < LOSSES:
                 self._ready.appendleft(one)
             else:
@@ -414,6 +282,29 @@ class Cluster:
         elif failures == 1:
             log.warning("%s; its entries go to the others", why)
         self._deal()
+
+
+def in_thread(function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
+    """Calls a function of Ray's, which may hang, in a thread that does not keep this process from ending."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[Any] = loop.create_future()
+
+    def tell(settle: Callable[[Any], None], result: Any) -> None:
+        if not done.done():
+            settle(result)
+
+    def call() -> None:
+        try:
+            settle, result = done.set_result, function(*args)
+        except ToolkitError as error:
+            settle, result = done.set_exception, error
+        except need_ray().exceptions.RayError as error:
+            settle, result = done.set_exception, RunStopped(_last_line(error))
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(tell, settle, result)
+
+    threading.Thread(target=call, daemon=True).start()
+    return done
 
 
 def _last_line(error: BaseException) -> str:
@@ -438,5 +329,6 @@ def connect(address: str) -> Any:
             socket.create_connection((parts.hostname, parts.port), timeout=10).close()
         ray.init(address or None, logging_level=logging.ERROR, log_to_driver=False)
     except (OSError, RuntimeError, ValueError) as error:
-        raise RunStopped(f"--ray {address}: cannot join the cluster: {_last_line(error)}".replace(" :", ":")) from error
+        asked = f"--ray {address}".rstrip()
+        raise RunStopped(f"{asked}: cannot join the cluster: {_last_line(error)}") from error
     return ray

@@ -27,7 +27,7 @@ import uvloop
 
 from common.candidates import Candidates, room_for_more
 from common.client import ChatClient
-from common.cluster import Cluster, Plan
+from common.cluster import Cluster
 from common.errors import BadEntry, BrokenInput, BudgetSpent, EntryFailed, RunStopped, UsageError
 from common.export import write_selected
 from common.fast_json import dumps
@@ -43,6 +43,7 @@ from common.sampler import Sampler
 from common.scorers import Scorer
 from common.selection import Selection
 from common.stopping import StopRule
+from common.worker import Plan
 
 log = logging.getLogger(__name__)
 

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from typing import Optional
 
+from tests.helpers import ROOT, environment
+
 
 class RayNodes:
     """A head node and ``count`` - 1 others; the script's own process joins at the head."""
@@ -19,9 +21,15 @@ class RayNodes:
         self._child: Optional[subprocess.Popen[str]] = None
 
     def __enter__(self) -> RayNodes:
-        words = [sys.executable, __file__, str(self._count)]
+        words = [sys.executable, "-m", "tests.ray_nodes", str(self._count)]
         self._child = subprocess.Popen(
-            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            words,
+            env=environment(RAY_AUTH_MODE="disabled"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            cwd=ROOT,
         )
         self.address = self._read()
         return self

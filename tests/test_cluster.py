@@ -22,7 +22,8 @@ SLOTS = 8
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[RayNodes]:
-    with RayNodes(3) as nodes:
+    with RayNodes(3) as nodes, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "disabled")  # as RayNodes has it
         yield nodes
 
 
@@ -205,6 +206,20 @@ def test_images_and_the_key_reach_the_servers(tmp_path: Path, nodes: RayNodes) -
         assert {chat.headers["Authorization"] for chat in server.chats} == {"Bearer sk-hidden"}
         part = server.chats[0].body["messages"][0]["content"][0]
         assert part["image_url"]["url"].startswith("data:image/png;base64,")
+
+
+def test_what_a_worker_cannot_do_is_one_line(tmp_path: Path, nodes: RayNodes) -> None:
+    rule = tmp_path / "rule.py"
+    rule.write_text("import os\nassert 'RAY_RAYLET_PID' not in os.environ\ndef node(q, r, a): return 5\n")
+    with ScriptedServer(generator) as gen:
+        run = run_script(
+            *("reject.py", *flags(input_file=questions(tmp_path / "in.json", 4), output_file=tmp_path / "out.jsonl")),
+            *flags(generator_model="g", generator_port=gen.port, scorer=f"python:{rule}:node", ray=nodes.address),
+        )
+    assert run.returncode == 1
+    assert run.stderr.startswith("reject.py: error: the worker on ")
+    assert str(rule) in run.stderr
+    assert run.stderr.count("\n") == 1
 
 
 def test_ctrl_c_ends_the_run_at_once(tmp_path: Path, nodes: RayNodes) -> None:
