@@ -119,6 +119,7 @@ class Cluster:
         self._slots = max([client.concurrency for client in plan.clients] or [16])
         self._all_admitted = False
         self._spent: Optional[str] = None
+        self._gone: Optional[ServerGone] = None
         self._room: Optional[asyncio.Future[None]] = None
 
     async def __aenter__(self) -> Cluster:
@@ -246,6 +247,7 @@ class Cluster:
         for number, how in news.ended:
             node.entries.pop(number).end(how)
         if isinstance(news.stopped, ServerGone):
+            self._gone = news.stopped
             self._lose(node, f"{node.host}: {news.stopped}", news.stopped)
         elif news.stopped is not None:
             self._stop(news.stopped)
@@ -278,7 +280,7 @@ class Cluster:
             else:
                 one.end(EntryFailed(f"{LOSSES} workers were lost with this entry; the last: {why}"))
         if error is not None and not self._nodes:
-            self._stop(error)
+            self._stop(self._gone or error)  # a node that just died may still pass for alive, and take no worker
         elif failures == 1:
             log.warning("%s; its entries go to the others", why)
         self._deal()

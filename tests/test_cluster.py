@@ -114,7 +114,7 @@ def test_nodes_that_die_and_join(tmp_path: Path, nodes: RayNodes) -> None:
         "        print(os.environ['RAY_RAYLET_PID'], file=file)\n"
         "    return 5\n"
     )
-    with ScriptedServer(generator) as gen:
+    with ScriptedServer(lambda request: completion(f"answer {request.number}", delay=0.1)) as gen:
         run = start(
             *("reject.py", *flags(input_file=questions(tmp_path / "in.json", 400))),
             *flags(output_file=tmp_path / "out.jsonl", generator_model="g", generator_port=gen.port),
@@ -172,7 +172,7 @@ def test_no_server_anywhere_stops_the_run(tmp_path: Path, nodes: RayNodes) -> No
     asked = flags(input_file=source, output_file=tmp_path / "out.jsonl", model_name="m", port=port, ray=nodes.address)
     run = run_script("sampling.py", *asked)
     assert run.returncode == 1
-    assert run.stderr.splitlines()[-1].endswith("is the server running there?")
+    assert run.stderr.splitlines()[-1].endswith("is the server running there?"), run.stderr
 
 
 def test_the_budget_and_the_rule_hold(tmp_path: Path, nodes: RayNodes) -> None:
