@@ -15,6 +15,7 @@ import collections
 import contextlib
 import dataclasses
 import logging
+import os
 import socket
 import threading
 from dataclasses import dataclass, field
@@ -225,7 +226,8 @@ class Cluster:
                 node.actor.draw_no_more.remote(self._spent)
             self._deal()
             while node.is_open:
-                self._hear(node, await node.actor.news.remote())
+                # shielded: Ray's client complains of a call whose future was cancelled
+                self._hear(node, await asyncio.shield(node.actor.news.remote()))
         except ToolkitError as error:  # Ray raises what the worker raised as an error of both kinds
             raise RunStopped(f"the worker on {node.host}: {getattr(error, 'cause', error)}") from error
         except self._ray.exceptions.RayError as error:
@@ -329,7 +331,8 @@ def connect(address: str) -> Any:
         if ":" in address:  # Ray itself tries for minutes
             parts = urlsplit(address if "//" in address else f"ray://{address}")
             socket.create_connection((parts.hostname, parts.port), timeout=10).close()
-        ray.init(address or None, logging_level=logging.ERROR, log_to_driver=False)
+        ours = {"py_modules": [os.path.dirname(os.path.abspath(__file__))]}  # Ray brings them to the nodes
+        ray.init(address or None, logging_level=logging.ERROR, log_to_driver=False, runtime_env=ours)
     except (OSError, RuntimeError, ValueError) as error:
         asked = f"--ray {address}".rstrip()
         raise RunStopped(f"{asked}: cannot join the cluster: {_last_line(error)}") from error

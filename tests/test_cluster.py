@@ -86,14 +86,14 @@ def test_reject_is_complete_and_resumes_without_a_request(tmp_path: Path, nodes:
 
 def test_a_killed_driver_loses_what_was_in_flight_at_most(tmp_path: Path, nodes: RayNodes) -> None:
     # Ray ends the workers within moments of the driver, in which what is in flight may be answered
-    with ScriptedServer(lambda request: completion(f"answer {request.number}", delay=0.15)) as gen:
+    with ScriptedServer(lambda request: completion(f"answer {request.number}", delay=0.1)) as gen:
         words = [
-            *("sampling.py", *flags(input_file=questions(tmp_path / "in.json", 100))),
+            *("sampling.py", *flags(input_file=questions(tmp_path / "in.json", 60))),
             *flags(output_file=tmp_path / "out.jsonl", model_name="g", port=gen.port, ray=nodes.address),
             *flags(concurrent_requests=SLOTS, answers_per_question=4),
         ]
         run = start(*words)
-        wait_until(lambda: len(gen.chats) > 150)
+        wait_until(lambda: len(gen.chats) > 80)
         run.kill()
         run.communicate()
         time.sleep(0.5)
@@ -101,8 +101,8 @@ def test_a_killed_driver_loses_what_was_in_flight_at_most(tmp_path: Path, nodes:
         last = start(*words)
         said = last.communicate(timeout=60)
         assert last.returncode == 0, said
-        assert sent < 400 <= len(gen.chats) <= 400 + 3 * 2 * SLOTS
-    check_once_each(tmp_path / "out.jsonl", 100, 4)
+        assert sent < 240 <= len(gen.chats) <= 240 + 3 * 2 * SLOTS
+    check_once_each(tmp_path / "out.jsonl", 60, 4)
 
 
 def test_nodes_that_die_and_join(tmp_path: Path, nodes: RayNodes) -> None:
@@ -176,23 +176,23 @@ def test_no_server_anywhere_stops_the_run(tmp_path: Path, nodes: RayNodes) -> No
 
 
 def test_the_budget_and_the_rule_hold(tmp_path: Path, nodes: RayNodes) -> None:
-    source = questions(tmp_path / "in.json", 200)
-    with ScriptedServer(lambda request: completion(f"wrong {request.number}!", delay=0.05)) as server:
+    source = questions(tmp_path / "in.json", 100)
+    with ScriptedServer(lambda request: completion(f"wrong {request.number}!", delay=0.03)) as server:
         asked = [
             *flags(input_file=source, output_file=tmp_path / "out.jsonl", generator_model="m", accept_score=10),
             *flags(generator_port=server.port, scorer="match", answers_per_question=8, give_up_after=2),
             *flags(concurrency=SLOTS, ray=nodes.address),
         ]
-        run = run_script("reject.py", *asked, *flags(token_budget=700))
+        run = run_script("reject.py", *asked, *flags(token_budget=350))
         assert run.returncode == 1
-        assert "of --token_budget 700 completion tokens are spent; run the same command again" in run.stderr
-        assert 100 <= len(server.chats) <= 100 + 3 * 2 * SLOTS
+        assert "of --token_budget 350 completion tokens are spent; run the same command again" in run.stderr
+        assert 50 <= len(server.chats) <= 50 + 3 * 2 * SLOTS
         last = run_script("reject.py", *asked)
         assert last.returncode == 0, last
         records = read_lines(tmp_path / "out.jsonl")
-        assert len(records) == 200
-        assert sum(record.get("stopped_by") == "give_up_after" for record in records) > 150
-        assert len(server.chats) < 200 * 4
+        assert len(records) == 100
+        assert sum(record.get("stopped_by") == "give_up_after" for record in records) > 70
+        assert len(server.chats) < 100 * 4
 
 
 def test_images_and_the_key_reach_the_servers(tmp_path: Path, nodes: RayNodes) -> None:
