@@ -119,6 +119,7 @@ class Cluster:
         self._number = 0
         self._slots = max([client.concurrency for client in plan.clients] or [16])
         self._all_admitted = False
+        self._over = False
         self._spent: Optional[str] = None
         self._gone: Optional[ServerGone] = None
         self._room: Optional[asyncio.Future[None]] = None
@@ -133,12 +134,13 @@ class Cluster:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._over = True
         self._looking.cancel()
-        for node in self._nodes.values():
-            if node.attending is not None:
-                node.attending.cancel()
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(in_thread(self._ray.shutdown), SHUTDOWN_LIMIT)
+        for node in self._nodes.values():  # not before: Ray's client complains of calls whose futures were cancelled
+            if node.attending is not None:
+                node.attending.cancel()
 
     def candidates(self, *parts: Any) -> Elsewhere:
         """An entry to be done by a worker; ``parts`` as for Candidates."""
@@ -226,11 +228,12 @@ class Cluster:
                 node.actor.draw_no_more.remote(self._spent)
             self._deal()
             while node.is_open:
-                # shielded: Ray's client complains of a call whose future was cancelled
-                self._hear(node, await asyncio.shield(node.actor.news.remote()))
+                self._hear(node, await node.actor.news.remote())
         except ToolkitError as error:  # Ray raises what the worker raised as an error of both kinds
             raise RunStopped(f"the worker on {node.host}: {getattr(error, 'cause', error)}") from error
-        except self._ray.exceptions.RayError as error:
+        except (self._ray.exceptions.RayError, ConnectionError) as error:  # the latter is the client's, of ray://
+            if self._over:
+                return
             why = f"the worker on {node.host} died"
             if not node.is_open:
                 why = f"no worker could start on {node.host}: {_last_line(error)}"
