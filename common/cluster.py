@@ -120,6 +120,7 @@ class Cluster:
         self._slots = max([client.concurrency for client in plan.clients] or [16])
         self._all_admitted = False
         self._over = False
+        self._asking: Optional[asyncio.Future[Any]] = None  # Ray, for its nodes
         self._spent: Optional[str] = None
         self._gone: Optional[ServerGone] = None
         self._room: Optional[asyncio.Future[None]] = None
@@ -136,8 +137,11 @@ class Cluster:
     async def __aexit__(self, *_: object) -> None:
         self._over = True
         self._looking.cancel()
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(in_thread(self._ray.shutdown), SHUTDOWN_LIMIT)
+        await asyncio.sleep(0)  # what is to be sent in this turn goes first: after its shutdown Ray ends who calls it
+        if self._asking is not None:
+            await asyncio.wait([self._asking], timeout=SHUTDOWN_LIMIT)
+        if self._asking is None or self._asking.done():
+            await asyncio.wait([in_thread(self._ray.shutdown)], timeout=SHUTDOWN_LIMIT)
         for node in self._nodes.values():  # not before: Ray's client complains of calls whose futures were cancelled
             if node.attending is not None:
                 node.attending.cancel()
@@ -202,7 +206,8 @@ class Cluster:
 
     async def _nodes_there(self) -> List[Dict[str, Any]]:
         try:
-            nodes: List[Dict[str, Any]] = await asyncio.wait_for(in_thread(self._ray.nodes), PATIENCE)
+            self._asking = in_thread(self._ray.nodes)
+            nodes: List[Dict[str, Any]] = await asyncio.wait_for(asyncio.shield(self._asking), PATIENCE)
             return nodes
         except (asyncio.TimeoutError, RunStopped) as error:
             raise RunStopped("the Ray cluster does not answer; run the same command again to go on") from error
@@ -228,7 +233,10 @@ class Cluster:
                 node.actor.draw_no_more.remote(self._spent)
             self._deal()
             while node.is_open:
-                self._hear(node, await node.actor.news.remote())
+                news = await node.actor.news.remote()
+                if self._over:
+                    return
+                self._hear(node, news)
         except ToolkitError as error:  # Ray raises what the worker raised as an error of both kinds
             raise RunStopped(f"the worker on {node.host}: {getattr(error, 'cause', error)}") from error
         except (self._ray.exceptions.RayError, ConnectionError) as error:  # the latter is the client's, of ray://
