@@ -6,9 +6,8 @@ Example: ``candidates.recall(lines); candidates.start(messages); record, scores 
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Callable, Coroutine, Dict, List, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Coroutine, Dict, List, Optional, Protocol, Sequence, Set, Tuple
 
-from common.ledger import Ledger
 from common.records import (
     Answer,
     Entry,
@@ -25,7 +24,22 @@ from common.scorers import Scorer
 from common.selection import normalised, selectable
 from common.stopping import Drawn, StopRule
 
+JUDGE_DEPTH = 8  # answers that may wait for the judge, in multiples of its concurrency
 NOT_NEEDED = Score(None, unscored="not needed: its entry was settled before")
+
+
+class Notes(Protocol):
+    """What keeps each answer and score as it arrives: the ledger."""
+
+    def append(self, line: Record) -> None: ...
+
+
+async def room_for_more(sampler: Optional[Sampler], scorer: Optional[Scorer]) -> None:
+    """Returns once the servers have room for another entry."""
+    if sampler is not None:
+        await sampler.client.room()
+    if scorer is not None:
+        await scorer.room(1 if sampler is None else JUDGE_DEPTH)
 
 
 class Candidates:
@@ -40,7 +54,7 @@ class Candidates:
         entry: Entry,
         sampler: Optional[Sampler],
         scorer: Optional[Scorer],
-        ledger: Ledger,
+        ledger: Notes,
         watch: Callable[[asyncio.Future[Any]], None],
         rule: Optional[StopRule] = None,
         hurry: Callable[[], bool] = lambda: False,
@@ -76,6 +90,11 @@ class Candidates:
                     self.answers[line["index"]] = answer
             elif "score" in line and "digest" in line and scorer is not None and line["made_by"] == scorer.made_by:
                 self._scores[line["digest"]] = score_from_line(line)
+
+    def take_over(self, answers: Dict[int, Answer], scores: Dict[str, Score]) -> None:
+        """Takes what another process has of the entry: its answers, and scores by their digests."""
+        self.answers.update(answers)
+        self._scores.update(scores)
 
     def missing(self) -> List[int]:
         """The indices still to be drawn, if all are."""

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from common.client import ChatClient
+from common.cluster import need_ray
 from common.errors import ToolkitError, UsageError
 from common.export import FORMATS, check_selection
 from common.judge import MODES, Judge
@@ -224,14 +225,23 @@ def add_server(
 
 
 def add_running(parser: argparse.ArgumentParser) -> None:
-    """--local, --max_retries, --request_timeout."""
+    """--local, --ray, --max_retries, --request_timeout."""
     group = parser.add_argument_group("running")
-    group.add_argument(
+    where = group.add_mutually_exclusive_group()
+    where.add_argument(
         "--local",
         nargs="?",
         const="",
         metavar="GGUF",
         help="start an embedded llama.cpp server for this run; without a file it serves SmolLM2-135M-Instruct",
+    )
+    where.add_argument(
+        "--ray",
+        nargs="?",
+        const="",
+        metavar="ADDRESS",
+        help="do the entries on the Ray cluster there (auto, HOST:PORT; without it: on this machine's), each node "
+        "asking the servers at its own ports",
     )
     group.add_argument(
         "--max_retries", type=whole(0), default=5, metavar="N", help="further tries of a request that failed"
@@ -474,6 +484,8 @@ def make_job(
     check_selection(selection, selected_format, selected_file)
     if report_file is not None:
         need_charts()
+    if args.ray is not None:
+        need_ray()
     return Job(
         script=script,
         input_file=args.input_file,
@@ -485,6 +497,7 @@ def make_job(
         sampler=sampler,
         scorer=scorer,
         local=make_local(args, clients),
+        ray=args.ray,
         image_root=args.image_root,
         max_image_bytes=round(args.max_image_mb * (1 << 20)),
         limit=args.limit,

@@ -25,8 +25,9 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set,
 
 import uvloop
 
-from common.candidates import Candidates
+from common.candidates import Candidates, room_for_more
 from common.client import ChatClient
+from common.cluster import Cluster
 from common.errors import BadEntry, BrokenInput, BudgetSpent, EntryFailed, RunStopped, UsageError
 from common.export import write_selected
 from common.fast_json import dumps
@@ -42,12 +43,12 @@ from common.sampler import Sampler
 from common.scorers import Scorer
 from common.selection import Selection
 from common.stopping import StopRule
+from common.worker import Plan
 
 log = logging.getLogger(__name__)
 
 READ_AHEAD = 100  # items read before anything is sent, so that a file broken at its start is refused
 OPENING = 16  # entries whose images are read and whose requests are made at the same time
-JUDGE_DEPTH = 8  # answers that may wait for the judge, in multiples of its concurrency
 SYNC_EVERY = 1.0  # seconds between two flushes to the disk
 SKIPS_AT_ONCE = 256  # finished entries passed over before the event loop gets its turn
 
@@ -73,6 +74,7 @@ class Job:
     sampler: Optional[Sampler] = None
     scorer: Optional[Scorer] = None
     local: Optional[LocalServer] = None
+    ray: Optional[str] = None  # the cluster's address ("": one of its own), where entries are done by its workers
     image_root: Optional[str] = None
     max_image_bytes: int = 20 << 20
     limit: Optional[int] = None
@@ -218,6 +220,7 @@ class _Run:
         self._output = AppendFile(job.output_file)
         self._forget_errors()
         self.cut_short: Optional[BudgetSpent] = None
+        self._cluster: Optional[Cluster] = None
         self._broken: Optional[BrokenInput] = None
         self._all_admitted = False
         self._left = False  # entries that were not begun
@@ -338,7 +341,11 @@ class _Run:
                 url = await asyncio.get_running_loop().run_in_executor(None, job.local.start)
                 for client in job.clients:
                     client.urls = client.urls or [url]
-            for client in job.clients:
+            if job.ray is not None:
+                plan = Plan(job.clients, job.sampler, job.scorer, job.stop_rule)
+                budget = self._check_budget if job.token_budget is not None else lambda: None
+                self._cluster = await stack.enter_async_context(Cluster(job.ray, plan, self._stop, budget))
+            for client in job.clients if job.ray is None else ():
                 await stack.enter_async_context(client)
             bar = asyncio.ensure_future(show_bar(self.counts, meters, self._expected, job.quiet))
             stack.callback(bar.cancel)
@@ -413,6 +420,8 @@ class _Run:
                 task.add_done_callback(tasks.discard)
                 task.add_done_callback(self._watch)
             self._all_admitted = True
+            if self._cluster is not None:
+                self._cluster.no_more()
             while tasks:
                 await asyncio.wait(tasks)
         finally:
@@ -422,11 +431,10 @@ class _Run:
 
     async def _room(self) -> None:
         """Waits until the servers have room for another entry."""
-        job = self._job
-        if job.sampler is not None:
-            await job.sampler.client.room()
-        if job.scorer is not None:
-            await job.scorer.room(1 if job.sampler is None else JUDGE_DEPTH)
+        if self._cluster is not None:
+            await self._cluster.room()
+        else:
+            await room_for_more(self._job.sampler, self._job.scorer)
 
     def _hurry(self) -> bool:
         """Whether the servers have nothing better to do than draws that may turn out not to be needed."""
@@ -444,9 +452,8 @@ class _Run:
     async def _do(self, work: Work, opening: asyncio.Semaphore) -> None:
         """One entry from its ledger lines to its record, or to the errors file."""
         job = self._job
-        candidates = Candidates(
-            work.entry, job.sampler, job.scorer, self._ledger, self._watch, job.stop_rule, self._hurry
-        )
+        make = Candidates if self._cluster is None else self._cluster.candidates
+        candidates = make(work.entry, job.sampler, job.scorer, self._ledger, self._watch, job.stop_rule, self._hurry)
         try:
             try:
                 await self._open(candidates, work)

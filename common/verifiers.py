@@ -79,6 +79,7 @@ class Verifier:
             raise UsageError(f"--scorer {target}: it must be math or python:FILE.py:FUNCTION")
         self.target = target
         self.timeout = timeout
+        self._made_of = (target, concurrency, timeout, workers)
         self.size = concurrency if self._check.is_async else workers or os.cpu_count() or 1
         self.queued = 0  # checks that wait for their turn
         self._slots: Optional[asyncio.Semaphore] = None
@@ -88,6 +89,9 @@ class Verifier:
         self._children: Set[subprocess.Popen[bytes]] = set()
         self._idle: List[subprocess.Popen[bytes]] = []
         self._closed = False
+
+    def __reduce__(self) -> Tuple[Type[Verifier], Tuple[Any, ...]]:
+        return Verifier, self._made_of  # another process makes its own, from the file at the same path
 
     async def check(self, question: str, reference: Optional[str], answer: str) -> Verdict:
         """The verdict on one answer; a ``math`` check that hangs or dies is undecided.
