@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 # the embedded model needs Python 3.10; on older ones its tests show the line that says so
 EMBEDDED := $(shell $(PYTHON) -c 'import sys; print("yes" if sys.version_info >= (3, 10) else "")')
 
-.PHONY: demo test test-all lint bench chaos clean
+.PHONY: demo test test-all test-ray lint bench chaos clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python reject.py --input_file data/input.json --output_file out/demo.jsonl \
@@ -28,6 +28,11 @@ test: $(VENV)/.test
 
 test-all: $(VENV)/.tox
 	PATH="$$PATH:$$(ls -d "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/*/bin 2>/dev/null | paste -sd: -)" $(BIN)/tox run
+
+# a cluster of four nodes on this machine; not in `make test`, which needs no quarter of a gigabyte of Ray
+test-ray: $(VENV)/.test requirements/ray.txt
+	$(PIP) -r requirements/ray.txt
+	$(BIN)/python -m pytest tests/test_cluster.py
 
 chaos: $(VENV)/.test
 	$(BIN)/python -m tests.chaos

@@ -485,6 +485,9 @@ def make_job(
     if report_file is not None:
         need_charts()
     if args.ray is not None:
+        limited = [flag for flag, value in vars(args).items() if flag.endswith("_per_minute") and value is not None]
+        if limited:
+            raise UsageError(f"--{limited[0]} cannot be kept with --ray: each node's worker sends on its own")
         need_ray()
     return Job(
         script=script,
