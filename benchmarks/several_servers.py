@@ -1,7 +1,7 @@
 """Three servers for one role: one is killed for some seconds in mid-run, one takes four times as long as the others.
 
-``greedy`` is the schedule of all three together for the same requests: each slot takes the next request the moment it
-is free; the killed server's slots are not there while it is down, and what it had is done again elsewhere.
+``greedy`` is the schedule of all three together for the same requests in the order they came: each slot takes the next
+one the moment it is free; the killed server's slots are not there while it is down, and what it had is done again.
 
 Example: ``python -m benchmarks.several_servers --entries 3000 --down 5``
 """
@@ -11,12 +11,11 @@ from __future__ import annotations
 import argparse
 import heapq
 import json
-import math
-import random
 import subprocess
 import sys
 import tempfile
 import time
+from itertools import chain
 from pathlib import Path
 from typing import List, Sequence, Tuple
 
@@ -57,7 +56,11 @@ def main() -> None:
     args = parser.parse_args()
     flags = ["--slots", args.slots, "--sigma", args.sigma]
     with tempfile.TemporaryDirectory() as name:
-        one, two, three = (SimulatedServer(*flags, "--median", args.median * by) for by in (1, 1, args.slow))
+        medians = {"one": args.median, "two": args.median, "three": args.median * args.slow}
+        one, two, three = (
+            SimulatedServer(*flags, "--median", median, "--text", f"server {name}, {{n}}")
+            for name, median in medians.items()
+        )
         with one, three, two:
             source, output = questions(Path(name) / "in.json", args.entries), Path(name) / "out.jsonl"
             words: List[object] = ["sampling.py", "--input_file", source, "--output_file", output, "--model_name", "m"]
@@ -67,18 +70,20 @@ def main() -> None:
             run = subprocess.Popen([sys.executable, *map(str, words)], cwd=ROOT, env=environment())
             expected = args.entries * args.answers / (args.slots * (2 + 1 / args.slow)) * args.median * 1.38
             time.sleep(expected / 3)
-            killed, before = time.monotonic() - begun, two.stats()["requests"]
+            killed, before = time.monotonic() - begun, two.times()
             two.__exit__()
             time.sleep(args.down)
-            two = SimulatedServer(*flags, "--median", args.median, "--port", two.port)
+            again = ["--median", args.median, "--port", two.port, "--text", "server two again, {n}"]
+            two = SimulatedServer(*flags, *again)
             with two:
                 back = time.monotonic() - begun
                 assert run.wait() == 0
-                wall, after = time.monotonic() - begun, two.stats()["requests"]
-            sent = [one.stats()["requests"], before + after, three.stats()["requests"]]
+                wall, after = time.monotonic() - begun, two.times()
+            came = [one.times(), before + after, [(at, took / args.slow) for at, took in three.times()]]
             records = read_lines(output)
-        times = [random.Random(n).lognormvariate(math.log(args.median), args.sigma) for n in range(sum(sent))]
-        best = greedy(times[: args.entries * args.answers], args.slots, args.slow, (killed, back))
+        sent = [len(times) for times in came]
+        times = [took for _, took in sorted(chain(*came))][: args.entries * args.answers]
+        best = greedy(times, args.slots, args.slow, (killed, back))
         found = [answer for record in records for answer in record["generated_answers"]]
         print(json.dumps({"sent": sent, "shares": [round(one / sum(sent), 3) for one in sent]}))
         print(f"records {len(records):,} of {args.entries:,}, answers {len(found):,}, distinct {len(set(found)):,}")

@@ -235,6 +235,8 @@ class Connection(asyncio.Protocol):
             self._json({})
         elif whole.startswith(b"GET /stats"):
             self._json(self._load.stats())
+        elif whole.startswith(b"GET /times"):
+            self._json({"times": list(zip(self._load.came, self._load.took))})
         elif whole.startswith(b"POST /slots/"):
             self._load.resize(int(whole[len(b"POST /slots/") : whole.index(b" HTTP")]))
             self._json({})
@@ -274,6 +276,11 @@ class SimulatedServer:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/stats") as response:
             found: Dict[str, Any] = json.load(response)
             return found
+
+    def times(self) -> List[Tuple[float, float]]:
+        """(when it came, how long it decodes) of each request since the last reset."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/times") as response:
+            return [(came, took) for came, took in json.load(response)["times"]]
 
     def resize(self, slots: int) -> None:
         """So many slots from now on."""

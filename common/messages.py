@@ -5,13 +5,14 @@ Example: ``chat_messages(entry, load_images(entry.images, "data"), system_prompt
 
 from __future__ import annotations
 
-import base64
 import functools
 import os
 import re
 import stat
 import zlib
 from typing import Any, Dict, List, Optional, Sequence
+
+from pybase64 import b64encode_as_string
 
 from common.chat_input import MARK
 from common.errors import BadEntry, UsageError
@@ -78,7 +79,7 @@ def image_type(data: bytes) -> Optional[str]:
 def data_url(data: bytes) -> Optional[str]:
     """An image as a base64 data URL; None if its bytes are none that ``image_type`` knows."""
     kind = image_type(data)
-    return kind and f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
+    return kind and f"data:{kind};base64,{b64encode_as_string(data)}"
 
 
 def load_images(paths: Sequence[str], root: str, stay_inside: bool = False, max_bytes: int = 20 << 20) -> List[str]:
