@@ -229,6 +229,8 @@ class Cluster:
         """Opens a worker and hears what it tells, until it ends."""
         try:
             await node.actor.open.remote(self._blob, self._all_admitted)
+            if self._over:
+                return
             node.is_open = True
             if self._spent is not None:
                 node.actor.draw_no_more.remote(self._spent)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 from typing import Callable, Iterator, List
@@ -114,17 +115,25 @@ def test_nodes_that_die_and_join(tmp_path: Path, nodes: RayNodes) -> None:
         "        print(os.environ['RAY_RAYLET_PID'], file=file)\n"
         "    return 5\n"
     )
-    with ScriptedServer(lambda request: completion(f"answer {request.number}", delay=0.1)) as gen:
+    joined = threading.Event()
+
+    def slow_until_joined(request: Request) -> Reply:
+        return completion(f"answer {request.number}", delay=0.01 if joined.is_set() else 0.2)
+
+    with ScriptedServer(slow_until_joined) as gen:
         run = start(
             *("reject.py", *flags(input_file=questions(tmp_path / "in.json", 400))),
             *flags(output_file=tmp_path / "out.jsonl", generator_model="g", generator_port=gen.port),
             *flags(concurrency=SLOTS, answers_per_question=4, scorer=f"python:{rule}:node", ray=nodes.address),
         )
-        wait_until(lambda: len(gen.chats) > 300)
+        wait_until(lambda: len(gen.chats) > 150)
         nodes.kill()
         assert run.poll() is None
         nodes.add()
-        assert run.poll() is None
+        # the killed one, the new one, and the two others
+        wait_until(lambda: run.poll() is not None or len(set(seen.read_text().split())) == 4)
+        assert run.poll() is None, run.communicate()
+        joined.set()
         said = run.communicate(timeout=60)
         assert run.returncode == 0, said
         assert said[1].count("died; its entries go to the others") == 1
@@ -132,7 +141,7 @@ def test_nodes_that_die_and_join(tmp_path: Path, nodes: RayNodes) -> None:
         assert 1600 <= len(gen.chats) <= 1600 + 2 * SLOTS
     check_once_each(tmp_path / "out.jsonl", 400, 4)
     workers = seen.read_text().split()
-    assert len(set(workers)) == 4, "the killed one, the new one, and the two others"
+    assert len(set(workers)) == 4
     assert min(workers.count(one) for one in set(workers)) > 10
 
 
