@@ -55,8 +55,8 @@ async def load(url: str, in_flight: int, args: argparse.Namespace) -> int:
     return tokens
 
 
-def script(url: str, in_flight: int, args: argparse.Namespace, per_request: int = 1) -> int:
-    """The same through sampling.py; the completion tokens that its records count."""
+def script(url: str, in_flight: object, args: argparse.Namespace, per_request: int = 1) -> int:
+    """The same through sampling.py; its completion tokens (llama.cpp counts those of one choice where it gives several)."""
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "out.jsonl"
         words = ["--input_file", QUESTIONS, "--output_file", output, "--model_name", "m", "--base_url", url, "--quiet"]
@@ -64,8 +64,7 @@ def script(url: str, in_flight: int, args: argparse.Namespace, per_request: int 
         words += ["--max_tokens", args.max_tokens, "--samples_per_request", per_request]
         words += ["--extra_body", json.dumps(EXACT)]
         subprocess.run([sys.executable, "sampling.py", *map(str, words)], check=True, cwd=ROOT, env=environment())
-        details = [one for record in read_lines(output) for one in record["generated_details"]]
-        return sum(one.get("usage", {}).get("completion_tokens", 0) for one in details)
+        return sum(len(record["generated_answers"]) for record in read_lines(output)) * args.max_tokens
 
 
 def measure(ways: Dict[str, Callable[[], int]], rounds: int) -> Dict[str, float]:
@@ -108,6 +107,8 @@ def main() -> None:
         ways = {str(k): lambda k=k: script(url, max(1, most // k), args, k) for k in (1, args.answers)}
         for per_request, rate in measure(ways, args.rounds).items():
             print(f"--samples_per_request {per_request}, {most} answers in flight: {rate:.1f} tokens/s", flush=True)
+        found = measure({"auto": lambda: script(url, "auto", args)}, args.rounds)["auto"]
+        print(f"--concurrent_requests auto: {found:.1f} tokens/s", flush=True)
     finally:
         server.stop()
 
