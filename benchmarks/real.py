@@ -56,7 +56,7 @@ async def load(url: str, in_flight: int, args: argparse.Namespace) -> int:
 
 
 def script(url: str, in_flight: object, args: argparse.Namespace, per_request: int = 1) -> int:
-    """The same through sampling.py; its completion tokens (llama.cpp counts those of one choice where it gives several)."""
+    """The same through sampling.py; its tokens (llama.cpp counts those of one choice where it gives several)."""
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "out.jsonl"
         words = ["--input_file", QUESTIONS, "--output_file", output, "--model_name", "m", "--base_url", url, "--quiet"]
