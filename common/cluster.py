@@ -344,7 +344,7 @@ def connect(address: str) -> Any:
     try:
         if ":" in address:  # Ray itself tries for minutes
             parts = urlsplit(address if "//" in address else f"ray://{address}")
-            socket.create_connection((parts.hostname, parts.port), timeout=10).close()
+            socket.create_connection((parts.hostname or "", parts.port or 0), timeout=10).close()
         ours = {"py_modules": [os.path.dirname(os.path.abspath(__file__))]}  # Ray brings them to the nodes
         ray.init(address or None, logging_level=logging.ERROR, log_to_driver=False, runtime_env=ours)
     except (OSError, RuntimeError, ValueError) as error:
