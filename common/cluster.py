@@ -334,7 +334,8 @@ def need_ray() -> Any:
     try:
         import ray.util.scheduling_strategies
     except ImportError as error:
-        raise UsageError("--ray needs the package ray: pip install -r requirements/ray.txt") from error
+        install = "pip install -r requirements/ray.txt (Python 3.10 or newer)"
+        raise UsageError(f"--ray needs the package ray: {install}") from error
     return ray
 
 
