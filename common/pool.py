@@ -166,8 +166,12 @@ class Pool:
 
     def _next(self, server: Server) -> Optional[asyncio.Future[Server]]:
         """The next that waits for a server, else for the one with the longest line."""
-        while self.queued:
+        while (
+            self.queued
+        ):  # one that was cancelled in this turn of the loop is still counted, and stands in line no more
             line = server.waiting or max((one.waiting for one in self.servers), key=len)
+            if not line:
+                break
             waiter = line.popleft()
             if not waiter.done():
                 return waiter

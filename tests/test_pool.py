@@ -166,3 +166,18 @@ def test_room_is_there_once_fewer_wait_than_there_are_slots() -> None:
             task.cancel()
 
     run(work)
+
+
+def test_a_wait_that_was_just_cancelled_does_not_keep_a_slot() -> None:
+    async def work() -> None:
+        pool = Pool(["a"], 1)
+        held = await pool.take()
+        waiting = [asyncio.ensure_future(pool.take()) for _ in range(2)]
+        await turns()
+        for task in waiting:
+            task.cancel()
+        pool.give_back(held)  # before the cancelled ones had their turn
+        await turns()
+        assert (pool.queued, pool.idle()) == (0, True)
+
+    run(work)
