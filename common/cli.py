@@ -485,10 +485,7 @@ def make_job(
     if report_file is not None:
         need_charts()
     if args.ray is not None:
-        limited = [flag for flag, value in vars(args).items() if flag.endswith("_per_minute") and value is not None]
-        if limited:
-            raise UsageError(f"--{limited[0]} cannot be kept with --ray: each node's worker sends on its own")
-        need_ray()
+        check_ray(args)
     return Job(
         script=script,
         input_file=args.input_file,
@@ -514,6 +511,15 @@ def make_job(
         allow_mixed=args.allow_mixed,
         quiet=args.quiet,
     )
+
+
+def check_ray(args: argparse.Namespace) -> None:
+    """UsageError if Ray is not there, or a limit is to be kept that its workers could not keep together."""
+    limited = [flag for flag, value in vars(args).items() if flag.endswith("_per_minute") and value is not None]
+    if limited:
+        name = limited[0].replace("generator_", "")
+        raise UsageError(f"--{name} cannot be kept with --ray: each node's worker sends on its own")
+    need_ray()
 
 
 def need_open_files(clients: Sequence[ChatClient]) -> None:
