@@ -42,6 +42,11 @@ async def room_for_more(sampler: Optional[Sampler], scorer: Optional[Scorer]) ->
         await scorer.room(1 if sampler is None else JUDGE_DEPTH)
 
 
+def idle(sampler: Optional[Sampler], scorer: Optional[Scorer]) -> bool:
+    """Whether both roles are there, and neither has anything that waits."""
+    return sampler is not None and sampler.client.idle() and scorer is not None and scorer.idle()
+
+
 class Candidates:
     """One entry's answers and scores on their way to a record.
 

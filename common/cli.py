@@ -11,14 +11,13 @@ import json
 import logging
 import math
 import os
-import resource
 import sys
-from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence
+from typing import Any, Callable, Dict, List, NoReturn, Optional
 from urllib.parse import urlsplit
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from common.client import ChatClient
+from common.client import ChatClient, need_open_files
 from common.cluster import need_ray
 from common.errors import ToolkitError, UsageError
 from common.export import FORMATS, check_selection
@@ -210,15 +209,13 @@ def add_server(
         metavar="JSON",
         help="fields added to each request; a null removes one",
     )
-    for what in ("requests", "tokens"):
+    for what, of in (("requests", ""), ("tokens", " of prompts and replies")):
         group.add_argument(
             f"--{prefix.replace('generator_', '')}{what}_per_minute",
             dest=f"{prefix}{what}_per_minute",
             type=number(0.001),
             metavar="N",
-            help=f"send no more {what} a minute (tokens of prompts and replies)"
-            if what == "tokens"
-            else "send no more",
+            help=f"send no more {what}{of} a minute",
         )
     parser.set_defaults(**{f"{prefix}default_port": default_port})
     return group
@@ -520,24 +517,6 @@ def check_ray(args: argparse.Namespace) -> None:
         name = limited[0].replace("generator_", "")
         raise UsageError(f"--{name} cannot be kept with --ray: each node's worker sends on its own")
     need_ray()
-
-
-def need_open_files(clients: Sequence[ChatClient]) -> None:
-    """Raises this process's limit on open files to what the connections need; UsageError if it may not.
-
-    A client that finds its own number is given what the limit leaves it.
-    """
-    connections = sum(client.concurrency or client.most * max(1, len(client.urls)) for client in clients)
-    needed = connections + 100
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if resource.RLIM_INFINITY not in (soft, hard) and soft < needed:
-        if hard < needed and any(client.concurrency is None for client in clients):
-            needed = hard
-            for client in clients:
-                client.most = max(1, min(client.most, client.most * (hard - 100) // connections))
-        elif hard < needed:
-            raise UsageError(f"{connections} requests in flight need {needed} open files, and the limit is {hard}")
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 def check_files(flags: Dict[str, Optional[str]]) -> None:

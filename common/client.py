@@ -14,6 +14,7 @@ import json
 import logging
 import math
 import os
+import resource
 import time
 import urllib.request
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ from common.errors import (
     ServerRefused,
     ToolkitError,
     Unreachable,
+    UsageError,
     is_retryable,
     printable,
     stops_run,
@@ -262,9 +264,13 @@ class ChatClient:
 
     async def _sleep_between_tries(self, seconds: float) -> None:
         self.meter.retries += 1
+        await self._apart(self._sleep(seconds))
+
+    async def _apart(self, wait: Awaitable[None]) -> None:
+        """Waits, holding no slot, until a request may be sent."""
         self.pool.asleep += 1
         try:
-            await self._sleep(seconds)
+            await wait
         finally:
             self.pool.asleep -= 1
             self.pool.moved()
@@ -272,7 +278,7 @@ class ChatClient:
     async def _send(self, body: Tuple[bytes, ...], empty_ok: bool, entry_id: str) -> List[Answer]:
         """One try. A server that cannot be reached costs no try: nothing was sent; it is waited for."""
         if self._rate_limit is not None:
-            await self._wait_for_its_turn(self._rate_limit, body)
+            await self._apart(self._rate_limit.wait(sum(map(len, body))))
         while True:
             server = await self.pool.take(entry_id)
             sent = self._loop.time()
@@ -293,15 +299,6 @@ class ChatClient:
             finally:
                 # not at once: what came back is kept before the next request is sent
                 self._loop.call_soon(self.pool.give_back, server)
-
-    async def _wait_for_its_turn(self, limit: RateLimit, body: Tuple[bytes, ...]) -> None:
-        """Waits, holding no slot, until one more request may be sent."""
-        self.pool.asleep += 1
-        try:
-            await limit.wait(sum(map(len, body)))
-        finally:
-            self.pool.asleep -= 1
-            self.pool.moved()
 
     async def _post(self, server: Server, body: Tuple[bytes, ...], sent: float, empty_ok: bool) -> List[Answer]:
         door, url, task = self._doors[server], server.url, asyncio.current_task()
@@ -417,6 +414,24 @@ class ChatClient:
                 return response.status not in (502, 503, 504)
         except (aiohttp.ClientError, asyncio.TimeoutError):
             return False
+
+
+def need_open_files(clients: Sequence[ChatClient]) -> None:
+    """Raises this process's limit on open files to what the connections need; UsageError if it may not.
+
+    A client that finds its own number is given what the limit leaves it.
+    """
+    connections = sum(client.concurrency or client.most * max(1, len(client.urls)) for client in clients)
+    needed = connections + 100
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if resource.RLIM_INFINITY not in (soft, hard) and soft < needed:
+        if hard < needed and any(client.concurrency is None for client in clients):
+            needed = hard
+            for client in clients:
+                client.most = max(1, min(client.most, client.most * (hard - 100) // connections))
+        elif hard < needed:
+            raise UsageError(f"{connections} requests in flight need {needed} open files, and the limit is {hard}")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 class EmptyReply(Retryable):

@@ -166,16 +166,13 @@ class Pool:
 
     def _next(self, server: Server) -> Optional[asyncio.Future[Server]]:
         """The next that waits for a server, else for the one with the longest line."""
-        while (
-            self.queued
-        ):  # one that was cancelled in this turn of the loop is still counted, and stands in line no more
+        while True:
             line = server.waiting or max((one.waiting for one in self.servers), key=len)
             if not line:
-                break
+                return None
             waiter = line.popleft()
             if not waiter.done():
                 return waiter
-        return None
 
     def _home(self, entry_id: str) -> Server:
         """The server that an entry prefers: the least loaded when it first came, as long as that one is up."""

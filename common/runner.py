@@ -25,7 +25,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set,
 
 import uvloop
 
-from common.candidates import Candidates, room_for_more
+from common.candidates import Candidates, idle, room_for_more
 from common.client import ChatClient
 from common.cluster import Cluster
 from common.errors import BadEntry, BrokenInput, BudgetSpent, EntryFailed, RunStopped, UsageError
@@ -438,9 +438,7 @@ class _Run:
 
     def _hurry(self) -> bool:
         """Whether the servers have nothing better to do than draws that may turn out not to be needed."""
-        sampler, scorer = self._job.sampler, self._job.scorer
-        idle = sampler is not None and sampler.client.idle() and scorer is not None and scorer.idle()
-        return self._all_admitted and idle
+        return self._all_admitted and idle(self._job.sampler, self._job.scorer)
 
     def _until_broken(self, pending: Iterator[Optional[Work]]) -> Iterator[Optional[Work]]:
         """What can be read of the input; the rest is done and kept before the break is reported."""

@@ -84,14 +84,13 @@ class Tuner:
     def look(self, now: float, full: bool, in_flight: int, gauges: Optional[Gauges] = None) -> int:
         """The limit from now on. ``full``: as many as the limit were in flight all the time since the last look."""
         before = self.limit
+        rate = self._throughput(now) if full and gauges is None else None
         if gauges is not None:
             self._by_gauges(gauges, full, in_flight)
-        elif not full:
-            self._begin_anew()
-        elif self._measured(now):
-            self._by_rate(self._units / (now - (self._begun or 0.0)), now)
+        elif rate is not None:
+            self._by_rate(rate, now)
         self.limit = max(1, min(self._most, self.limit))
-        if self.limit != before or self._measured(now):
+        if not full or rate is not None or self.limit != before:
             self._begin_anew()
         return self.limit
 
@@ -100,13 +99,15 @@ class Tuner:
         self._begun: Optional[float] = None  # no measurement yet
         self._count, self._units, self._settling = 0, 0.0, self.limit
 
-    def _measured(self, now: float) -> bool:
+    def _throughput(self, now: float) -> Optional[float]:
+        """Units a second, once enough came since what was in flight before."""
         if self._begun is None:
             if self._count < self._settling:
-                return False
+                return None
             self._begun, self._settling, self._units = now, self._count, 0.0
-        completions = self._count - self._settling
-        return now - self._begun >= LEAST_SECONDS and completions >= max(LEAST_COMPLETIONS, TURNS * self.limit)
+        seconds, completions = now - self._begun, self._count - self._settling
+        enough = seconds >= LEAST_SECONDS and completions >= max(LEAST_COMPLETIONS, TURNS * self.limit)
+        return self._units / seconds if enough else None
 
     def _by_gauges(self, gauges: Gauges, full: bool, in_flight: int) -> None:
         """A tenth of what runs should wait: enough for each slot that becomes free, and little more."""

@@ -15,8 +15,8 @@ import traceback
 from dataclasses import dataclass, field
 from typing import Any, Coroutine, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
-from common.candidates import Candidates, room_for_more
-from common.client import ChatClient, Meter
+from common.candidates import Candidates, idle, room_for_more
+from common.client import ChatClient, Meter, need_open_files
 from common.errors import BudgetSpent, EntryFailed, RunStopped, ToolkitError
 from common.records import Answer, Entry, Record, Score
 from common.sampler import Sampler
@@ -63,8 +63,6 @@ class Worker:
 
     async def open(self, plan: bytes, all_admitted: bool) -> None:
         """Makes what the job's entries need; ToolkitError if this node cannot."""
-        from common.cli import need_open_files  # which imports this module
-
         self._plan: Plan = pickle.loads(plan)
         need_open_files(self._plan.clients)
         self._news = News()
@@ -133,9 +131,7 @@ class Worker:
                 client.stop(error if isinstance(error, RunStopped) else RunStopped(str(error)))
 
     def _hurry(self) -> bool:
-        sampler, scorer = self._plan.sampler, self._plan.scorer
-        idle = sampler is not None and sampler.client.idle() and scorer is not None and scorer.idle()
-        return self._all_admitted and idle
+        return self._all_admitted and idle(self._plan.sampler, self._plan.scorer)
 
     async def _do(self, handed: Handed) -> None:
         plan, notes = self._plan, _Notes(self, handed.number)
