@@ -9,9 +9,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from common import cli
+from common.cli import flags as cli
 from common.records import Work, entry_from_conversation
-from common.runner import Job
+from common.running.run import Job
 
 
 def make_parser() -> argparse.ArgumentParser:

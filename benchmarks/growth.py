@@ -22,9 +22,9 @@ from typing import List, NamedTuple, Sequence
 from benchmarks.simulated import SimulatedServer
 from tests.helpers import ROOT, conversation, environment
 
-READ = "import sys; from common.input_file import InputFile; print(sum(1 for _ in InputFile(sys.argv[1])))"
-SCAN = "import sys; from common.jsonl import scan; print(sum(1 for _ in scan(sys.argv[1])))"
-OPEN = "import sys; from common.ledger import Ledger; Ledger(sys.argv[1], ()).close()"
+READ = "import sys; from common.input.files import InputFile; print(sum(1 for _ in InputFile(sys.argv[1])))"
+SCAN = "import sys; from common.storage.append_file import scan; print(sum(1 for _ in scan(sys.argv[1])))"
+OPEN = "import sys; from common.storage.ledger import Ledger; Ledger(sys.argv[1], ()).close()"
 MIB = 1 << 20
 
 

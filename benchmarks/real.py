@@ -21,7 +21,7 @@ from typing import Callable, Dict, Iterator, List
 
 import aiohttp
 
-from common.local_server import LocalServer
+from common.servers.local import LocalServer
 from tests.helpers import ROOT, environment, read_lines
 
 QUESTIONS = ROOT / "data" / "input.json"

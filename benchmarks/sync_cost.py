@@ -20,15 +20,15 @@ from benchmarks.simulated import SimulatedServer
 from tests.helpers import ROOT, environment, questions
 
 RUN = (
-    "import sys; sys.path.insert(0, {root!r}); import common.runner, common.ledger; {change}; "
-    "import sampling; from common import cli; "
+    "import sys; sys.path.insert(0, {root!r}); import common.running.run, common.storage.ledger; {change}; "
+    "import sampling; from common.cli import flags as cli; "
     "sys.exit(cli.main('sampling.py', sampling.make_job, sampling.make_parser()))"
 )
-NEVER = "common.runner.SYNC_EVERY = 1e9"
+NEVER = "common.running.run.SYNC_EVERY = 1e9"
 WAYS = {
     "ledger, flushed each second": "pass",
     "ledger, never flushed": NEVER,
-    "neither": f"{NEVER}; common.ledger.Ledger.append = lambda self, line: None",
+    "neither": f"{NEVER}; common.storage.ledger.Ledger.append = lambda self, line: None",
 }
 
 

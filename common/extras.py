@@ -9,7 +9,7 @@ import importlib
 import importlib.util
 from typing import Any
 
-from common.errors import UsageError
+from .errors import UsageError
 
 
 def need(module: str, what: str, requirements: str) -> Any:

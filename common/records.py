@@ -16,8 +16,8 @@ from functools import cached_property
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
-from common.chat_input import turns_and_images
-from common.errors import BadEntry
+from .errors import BadEntry
+from .input.conversations import turns_and_images
 
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 

@@ -22,13 +22,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
-from common import judge
-from common.client import ChatClient
 from common.errors import ToolkitError
 from common.records import Work, entry_from_conversation
-from common.runner import Job, run
-from common.sampler import Sampler
-from common.scorers import judge_scorer
+from common.running.run import Job, run
+from common.running.sampler import Sampler
+from common.scoring import judge
+from common.scoring.scorers import judge_scorer
+from common.servers.client import ChatClient
 from tests.helpers import ROOT, command, conversation, environment, read_lines, write_input
 from tests.scripted_server import Reply, Request, ScriptedServer, completion
 

@@ -23,13 +23,9 @@ from hypothesis import strategies as st
 
 import sampling
 import score
-from common import cli
-from common.client import error_message, parse_completion
+from common.cli import flags as cli
 from common.errors import BadEntry, BrokenInput, Retryable, RunStopped, UsageError
-from common.input_file import InputFile
-from common.jsonl import LEDGER, RECORDS, repair_tail, scan, to_line
-from common.ledger import Ledger
-from common.messages import chat_messages, fence, judge_text, load_images
+from common.input.files import InputFile
 from common.records import (
     Answer,
     Entry,
@@ -41,7 +37,11 @@ from common.records import (
     make_record,
     work_from_record,
 )
-from common.verdicts import parse_verdict
+from common.scoring.judge_reply import parse_verdict
+from common.servers.client import error_message, parse_completion
+from common.servers.messages import chat_messages, fence, judge_text, load_images
+from common.storage.append_file import LEDGER, RECORDS, repair_tail, scan, to_line
+from common.storage.ledger import Ledger
 from tests.helpers import command, conversation, environment, read_lines, run_script, write_input
 from tests.scripted_server import Reply, Request, Script, ScriptedServer, completion
 

@@ -141,8 +141,8 @@ def test_the_defaults_in_the_table_are_the_real_ones() -> None:
 
 def test_the_modules_in_the_table_are_those_of_common() -> None:
     table = README.split("| module | why it is there |")[1]
-    there = {path.name for path in (ROOT / "common").glob("*.py")} - {"__init__.py"}
-    assert set(re.findall(r"^\| `(\w+\.py)`", table, re.M)) == there
+    there = {path.relative_to(ROOT / "common").as_posix() for path in (ROOT / "common").rglob("*.py")}
+    assert set(re.findall(r"^\| `([\w/]+\.py)`", table, re.M)) == {path for path in there if "__init__" not in path}
 
 
 def test_the_pictures_and_files_it_names_exist() -> None:

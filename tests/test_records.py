@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import BadEntry
-from common.jsonl import to_line
 from common.records import (
     Answer,
     Entry,
@@ -26,6 +25,7 @@ from common.records import (
     score_line,
     work_from_record,
 )
+from common.storage.append_file import to_line
 from tests.helpers import conversation
 
 ANY_TEXT = st.text(st.characters(), max_size=20)  # lone surrogates too

@@ -1,0 +1,125 @@
+"""What a person sees of a run: the bar while it goes, the summary when it ends.
+
+Example: ``print(summary(counts, meters, seconds=41.0, files=[("output", "out.jsonl")]))``
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from dataclasses import dataclass
+from typing import Callable, List, Optional, Sequence, Tuple
+
+from tqdm import tqdm
+
+from ..records import Score
+from ..servers.client import Meter
+from ..servers.slots import Server
+
+EVERY = 0.5  # seconds between two looks at the counts
+
+
+@dataclass
+class Counts:
+    """What became of this run's entries, answers and scores."""
+
+    done: int = 0
+    skipped: int = 0  # were in the output already
+    duplicates: int = 0
+    failed: int = 0
+    postponed: int = 0  # begun, and left to the next run
+    answers: int = 0  # drawn in this run
+    recalled: int = 0  # answers taken from the ledger
+    scores: int = 0  # numbers in this run's records
+    unscored: int = 0
+    score_sum: float = 0.0
+
+    def add_scores(self, scores: Sequence[Score]) -> None:
+        """Counts the scores of one record."""
+        values = [score.value for score in scores if score.value is not None]
+        self.scores += len(values)
+        self.unscored += len(scores) - len(values)
+        self.score_sum += sum(values)
+
+    def anything(self) -> bool:
+        """Whether there is something to tell."""
+        return any((self.done, self.skipped, self.duplicates, self.failed, self.postponed, self.answers))
+
+    @property
+    def mean_score(self) -> Optional[float]:
+        return self.score_sum / self.scores if self.scores else None
+
+
+def _total(meters: Sequence[Meter], name: str) -> int:
+    return sum(getattr(meter, name) for meter in meters)
+
+
+async def show_bar(counts: Counts, meters: Sequence[Meter], expected: Callable[[], Optional[int]], quiet: bool) -> None:
+    """Shows a bar on a terminal until cancelled; ``expected`` gives the entries there will have been."""
+    hidden = quiet or not sys.stderr.isatty()
+    with tqdm(unit=" entries", disable=hidden, dynamic_ncols=True) as bar:
+        try:
+            while not hidden:
+                _update(bar, counts, meters, expected())
+                await asyncio.sleep(EVERY)
+        finally:
+            if not hidden:
+                _update(bar, counts, meters, expected())
+
+
+def _update(bar: tqdm, counts: Counts, meters: Sequence[Meter], expected: Optional[int]) -> None:  # type: ignore[type-arg]
+    over = counts.done + counts.skipped + counts.duplicates + counts.failed
+    bar.total = max(over, expected) if expected else None
+    if not bar.n and counts.skipped:  # what was there already says nothing of the rate
+        bar.initial = counts.skipped
+    bar.n = over
+    seconds = max(bar.format_dict["elapsed"], 1e-9)
+    shown = [f"{counts.answers / seconds:.1f} answers/s", f"{_total(meters, 'tokens') / seconds:.0f} tokens/s"]
+    shown += [f"{_total(meters, 'retries')} retries", f"{counts.failed} failed"]
+    if counts.mean_score is not None:
+        shown.append(f"mean score {counts.mean_score:.2f}")
+    bar.set_postfix_str(", ".join(shown), refresh=False)
+    bar.refresh()
+
+
+def server_rows(servers: Sequence[Server], found: bool) -> List[Tuple[str, str]]:
+    """A role's servers, where there are several, or where how much they hold was ``found``: (what, text) of each."""
+    if len(servers) < 2 and not found:
+        return []
+    every = sum(server.requests for server in servers)
+    rows = []
+    for server in servers:
+        share = f"{server.requests:,} requests ({server.requests / max(1, every):.0%}), {server.errors:,} errors"
+        each = f"{server.seconds / max(1, server.requests):.2f} s each, up to {server.most} in flight"
+        rows.append(("server", f"{server.url}: {share}, {each}" + (f", {server.limit} at the end" if found else "")))
+    return rows
+
+
+def summary(
+    script: str,
+    counts: Counts,
+    meters: Sequence[Meter],
+    seconds: float,
+    files: Sequence[Tuple[str, str]],
+) -> str:
+    """The end of a run in a few lines; ``files`` are (what, path), and what else is to be told last."""
+    rate = 1 / max(seconds, 1e-9)
+    parts = [f"{counts.done:,} done", f"{counts.skipped:,} done before", f"{counts.failed:,} failed"]
+    if counts.postponed:
+        parts.append(f"{counts.postponed:,} postponed")
+    if counts.duplicates:
+        parts.append(f"{counts.duplicates:,} duplicates left out")
+    rows: List[Tuple[str, str]] = [("entries", ", ".join(parts) + f" in {seconds:.1f} s ({counts.done * rate:.1f}/s)")]
+    if counts.answers or counts.recalled:
+        again = f", {counts.recalled:,} from the ledger" if counts.recalled else ""
+        rows.append(("answers", f"{counts.answers:,} drawn{again} ({counts.answers * rate:.1f}/s)"))
+    if meters:
+        requests, retries, tokens = (_total(meters, name) for name in ("requests", "retries", "tokens"))
+        dropped = _total(meters, "cancelled")
+        sent = f"{requests:,} sent, {retries:,} retries" + (f", {dropped:,} dropped" if dropped else "")
+        rows.append(("requests", f"{sent}, {tokens:,} tokens ({tokens * rate:.0f}/s)"))
+    if counts.mean_score is not None or counts.unscored:
+        mean = "none" if counts.mean_score is None else f"{counts.mean_score:.2f}"
+        rows.append(("scores", f"mean {mean}, {counts.scores:,} scored, {counts.unscored:,} unscored"))
+    rows += files
+    return "\n".join([script, *(f"  {name:<9} {text}" for name, text in rows)])

@@ -1,0 +1,90 @@
+"""The ledger: an append-only file with one line for each answer and each score that was paid for.
+
+Indexed by entry at start, two 8-byte numbers a line, and only for entries that are not in the output;
+a line is read and parsed when its entry's turn comes.
+
+Example: ``for line in ledger.recall(entry.entry_id): ...; ledger.append(answer_line(...))``
+"""
+
+from __future__ import annotations
+
+import os
+from array import array
+from typing import BinaryIO, Callable, Container, Dict, List, Optional
+
+from ..errors import RunStopped
+from ..fast_json import loads
+from ..records import Record, id_key
+from .append_file import LEDGER, AppendFile, repair_tail, scan, to_line
+
+
+class Ledger:
+    """Opens ``path`` (made if missing, its torn tail repaired) and indexes what is not ``done`` (ids as ints).
+
+    ``soon`` is called with the first line after each ``flush``, and has to see to the next one: it is ``flush`` itself
+    until another is set.
+    """
+
+    def __init__(self, path: str, done: Container[int]) -> None:
+        self.path = path
+        repair_tail(path, LEDGER)
+        self._latest: Dict[int, int] = {}  # entry -> its last line's number in the two arrays
+        self._offset = array("q")
+        self._before = array("q")  # the same entry's line before this one, or -1
+        for offset, key in scan(path):
+            if key not in done:
+                self._before.append(self._latest.get(key, -1))
+                self._latest[key] = len(self._offset)
+                self._offset.append(offset)
+        self._file = AppendFile(path)
+        self._lines: List[bytes] = []
+        self.soon: Callable[[], object] = self.flush
+        self._reader: Optional[BinaryIO] = open(path, "rb") if self._latest else None
+
+    def recall(self, entry_id: str) -> List[Record]:
+        """The entry's lines of earlier runs in the order they were written; they are forgotten here with that."""
+        number = self._latest.pop(id_key(entry_id), -1)
+        lines = []
+        while number >= 0:
+            lines.append(self._read(self._offset[number]))
+            number = self._before[number]
+        return lines[::-1]
+
+    def _read(self, offset: int) -> Record:
+        assert self._reader is not None
+        self._reader.seek(offset)
+        try:
+            line: Record = loads(self._reader.readline())
+            if not (isinstance(line["made_by"], str) and isinstance(line["index"], int)):
+                raise ValueError("neither an answer nor a score")
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise RunStopped(f"{self.path}: the line at byte {offset} is damaged; remove it to go on") from error
+        return line
+
+    @property
+    def leftover(self) -> bool:
+        """Whether lines of entries that were not recalled are still in it."""
+        return bool(self._latest)
+
+    def append(self, line: Record) -> None:
+        """Writes one line; it is with the system after the next ``flush``."""
+        self._lines.append(to_line(line))
+        if len(self._lines) == 1:
+            self.soon()
+
+    def flush(self) -> None:
+        """Hands all that was appended to the system."""
+        lines, self._lines = b"".join(self._lines), []
+        self._file.write(lines)
+
+    def sync(self) -> None:
+        """Sees to it that what was appended survives a power loss."""
+        self._file.sync()
+
+    def close(self, remove: bool = False) -> None:
+        """Closes the file; removes it where the output now holds all of it, or it is empty."""
+        self._file.close()
+        if self._reader is not None:
+            self._reader.close()
+        if remove or self._file.size == 0:
+            os.remove(self.path)

@@ -1,0 +1,103 @@
+"""Flags: what each kind takes, what it refuses, and how the scripts spell them."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from typing import Any, Callable
+
+import pytest
+
+from common.cli.flags import api_key, base_url, check_files, json_object, number, whole
+from common.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    ("parse", "text", "value"),
+    [
+        (whole(1), "7", 7),
+        (whole(0), "0", 0),
+        (number(0), "0.8", 0.8),
+        (number(0, 1), "1", 1.0),
+        (json_object, '{"a": null}', {"a": None}),
+        (base_url, "https://api.example/v1/", "https://api.example/v1"),
+    ],
+)
+def test_a_flag_takes_what_it_should(parse: Callable[[str], Any], text: str, value: object) -> None:
+    assert parse(text) == value
+
+
+@pytest.mark.parametrize(
+    ("parse", "text"),
+    [
+        (whole(1), "0"),
+        (whole(1), "1.5"),
+        (whole(1), ""),
+        (whole(1, 65535), "65536"),
+        (number(0), "-1"),
+        (number(0), "nan"),
+        (number(0), "inf"),
+        (number(0, 1), "1.01"),
+        (json_object, "[1]"),
+        (json_object, "{"),
+        (base_url, "localhost:8000/v1"),
+        (base_url, "ftp://host/v1"),
+        (base_url, "http:///v1"),
+    ],
+)
+def test_a_flag_refuses_what_it_should_not(parse: Callable[[str], Any], text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError):
+        parse(text)
+
+
+def test_two_flags_may_not_name_one_file() -> None:
+    with pytest.raises(UsageError, match="--b and --a are the same file"):
+        check_files({"--a": "x/../y.json", "--b": "y.json", "--c": None})
+
+
+SEED = {
+    "sampling": "--input_file a --output_file b --model_name m --port 31415 --concurrent_requests 10 "
+    "--answers_per_question 10",
+    "score": "--input_file a --output_file b --model_name m --api_port 31415 --concurrency 10",
+    "reject": "--input_file a --output_file b --cache_file c --generator_model g --scorer_model j "
+    "--generator_port 31415 --scorer_port 31416 --concurrency 5 --answers_per_question 4",
+}
+
+
+@pytest.mark.parametrize("script", SEED)
+def test_the_flags_of_the_seed_are_known_and_are_the_defaults(script: str) -> None:
+    parser = importlib.import_module(script).make_parser()
+    given = vars(parser.parse_args(SEED[script].split()))
+    default = vars(parser.parse_args("--input_file a --output_file b".split()))
+    for name in ("concurrent_requests", "concurrency", "answers_per_question"):
+        assert given.get(name) == default.get(name)
+    ports = [name for name in given if name.endswith("port") and not name.endswith("default_port")]
+    assert ports
+    for name in ports:
+        assert given[name] == [[default[name.replace("port", "default_port")]]]  # a list for each range
+
+
+@pytest.mark.parametrize("script", SEED)
+def test_flags_are_not_abbreviated(script: str) -> None:
+    with pytest.raises(SystemExit):
+        importlib.import_module(script).make_parser().parse_args("--input a --output_file b".split())
+
+
+@pytest.mark.parametrize("url", ["http://user:pass@host/v1", "http://user@host/v1"])
+def test_a_url_with_a_password_is_refused_without_repeating_it(url: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError) as caught:
+        base_url(url)
+    assert "pass@" not in str(caught.value)
+
+
+def test_a_key_loses_the_newline_of_its_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_KEY", "sk-secret\n")
+    assert api_key("SOME_KEY") == "sk-secret"
+    assert api_key("NO_SUCH_VARIABLE") is None
+
+
+def test_what_cannot_be_a_key_is_refused_without_showing_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_KEY", "sk-\u00fcber-secret")
+    with pytest.raises(UsageError, match="SOME_KEY") as caught:
+        api_key("SOME_KEY")
+    assert "secret" not in str(caught.value)

@@ -1,0 +1,192 @@
+"""One entry in progress: when its draws start, when they are dropped, and what its record then says."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+
+import pytest
+
+from common.errors import RequestFailed
+from common.records import Entry, Record, Score, entry_from_conversation
+from common.running.candidates import Candidates
+from common.running.early_stopping import StopRule
+from common.running.sampler import Sampler
+from common.scoring.scorers import Scorer
+from common.servers.client import ChatClient
+from common.storage.ledger import Ledger
+from tests.helpers import conversation
+from tests.scripted_server import Reply, Request, ScriptedServer, completion
+
+ENTRY = entry_from_conversation(conversation("q?", "r"))
+
+
+def number_scorer(
+    delay: Callable[[str], float] = lambda text: 0.0, calls: Optional[List[str]] = None, well: bool = False
+) -> Scorer:
+    """Scores an answer by the number its text ends in; one that ends in "fail" makes it fail, unless it is ``well``."""
+
+    async def score(_: Entry, __: Sequence[str], text: str) -> Score:
+        if calls is not None:
+            calls.append(text)
+        await asyncio.sleep(delay(text))
+        if text.endswith("fail") and not well:
+            raise RequestFailed("the judge failed")
+        return Score(float(text.split()[-1].replace("fail", "9")))
+
+    return Scorer({"scorer": "number"}, score)
+
+
+def play(
+    server: ScriptedServer,
+    folder: Path,
+    rule: Optional[StopRule],
+    scorer: Optional[Scorer] = None,
+    count: int = 8,
+    hurry: bool = False,
+    per_request: int = 1,
+) -> Tuple[Record, int]:
+    """The record of one entry drawn by a rule, and how many of its requests were dropped."""
+
+    async def main() -> Tuple[Record, int]:
+        ledger = Ledger(str(folder / "ledger.jsonl"), ())
+        try:
+            async with ChatClient([server.url], "m", 16, max_retries=0) as client:
+                sampler = Sampler(client, count, per_request)
+                one = Candidates(
+                    ENTRY, sampler, scorer or number_scorer(), ledger, lambda task: None, rule, lambda: hurry
+                )
+                one.recall(ledger.recall(ENTRY.entry_id))
+                one.start(b'[{"role": "user", "content": "q?"}]')
+                record, scores = await one.record()
+                assert record["generated_scores"] == [score.value for score in scores]
+                return record, client.meter.cancelled
+        finally:
+            ledger.close()
+
+    return asyncio.run(main())
+
+
+def says(*texts: str) -> Callable[[Request], Reply]:
+    """Answers these in the order of the requests."""
+    return lambda request: completion(texts[request.number])
+
+
+def test_an_entry_draws_one_by_one_until_one_is_accepted(tmp_path: Path) -> None:
+    with ScriptedServer(says("a 1", "b 2", "c 9", "d 9")) as server:
+        record, _ = play(server, tmp_path, StopRule(8.0, stop_after=1))
+    assert len(server.chats) == 3
+    assert record["generated_answers"] == ["a 1", "b 2", "c 9"]
+    assert record["generated_scores"] == [1, 2, 9]
+    assert record["stopped_by"] == "stop_after"
+    assert list(record)[-1] == "entry_id"
+
+
+def test_the_same_answer_twice_is_accepted_once(tmp_path: Path) -> None:
+    with ScriptedServer(says("A  9", "a 9", "b 9", "c 9")) as server:
+        record, _ = play(server, tmp_path, StopRule(8.0, stop_after=2))
+    assert record["generated_answers"] == ["A  9", "a 9", "b 9"]
+
+
+def test_a_cut_answer_is_not_accepted(tmp_path: Path) -> None:
+    def script(request: Request) -> Reply:
+        return completion(f"{request.number} 9", finish="length" if request.number == 0 else "stop")
+
+    with ScriptedServer(script) as server:
+        record, _ = play(server, tmp_path, StopRule(8.0, stop_after=1))
+    assert len(record["generated_answers"]) == 2
+
+
+def test_none_accepted_among_the_first_few_ends_it(tmp_path: Path) -> None:
+    with ScriptedServer(lambda request: completion(f"{request.number} 1")) as server:
+        record, _ = play(server, tmp_path, StopRule(8.0, stop_after=1, give_up_after=3))
+    assert len(server.chats) == 3
+    assert record["stopped_by"] == "give_up_after"
+
+
+def test_all_answers_drawn_is_no_reason(tmp_path: Path) -> None:
+    with ScriptedServer(lambda request: completion(f"{request.number} 1")) as server:
+        record, _ = play(server, tmp_path, StopRule(8.0, stop_after=1))
+    assert len(record["generated_answers"]) == 8
+    assert "stopped_by" not in record
+
+
+def test_what_is_in_flight_for_a_finished_entry_is_dropped(tmp_path: Path) -> None:
+    """In a hurry two are asked for after the first miss; the slow one is not wanted once the other is accepted."""
+
+    def script(request: Request) -> Reply:
+        return completion(f"{request.number} {9 if request.number == 1 else 1}", delay=60.0 * (request.number == 2))
+
+    with ScriptedServer(script) as server:
+        record, cancelled = play(server, tmp_path, StopRule(8.0, stop_after=1), hurry=True)
+    assert len(server.chats) == 3
+    assert cancelled == 1
+    assert record["generated_scores"] == [1, 9]
+
+
+def test_an_answer_that_came_but_was_not_judged_any_more_is_kept_unscored(tmp_path: Path) -> None:
+    """In a hurry two are asked for after the first miss: one is judged slowly, the other is enough meanwhile."""
+    slow = number_scorer(delay=lambda text: 60.0 if text.startswith("slow") else 0.0)
+    with ScriptedServer(says("a 1", "slow 9", "b 9")) as server:
+        record, _ = play(server, tmp_path, StopRule(8.0, stop_after=1), slow, hurry=True)
+    scores: Dict[str, Any] = dict(zip(record["generated_answers"], record["generated_scores"]))
+    assert scores == {"a 1": 1, "slow 9": None, "b 9": 9}
+    unscored = [detail.get("unscored") for detail in record["generated_details"]]
+    assert unscored.count("not needed: its entry was settled before") == 1
+
+
+def test_a_failure_does_not_matter_once_enough_are_accepted(tmp_path: Path) -> None:
+    scorer = number_scorer(delay=lambda text: 0.2 if text.endswith("9") else 0.0)
+    with ScriptedServer(says("a 1", "b fail", "c 9")) as server:
+        record, _ = play(server, tmp_path, StopRule(8.0, stop_after=1), scorer, hurry=True)
+    assert sorted(record["generated_answers"]) == ["a 1", "b fail", "c 9"]
+
+
+def test_a_failure_ends_the_drawing_and_fails_the_entry(tmp_path: Path) -> None:
+    with ScriptedServer(says("a 1", "b fail", "c 9")) as server, pytest.raises(RequestFailed):
+        play(server, tmp_path, StopRule(8.0, stop_after=1))
+    assert len(server.chats) == 2
+
+
+def test_a_resumed_entry_counts_what_it_has(tmp_path: Path) -> None:
+    rule = StopRule(8.0, stop_after=2)
+    with ScriptedServer(says("a 9", "b 1", "c fail")) as server, pytest.raises(RequestFailed):
+        play(server, tmp_path, rule)
+    calls: List[str] = []
+    with ScriptedServer(says("d 9")) as server:
+        record, _ = play(server, tmp_path, rule, number_scorer(calls=calls, well=True), count=3)
+        assert server.chats == []
+    assert calls == ["c fail"]
+    assert record["generated_scores"] == [9, 1, 9]
+
+
+def test_enough_in_the_ledger_asks_for_nothing_more(tmp_path: Path) -> None:
+    with ScriptedServer(lambda request: completion(f"{request.number} 9")) as server:
+        everything, _ = play(server, tmp_path, None, count=4)
+        assert len(server.chats) == 4
+        again, _ = play(server, tmp_path, StopRule(8.0, stop_after=2), count=6)
+        assert len(server.chats) == 4
+    assert again["generated_answers"] == everything["generated_answers"]
+    assert again["stopped_by"] == "stop_after"
+
+
+def test_several_choices_a_request_are_sized_by_what_is_needed(tmp_path: Path) -> None:
+    def script(request: Request) -> Reply:
+        return completion(*(f"{request.number}-{n} 9" for n in range(request.body.get("n", 1))))
+
+    with ScriptedServer(script) as server:
+        record, _ = play(server, tmp_path, StopRule(8.0, stop_after=3), per_request=8)
+    assert [chat.body.get("n") for chat in server.chats] == [3]
+    assert len(record["generated_answers"]) == 3
+
+
+def test_answers_at_hand_are_judged_only_as_far_as_needed(tmp_path: Path) -> None:
+    with ScriptedServer(lambda request: completion(f"{request.number} 9")) as server:
+        play(server, tmp_path, None, Scorer({"scorer": "other"}, number_scorer().score), count=8)
+        calls: List[str] = []
+        record, _ = play(server, tmp_path, StopRule(8.0, stop_after=2), number_scorer(calls=calls), count=8)
+        assert len(server.chats) == 8
+    assert len(calls) == 2
+    assert len(record["generated_answers"]) == 8
+    assert [score for score in record["generated_scores"] if score is not None] == [9, 9]

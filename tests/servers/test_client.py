@@ -1,0 +1,439 @@
+"""ChatClient: slots, retries, outages, refusals, and the shapes of replies."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from email.utils import formatdate
+from typing import Any, Awaitable, Callable, Dict, List, Optional
+
+import pytest
+
+from common.errors import RequestFailed, Retryable, ServerGone, ServerRefused
+from common.records import Answer
+from common.servers.client import ChatClient, error_message, is_loopback, parse_completion, seconds_of
+from tests.scripted_server import Reply, Script, ScriptedServer, completion
+
+MESSAGES = json.dumps([{"role": "user", "content": "2+2?"}]).encode()
+
+
+class Naps:
+    """A sleep that takes no time and remembers what it was asked for."""
+
+    def __init__(self, meanwhile: Optional[Callable[[], None]] = None) -> None:
+        self.asked: List[float] = []
+        self._meanwhile = meanwhile
+
+    async def __call__(self, seconds: float) -> None:
+        self.asked.append(seconds)
+        if self._meanwhile is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self._meanwhile)
+        await asyncio.sleep(0)
+
+
+def ask(server_url: str, work: Optional[Callable[[ChatClient], Awaitable[Any]]] = None, **options: Any) -> Any:
+    """Runs ``work`` (default: one completion) with a client for the server."""
+
+    async def session() -> Any:
+        options.setdefault("sleep", Naps())
+        async with ChatClient([server_url], "model", **{"concurrency": 4, **options}) as client:
+            return await (work(client) if work else client.complete(MESSAGES, {}))
+
+    return asyncio.run(session())
+
+
+def failing_first(times: int, bad: Reply) -> Script:
+    """``bad`` for the first requests, then the answer "4"."""
+    return lambda request: bad if request.number < times else completion("4")
+
+
+BAD_REPLIES = {
+    "408": Reply({"error": "slow"}, status=408),
+    "409": Reply({"error": "conflict"}, status=409),
+    "425": Reply({"error": "early"}, status=425),
+    "429": Reply({"error": {"message": "too many"}}, status=429),
+    "500": Reply("oops", status=500),
+    "503": Reply("<html>busy</html>", status=503),
+    "dropped": Reply(drop=True),
+    "html with 200": Reply("<html>hello</html>"),
+    "empty body": Reply(b""),
+    "truncated json": Reply('{"choices": [{"mess'),
+    "error with 200": Reply({"error": {"message": "upstream"}}),
+    "no choices": Reply({"choices": []}),
+    "choices null": Reply({"choices": None}),
+    "choices of strings": Reply({"choices": ["4"]}),
+    "message null": Reply({"choices": [{"message": None}]}),
+    "a list": Reply("[]"),
+    "a number as content": completion(4),  # type: ignore[arg-type]
+    "empty text": completion(""),
+    "blank text": completion(" \n"),
+    "null text": completion(None),
+    "aborted": completion("par", finish="abort"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_REPLIES)
+def test_a_failure_that_may_pass_is_tried_again_and_never_becomes_an_answer(name: str) -> None:
+    with ScriptedServer(failing_first(2, BAD_REPLIES[name])) as server:
+        assert [answer.text for answer in ask(server.url)] == ["4"]
+        assert len(server.chats) == 3
+
+
+def test_tries_end_after_max_retries() -> None:
+    with ScriptedServer(lambda _: Reply({"error": {"message": "busy"}}, status=503)) as server:
+        with pytest.raises(RequestFailed, match="503 busy"):
+            ask(server.url, max_retries=2)
+        assert len(server.chats) == 3
+
+
+def test_a_reply_that_takes_too_long_is_tried_again() -> None:
+    script: Script = lambda request: completion("4", delay=30 if request.number == 0 else 0)
+    with ScriptedServer(script) as server:
+        assert ask(server.url, request_timeout=0.2)[0].text == "4"
+
+
+@pytest.mark.parametrize("status", [400, 413, 415, 422])
+def test_a_bad_request_is_sent_once_and_its_message_kept(status: int) -> None:
+    with ScriptedServer(lambda _: Reply({"error": {"message": "prompt too long"}}, status=status)) as server:
+        with pytest.raises(RequestFailed, match=f"{status} prompt too long") as caught:
+            ask(server.url)
+        assert caught.value.status == status
+        assert len(server.chats) == 1
+
+
+@pytest.mark.parametrize("status", [301, 401, 402, 403, 404])
+def test_what_would_fail_for_every_request_stops_the_run(status: int) -> None:
+    with ScriptedServer(lambda _: Reply({"error": "Unauthorized"}, status=status)) as server:
+        with pytest.raises(ServerRefused, match="Unauthorized"):
+            ask(server.url)
+        assert len(server.chats) == 1
+
+
+def test_retry_after_is_obeyed_to_the_second() -> None:
+    naps = Naps()
+    with ScriptedServer(failing_first(1, Reply("", status=429, headers={"Retry-After": "17"}))) as server:
+        ask(server.url, sleep=naps)
+    assert naps.asked == [17]
+
+
+def test_retry_after_may_be_a_date() -> None:
+    assert seconds_of({"Retry-After": formatdate(time.time() + 30, usegmt=True)}) == pytest.approx(30, abs=2)
+    assert seconds_of({"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}) == 0
+
+
+@pytest.mark.parametrize("value", ["soon", "nan", "inf", "", "Wed, 99 Foo"])
+def test_a_retry_after_that_says_nothing_is_none(value: str) -> None:
+    assert seconds_of({"Retry-After": value}) is None
+    assert seconds_of({}) is None
+
+
+def test_a_retry_after_date_is_held_against_the_servers_own_clock() -> None:
+    headers = {"Date": "Wed, 21 Oct 2015 07:28:00 GMT", "Retry-After": "Wed, 21 Oct 2015 07:28:09 GMT"}
+    assert seconds_of(headers) == 9
+
+
+def test_waits_without_retry_after_are_random_and_bounded() -> None:
+    naps = Naps()
+    with ScriptedServer(failing_first(8, Reply("", status=500))) as server:
+        ask(server.url, sleep=naps, max_retries=8)
+    assert len(set(naps.asked)) == 8
+    assert all(0 <= wait <= min(60, 2**number) for number, wait in enumerate(naps.asked))
+
+
+def test_no_more_than_concurrency_requests_are_in_flight() -> None:
+    async def many(client: ChatClient) -> None:
+        await asyncio.gather(*(client.complete(MESSAGES, {}) for _ in range(60)))
+
+    with ScriptedServer(lambda request: completion("4", delay=0.002 * (request.number % 7))) as server:
+        ask(server.url, many, concurrency=5)
+        assert server.peak == 5
+        assert len(server.chats) == 60
+
+
+def test_a_request_that_waits_to_be_tried_again_holds_no_slot() -> None:
+    """One slot, one request asleep: another one gets through meanwhile."""
+    order: List[str] = []
+
+    async def both(client: ChatClient) -> None:
+        async def one(name: str) -> None:
+            await client.complete(MESSAGES, {"user": name})
+            order.append(name)
+
+        first = asyncio.ensure_future(one("first"))
+        await asleep.wait()
+        await one("second")
+        woken.set()
+        await first
+
+    async def session(url: str) -> None:
+        async with ChatClient([url], "model", concurrency=1, sleep=sleep) as client:
+            await both(client)
+
+    async def sleep(_: float) -> None:
+        asleep.set()
+        await woken.wait()
+
+    with ScriptedServer(failing_first(1, Reply("", status=503))) as server:
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+        asleep, woken = asyncio.Event(), asyncio.Event()
+        loop.run_until_complete(session(server.url))
+        loop.close()
+        asyncio.set_event_loop(None)
+    assert order == ["second", "first"]
+
+
+def test_a_server_that_never_answered_stops_the_run_at_once_and_is_named() -> None:
+    server = ScriptedServer(lambda _: completion("4"))
+    with server:
+        pass  # its port is free now
+    naps = Naps()
+    with pytest.raises(ServerGone, match=f"cannot reach {server.url}: Connection refused"):
+        ask(server.url, sleep=naps)
+    assert naps.asked == []
+
+
+def test_a_restarted_server_costs_no_try() -> None:
+    server = ScriptedServer(lambda _: completion("4"))
+    server.start()
+    naps = Naps(lambda: server.start() if len(naps.asked) == 3 else None)
+
+    async def around_a_restart(client: ChatClient) -> List[List[Answer]]:
+        before = await client.complete(MESSAGES, {})
+        await asyncio.get_running_loop().run_in_executor(None, server.stop)
+        return [before, *await asyncio.gather(*(client.complete(MESSAGES, {}) for _ in range(20)))]
+
+    try:
+        replies = ask(server.url, around_a_restart, sleep=naps, max_retries=5)
+    finally:
+        server.stop()
+    assert [reply[0].text for reply in replies] == ["4"] * 21
+    assert len(server.chats) == 21
+
+
+def test_a_server_that_stays_away_stops_the_run_after_max_retries_probes() -> None:
+    server = ScriptedServer(lambda _: completion("4"))
+    server.start()
+    naps = Naps()
+
+    async def around_the_end(client: ChatClient) -> None:
+        await client.complete(MESSAGES, {})
+        await asyncio.get_running_loop().run_in_executor(None, server.stop)
+        results = await asyncio.gather(*(client.complete(MESSAGES, {}) for _ in range(9)), return_exceptions=True)
+        assert all(isinstance(result, ServerGone) for result in results), results
+        raise results[0]
+
+    with pytest.raises(ServerGone, match="did not come back"):
+        ask(server.url, around_the_end, sleep=naps, max_retries=3)
+    assert [wait for wait in naps.asked if wait >= 2 and wait == int(wait)] == [2, 4, 8]
+
+
+def test_ten_requests_given_up_in_a_row_stop_the_run() -> None:
+    async def one_by_one(client: ChatClient) -> None:
+        for _ in range(20):
+            try:
+                await client.complete(MESSAGES, {})
+            except Retryable:
+                continue
+
+    with ScriptedServer(lambda _: Reply("", status=500)) as server:
+        with pytest.raises(ServerGone, match="10 requests in a row"):
+            ask(server.url, one_by_one, max_retries=0)
+        assert len(server.chats) == 10
+
+
+def test_a_success_between_failures_lets_the_run_go_on() -> None:
+    async def one_by_one(client: ChatClient) -> int:
+        failed = 0
+        for _ in range(30):
+            try:
+                await client.complete(MESSAGES, {})
+            except Retryable:
+                failed += 1
+        return failed
+
+    script: Script = lambda request: completion("4") if request.number % 5 == 4 else Reply("", status=500)
+    with ScriptedServer(script) as server:
+        assert ask(server.url, one_by_one, max_retries=0) == 24
+
+
+def test_a_seeded_request_that_came_back_empty_is_asked_with_another_seed() -> None:
+    with ScriptedServer(failing_first(2, completion(""))) as server:
+        ask(server.url, lambda client: client.complete(MESSAGES, {"seed": 5}))
+        assert [request.body["seed"] for request in server.chats] == [5, 6, 7]
+
+
+def test_a_seeded_request_that_failed_is_sent_again_as_it_was() -> None:
+    with ScriptedServer(failing_first(2, Reply("", status=500))) as server:
+        ask(server.url, lambda client: client.complete(MESSAGES, {"seed": 5}))
+        assert [request.body["seed"] for request in server.chats] == [5, 5, 5]
+
+
+def test_the_request_holds_model_messages_parameters_and_extra_body() -> None:
+    extra = {"top_k": 5, "temperature": None}
+    with ScriptedServer(lambda _: completion("4")) as server:
+        ask(
+            server.url,
+            lambda client: client.complete(MESSAGES, {"temperature": 0.5, "n": None, "seed": 1}),
+            extra_body=extra,
+        )
+        sent = server.chats[0].body
+    assert sent == {"model": "model", "messages": json.loads(MESSAGES), "top_k": 5, "seed": 1}
+
+
+def test_the_key_is_sent_as_a_bearer_token_and_cut_out_of_what_the_server_says() -> None:
+    with ScriptedServer(lambda _: Reply({"error": {"message": "bad key sk-secret"}}, status=401)) as server:
+        with pytest.raises(ServerRefused) as caught:
+            ask(server.url, api_key="sk-secret")
+        assert server.chats[0].headers["Authorization"] == "Bearer sk-secret"
+    assert "sk-secret" not in str(caught.value)
+
+
+def test_a_local_server_is_reached_past_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    with ScriptedServer(lambda _: completion("4")) as server:
+        assert ask(server.url)[0].text == "4"
+
+
+def test_another_host_is_reached_through_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    with pytest.raises(ServerGone, match="Connection refused"):
+        ask("http://model.example/v1")
+
+
+@pytest.mark.parametrize(
+    ("url", "local"),
+    [
+        ("http://127.0.0.1:8000/v1", True),
+        ("http://127.8.8.8/v1", True),
+        ("http://localhost/v1", True),
+        ("http://[::1]:80/v1", True),
+        ("http://10.0.0.1/v1", False),
+        ("https://localhost.example/v1", False),
+    ],
+)
+def test_loopback_is_told_from_other_hosts(url: str, local: bool) -> None:
+    assert is_loopback(url) is local
+
+
+def body(**reply: Any) -> bytes:
+    return json.dumps(reply).encode()
+
+
+def choice(text: object, index: object = 0, **more: Any) -> Dict[str, Any]:
+    return {"index": index, "message": {"content": text, **more}, "finish_reason": "stop"}
+
+
+def test_choices_come_in_the_order_of_their_index() -> None:
+    answers, _ = parse_completion(body(choices=[choice("b", 1), choice("a", 0)]))
+    assert [answer.text for answer in answers] == ["a", "b"]
+
+
+def test_finish_reason_reasoning_and_usage_are_kept() -> None:
+    usage = {"completion_tokens": 9}
+    answers, tokens = parse_completion(body(choices=[choice("a", 0, reasoning_content="hm")], usage=usage))
+    assert answers == [Answer("a", "stop", "hm", usage)]
+    assert tokens == 9
+
+
+def test_reasoning_has_two_names() -> None:
+    assert parse_completion(body(choices=[choice("a", 0, reasoning="hm")]))[0][0].reasoning == "hm"
+
+
+def test_the_usage_of_a_request_is_kept_once() -> None:
+    answers, _ = parse_completion(body(choices=[choice("a"), choice("b", 1)], usage={"completion_tokens": 4}))
+    assert [answer.usage for answer in answers] == [{"completion_tokens": 4}, None]
+
+
+def test_an_empty_answer_cut_by_its_length_is_an_answer() -> None:
+    cut = {"message": {"content": None, "reasoning": "hm"}, "finish_reason": "length"}
+    assert parse_completion(body(choices=[cut]))[0] == [Answer("", "length", "hm")]
+
+
+def test_an_empty_choice_among_others_is_left_out() -> None:
+    answers, _ = parse_completion(body(choices=[choice("a"), choice("", 1), choice("c", 2)]))
+    assert [answer.text for answer in answers] == ["a", "c"]
+
+
+def test_content_in_parts_is_joined() -> None:
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    assert parse_completion(body(choices=[choice(parts)]))[0][0].text == "ab"
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b'{"error": {"message": "no", "code": 400}}', "no"),
+        (b'{"error": "Unauthorized"}', "Unauthorized"),
+        (b'{"detail": "Not Found"}', "Not Found"),
+        (b'{"message": "no"}', "no"),
+        (b'{"error": {"code": 7}}', '{"code": 7}'),
+        (b"\xff\x1b[31mred\n", "\ufffd [31mred"),
+        (b"", ""),
+    ],
+)
+def test_an_error_reply_is_one_printable_line(data: bytes, said: str) -> None:
+    assert error_message(data) == said
+
+
+def test_room_is_there_until_as_many_wait_as_may_be_in_flight() -> None:
+    async def fill(client: ChatClient) -> List[bool]:
+        seen = []
+        tasks = []
+        for _ in range(9):
+            tasks.append(asyncio.ensure_future(client.complete(MESSAGES, {})))
+            await asyncio.sleep(0)
+            waiting = asyncio.ensure_future(client.room())
+            await asyncio.sleep(0)
+            seen.append(waiting.done())
+            waiting.cancel()
+        await asyncio.gather(*tasks)
+        await client.room()
+        return seen
+
+    with ScriptedServer(lambda _: completion("4", delay=0.05)) as server:
+        assert ask(server.url, fill, concurrency=3) == [True] * 5 + [False] * 4
+
+
+def test_a_key_echoed_in_a_reply_that_is_no_completion_is_cut_out() -> None:
+    echo: Script = lambda request: Reply({"echo": request.headers["Authorization"]})
+    with ScriptedServer(echo) as server, pytest.raises(Retryable) as caught:
+        ask(server.url, api_key="sk-secret", max_retries=0)
+    assert "echo" in str(caught.value)
+    assert "sk-secret" not in str(caught.value)
+
+
+def test_a_key_at_the_end_of_a_long_error_does_not_leak_in_part() -> None:
+    cut: Script = lambda _: Reply({"error": "x" * 295 + "sk-secret"}, status=400)
+    with ScriptedServer(cut) as server, pytest.raises(RequestFailed) as caught:
+        ask(server.url, api_key="sk-secret")
+    assert "sk-" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "wish", ["Mon, 01 Jan 2020 99999999999:00:00", "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"]
+)
+def test_a_retry_after_of_nonsense_is_none(wish: str) -> None:
+    assert seconds_of({"Retry-After": wish}) is None
+
+
+def test_a_count_of_tokens_beyond_reason_is_none() -> None:
+    assert parse_completion(body(choices=[choice("a")], usage={"completion_tokens": 10**400}))[1] is None
+
+
+def test_usage_that_json_cannot_hold_is_left_out() -> None:
+    data = b'{"choices": [{"message": {"content": "a"}}], "usage": {"completion_tokens": 1e999}}'
+    assert parse_completion(data)[0] == [Answer("a")]
+
+
+def test_a_request_of_megabytes_is_sent_whole() -> None:
+    text = "x" * (3 << 20)
+    with ScriptedServer(lambda _: completion("4")) as server:
+        messages = json.dumps([{"role": "user", "content": text}]).encode()
+        ask(server.url, lambda client: client.complete(messages, {}))
+        assert server.chats[0].question == text

@@ -1,0 +1,401 @@
+"""What common/messages.py promises: what is sent, in which order, and what never is."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import json
+import os
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.errors import BadEntry, UsageError
+from common.records import Entry, entry_from_conversation
+from common.servers.messages import (
+    ask_again,
+    chat_messages,
+    check_marks,
+    fence,
+    image_type,
+    judge_messages,
+    judge_text,
+    load_images,
+    read_judge_prompt,
+)
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(16)
+JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00"
+GIF = b"GIF89a\x01\x00\x01\x00"
+WEBP = b"RIFF\x1a\x00\x00\x00WEBPVP8 "
+BMP = b"BM\x3a\x00\x00\x00\x00\x00\x00\x00\x36\x00\x00\x00"
+SECRET = "the-secret-reference"
+
+
+def entry(*pairs: str, images: Optional[List[str]] = None) -> Entry:
+    """An entry of "role:text" turns."""
+    turns = [dict(zip(("from", "value"), pair.split(":", 1))) for pair in pairs]
+    return entry_from_conversation({"conversations": turns, "images": images})
+
+
+def said(*pairs: str, images: str = "", system: Optional[str] = None) -> List[Any]:
+    """The messages of an entry with an image for each letter, each content as text or as a list of its parts."""
+    messages = chat_messages(entry(*pairs, images=list(images)), [f"url:{name}" for name in images], system)
+    return [(message["role"], shown(message["content"])) for message in messages]
+
+
+def shown(content: Any) -> Any:
+    if isinstance(content, str):
+        return content
+    return [part["text"] if part["type"] == "text" else part["image_url"]["url"] for part in content]
+
+
+# Images
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (PNG, "image/png"),
+        (JPEG, "image/jpeg"),
+        (GIF, "image/gif"),
+        (GIF.replace(b"89a", b"87a"), "image/gif"),
+        (WEBP, "image/webp"),
+        (BMP, "image/bmp"),
+    ],
+)
+@pytest.mark.parametrize("name", ["right", "lie.png", "lie.jpg", "lie.txt"])
+def test_an_image_is_sent_whole_with_the_type_of_its_bytes_whatever_its_name(
+    tmp_path: Path, data: bytes, kind: str, name: str
+) -> None:
+    (tmp_path / name).write_bytes(data)
+    (url,) = load_images([name], str(tmp_path))
+    head, _, body = url.partition(",")
+    assert head == f"data:{kind};base64"
+    assert base64.b64decode(body, validate=True) == data
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"not an image",
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        b"<!DOCTYPE html><title>404</title>",
+        b"RIFF\x24\x00\x00\x00WAVEfmt ",
+        b"RIFF",
+        PNG[:7],
+        b"\xef\xbb\xbf" + PNG,
+        b"\n" + JPEG,
+        b"\xff\xd8",
+        b"GIF90a",
+        b"II*\x00",
+        b"%PDF-1.7",
+        b"version https://git-lfs.github.com/spec/v1\n",
+        b"BM is short for benchmark",
+        b"BM",
+        b"BM\x3a\0\0\0\0\0\0",
+        BMP[:6] + b"\1\0\0\0" + BMP[10:],
+        BMP[:6] + b"\0\0\0\1" + BMP[10:],
+    ],
+)
+def test_what_is_no_image_is_refused_by_its_path(tmp_path: Path, data: bytes) -> None:
+    assert image_type(data) is None
+    (tmp_path / "picture.png").write_bytes(data)
+    with pytest.raises(BadEntry, match=r"picture\.png"):
+        load_images(["picture.png"], str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["missing.png", "folder", "missing/a.png", "nul\0.png", "x" * 300 + ".png"])
+@pytest.mark.parametrize("stay_inside", [False, True])
+def test_an_image_that_cannot_be_read_is_an_error_of_its_entry(tmp_path: Path, name: str, stay_inside: bool) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(BadEntry, match="no image but a folder" if name == "folder" else "cannot read image"):
+        load_images([name], str(tmp_path), stay_inside)
+
+
+@pytest.mark.parametrize("url", ["http://host/a.png", "https://host/a?b=c", "data:image/png;base64,iVBORw0KGgo="])
+def test_urls_are_sent_as_they_are(url: str) -> None:
+    assert load_images([url], "/nowhere", stay_inside=True) == [url]
+
+
+def test_images_keep_their_order_and_repeats(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(PNG)
+    (tmp_path / "b").write_bytes(GIF)
+    kinds = [url[:14] for url in load_images(["b", "a", "http://x/", "b"], str(tmp_path))]
+    assert kinds == ["data:image/gif", "data:image/png", "http://x/", "data:image/gif"]
+
+
+def test_a_relative_path_is_relative_to_the_root_and_not_to_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder, data in (("root", PNG), ("here", GIF)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.img").write_bytes(data)
+    monkeypatch.chdir(tmp_path / "here")
+    assert load_images(["a.img"], str(tmp_path / "root"))[0].startswith("data:image/png;")
+    assert load_images([str(tmp_path / "here" / "a.img")], str(tmp_path / "root"))[0].startswith("data:image/gif;")
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A root with an image, images outside it (one in a folder whose name begins like the root's), and links."""
+    for folder in ("root/sub", "root-too"):
+        (tmp_path / folder).mkdir(parents=True)
+    for name in ("root/in.png", "root/sub/deep.png", "root-too/out.png", "out.png"):
+        (tmp_path / name).write_bytes(PNG)
+    os.symlink(str(tmp_path / "out.png"), str(tmp_path / "root" / "leaving.png"))
+    os.symlink(str(tmp_path / "root" / "in.png"), str(tmp_path / "root" / "sub" / "staying.png"))
+    os.symlink(str(tmp_path / "root"), str(tmp_path / "linked-root"))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "path", ["../out.png", "sub/../../out.png", "../root-too/out.png", "leaving.png", "{tree}/out.png", "/etc/passwd"]
+)
+@pytest.mark.parametrize("root", ["root", "linked-root"])
+def test_no_image_outside_the_root_is_read_where_it_must_stay_inside(tree: Path, path: str, root: str) -> None:
+    with pytest.raises(BadEntry, match="outside --image_root"):
+        load_images([path.format(tree=tree)], str(tree / root), stay_inside=True)
+
+
+@pytest.mark.parametrize(
+    "path", ["in.png", "./in.png", "sub/deep.png", "sub/../in.png", "sub/staying.png", "{tree}/root/in.png"]
+)
+@pytest.mark.parametrize("root", ["root", "linked-root", "root/"])
+def test_every_image_inside_the_root_is_read(tree: Path, path: str, root: str) -> None:
+    assert len(load_images([path.format(tree=tree)], f"{tree}/{root}", stay_inside=True)) == 1
+
+
+def test_without_an_image_root_a_path_may_lead_anywhere(tree: Path) -> None:
+    assert len(load_images(["../out.png", "leaving.png"], str(tree / "root"))) == 2
+
+
+# Chat messages
+
+
+@pytest.mark.parametrize(
+    ("turns", "images", "expected"),
+    [
+        (["human:What?"], "a", [["url:a", "What?"]]),
+        (["human:<image>\nWhat?"], "a", [["url:a", "What?"]]),
+        (["human:What is <image> here?"], "a", [["What is ", "url:a", " here?"]]),
+        (["human:What?<image>"], "a", [["What?", "url:a"]]),
+        (["human:<image>"], "a", [["url:a"]]),
+        (["human:<image><image> or <image>?"], "abc", [["url:a", "url:b", " or ", "url:c", "?"]]),
+        (["human:Which <image>?"], "abc", [["url:b", "url:c", "Which ", "url:a", "?"]]),
+        (["human:one <image>", "gpt:A", "human:two <image>"], "ab", [["one ", "url:a"], "A", ["two ", "url:b"]]),
+        (["human:one <image>", "gpt:A", "human:two"], "abc", [["one ", "url:a"], "A", ["url:b", "url:c", "two"]]),
+        (["human:one", "gpt:A", "human:two <image>"], "a", ["one", "A", ["two ", "url:a"]]),
+        (["human:one", "gpt:A", "human:two"], "ab", ["one", "A", ["url:a", "url:b", "two"]]),
+        (["human:one <image>", "gpt:A", "human:two"], "a", [["one ", "url:a"], "A", "two"]),
+        (["human:one <image>", "gpt:<image>", "human:<image>"], "ab", [["one ", "url:a"], "<image>", ["url:b"]]),
+        (["system:see <image>", "human:q <image>"], "a", ["see <image>", ["q ", "url:a"]]),
+        (["human:<IMAGE> <img> < image>"], "a", [["url:a", "<IMAGE> <img> < image>"]]),
+        (["human:q", "gpt:see <image>"], "a", [["url:a", "q"]]),
+    ],
+)
+def test_marks_take_the_images_in_order_and_those_left_over_come_first_in_the_question(
+    turns: List[str], images: str, expected: List[Any]
+) -> None:
+    assert [content for _, content in said(*turns, images=images)] == expected
+
+
+@pytest.mark.parametrize(
+    ("turns", "images"),
+    [
+        (["human:<image>"], ""),
+        (["human:<image> <image>"], "a"),
+        (["human:<image>", "gpt:A", "human:<image>"], "a"),
+    ],
+)
+def test_a_mark_without_an_image_is_an_error_of_its_entry(turns: List[str], images: str) -> None:
+    found = entry(*turns, images=list(images))
+    for check in (lambda: check_marks(found), lambda: chat_messages(found, list(images), None)):
+        with pytest.raises(BadEntry, match="<image>"):
+            check()
+
+
+@pytest.mark.parametrize("turns", [["human:q", "gpt:<image>"], ["system:<image>", "human:q"]])
+def test_a_mark_that_is_not_in_a_human_turn_needs_no_image(turns: List[str]) -> None:
+    check_marks(entry(*turns))
+
+
+def test_history_is_sent_in_order_with_the_apis_roles() -> None:
+    turns = ["system:s", "human:a", "gpt:b", "user:c", "assistant:d", "human:e", "gpt:reference"]
+    roles = ["system", "user", "assistant", "user", "assistant", "user"]
+    assert said(*turns) == list(zip(roles, "sabcde"))
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    history=st.lists(st.tuples(st.text(max_size=8), st.text(max_size=8)), max_size=2),
+    question=st.text(max_size=8),
+    images=st.sampled_from(["", "a"]),
+    system=st.none() | st.just("be brief"),
+)
+def test_the_reference_is_never_sent(history: List[Any], question: str, images: str, system: Optional[str]) -> None:
+    turns = [turn for asked, told in history for turn in (f"human:{asked}", f"gpt:{told}")]
+    sent = said(*turns, f"human:{question}", f"gpt:{SECRET}", images=images, system=system)
+    assert SECRET not in json.dumps(sent)
+    assert sent == said(*turns, f"human:{question}", images=images, system=system)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.text(st.characters(), max_size=20))
+def test_text_without_images_is_sent_to_the_letter(text: str) -> None:
+    assert said(f"human:{text}", "gpt:x") == [("user", text)]
+
+
+@pytest.mark.parametrize(
+    ("turns", "system", "expected"),
+    [
+        (["human:q"], "be brief", ["be brief", "q"]),
+        (["human:q"], None, ["q"]),
+        (["human:q"], "", ["q"]),
+        (["system:own", "human:q"], "be brief", ["own", "q"]),
+    ],
+)
+def test_the_system_prompt_stands_in_only_where_there_is_none(
+    turns: List[str], system: Optional[str], expected: List[str]
+) -> None:
+    assert [content for _, content in said(*turns, system=system)] == expected
+
+
+def test_making_messages_changes_neither_entry_nor_images() -> None:
+    found, urls = entry("human:<image> q", "gpt:a", images=["a", "b"]), ["url:a", "url:b"]
+    before = copy.deepcopy(found)
+    assert chat_messages(found, urls, "s") == chat_messages(found, urls, "s")
+    assert (found, urls) == (before, ["url:a", "url:b"])
+
+
+# The judge
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(st.characters(), max_size=40))
+def test_an_answer_cannot_close_its_fence(text: str) -> None:
+    for answer in (text, fence(text), text + fence(text)[: 20 + len(text)]):
+        opening, closing = fence(answer).split("\n", 1)[0], fence(answer).rsplit("\n", 1)[1]
+        assert fence(answer) == f"{opening}\n{answer}\n{closing}"
+        assert closing == opening.replace("<", "</", 1)
+        assert opening.strip("<>") not in answer
+
+
+def test_an_answers_fence_is_the_same_in_every_run_and_another_for_every_answer() -> None:
+    assert fence("4") == fence("4")
+    assert fence("4").split("\n")[0] != fence("5").split("\n")[0]
+
+
+ASKED = entry("human:What is {answer}?", "gpt:It is {question} {answer} \\1 \\g<0>.")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(st.characters(), max_size=30))
+def test_all_candidates_of_a_question_share_the_prompt_up_to_the_answer_and_after_it(answer: str) -> None:
+    before, after = judge_text(ASKED, "4", 0, 10).split(fence("4"))
+    assert judge_text(ASKED, answer, 0, 10) == before + fence(answer) + after
+    assert ASKED.question in before
+    assert str(ASKED.reference) in before
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{question}", "{reference}", "{answer}", "{low} {high} {middle} {measure}", "\\1 \\g<1>", "{", "{{answer}}"],
+)
+@pytest.mark.parametrize("template", [None, "Q {question} R {reference} A {answer}"])
+def test_what_stands_in_a_value_is_never_taken_for_a_placeholder(text: str, template: Optional[str]) -> None:
+    shown_at: Dict[str, str] = {
+        "question": judge_text(entry(f"human:<<{text}>>", "gpt:r"), "a", 0, 10, template),
+        "reference": judge_text(entry("human:q", f"gpt:<<{text}>>"), "a", 0, 10, template),
+        "answer": judge_text(entry("human:q", "gpt:r"), f"<<{text}>>", 0, 10, template),
+    }
+    assert {where: prompt.count(f"<<{text}>>") for where, prompt in shown_at.items()} == dict.fromkeys(shown_at, 1)
+
+
+def test_our_prompt_leaves_no_placeholder_unfilled() -> None:
+    for found in (entry("human:q", "gpt:r"), entry("human:q")):
+        prompt = judge_text(found, "a", -1, 1)
+        assert "{" not in prompt
+        assert "}" not in prompt
+
+
+def test_a_template_of_ones_own_keeps_everything_but_its_placeholders() -> None:
+    template = 'Reply {"score": 1} or {} or {low} or {Answer}: {question}|{reference}|{answer}|{answer}\n'
+    filled = judge_text(entry("human:q", "gpt:r"), "a", 0, 10, template)
+    assert filled == 'Reply {"score": 1} or {} or {low} or {Answer}: q|r|a|a\n'
+
+
+def test_a_template_gets_an_empty_reference_where_there_is_none() -> None:
+    assert judge_text(entry("human:q"), "a", 0, 10, "[{reference}] {answer}") == "[] a"
+
+
+def test_the_judge_is_told_of_a_reference_only_where_there_is_one() -> None:
+    assert "reference" in judge_text(entry("human:q", "gpt:r"), "a", 0, 10).lower()
+    assert "reference" not in judge_text(entry("human:q"), "a", 0, 10).lower()
+
+
+def test_the_judge_sees_what_was_said_before_the_question_in_order() -> None:
+    prompt = judge_text(
+        entry("system:alpha", "human:bravo", "gpt:charlie", "human:delta", "gpt:echo"), "foxtrot", 0, 10
+    )
+    places = [prompt.index(word) for word in ("alpha", "bravo", "charlie", "delta", "echo", "foxtrot")]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "names"),
+    [
+        (0, 10, "0 to 10"),
+        (-1, 1, "-1 to 1"),
+        (0.5, 2.5, "0.5 to 2.5"),
+        (0, 100, "0 to 100"),
+        (0, 1000000, "0 to 1000000"),
+        (0.0, 1e15, "0 to 1000000000000000"),
+        (-1e7, 123456789.5, "-10000000 to 123456789.5"),
+        (0.00001, 1, "0.00001 to 1"),
+    ],
+)
+def test_the_prompt_and_the_nudge_name_the_range(low: float, high: float, names: str) -> None:
+    assert f"Score: <number from {names}>" in judge_text(entry("human:q"), "a", low, high)
+    assert names in ask_again([], "hm", low, high)[-1]["content"]
+
+
+def test_a_judge_prompt_file_is_read_as_utf8_with_any_newlines(tmp_path: Path) -> None:
+    (tmp_path / "prompt.txt").write_bytes("Bewerte: {answer}\r\nDanke, schön.\n".encode())
+    assert read_judge_prompt(str(tmp_path / "prompt.txt")) == "Bewerte: {answer}\nDanke, schön.\n"
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_a_byte_order_mark_is_no_part_of_the_judge_prompt(tmp_path: Path, newline: str) -> None:
+    (tmp_path / "prompt.txt").write_bytes(b"\xef\xbb\xbf" + f"{{answer}}{newline}ö".encode())
+    assert read_judge_prompt(str(tmp_path / "prompt.txt")) == "{answer}\nö"
+
+
+@pytest.mark.parametrize("content", [b"{question} {reference}", b"", b"{ answer }", b"{answer} caf\xe9", None], ids=str)
+def test_a_judge_prompt_that_cannot_be_used_is_named_with_its_flag(tmp_path: Path, content: Optional[bytes]) -> None:
+    path = tmp_path / "prompt.txt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UsageError) as caught:
+        read_judge_prompt(str(path))
+    assert "--judge_prompt" in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_the_judge_gets_one_user_message_with_the_images_before_the_prompt() -> None:
+    assert judge_messages("grade", []) == [{"role": "user", "content": "grade"}]
+    (message,) = judge_messages("grade", ["url:a", "url:b"])
+    assert (message["role"], shown(message["content"])) == ("user", ["url:a", "url:b", "grade"])
+
+
+def test_asking_again_adds_the_reply_and_a_nudge_and_changes_nothing_before() -> None:
+    first = judge_messages("grade {low}", ["url:a"])
+    before = copy.deepcopy(first)
+    again = ask_again(first, "I say {high}.", 0, 10)
+    assert first == before == again[:1]
+    assert [message["role"] for message in again] == ["user", "assistant", "user"]
+    assert again[1]["content"] == "I say {high}."
