@@ -10,7 +10,8 @@ import argparse
 import sys
 
 from common.cli import flags as cli
-from common.records import Work, entry_from_conversation
+from common.input.conversations import entry_from_conversation
+from common.records import Work
 from common.running.run import Job
 
 

@@ -10,7 +10,7 @@ import argparse
 import sys
 
 from common.cli import flags as cli
-from common.records import work_from_record
+from common.input.conversations import work_from_record
 from common.running.run import Job
 
 

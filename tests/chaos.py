@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from common.errors import ToolkitError
-from common.records import Work, entry_from_conversation
+from common.input.conversations import entry_from_conversation
+from common.records import Work
 from common.running.run import Job, run
 from common.running.sampler import Sampler
 from common.scoring import judge

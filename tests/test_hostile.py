@@ -25,21 +25,14 @@ import sampling
 import score
 from common.cli import flags as cli
 from common.errors import BadEntry, BrokenInput, Retryable, RunStopped, UsageError
+from common.images import load_images
+from common.input.conversations import entry_from_conversation, work_from_record
 from common.input.files import InputFile
-from common.records import (
-    Answer,
-    Entry,
-    Work,
-    answer_line,
-    entry_from_conversation,
-    fingerprint,
-    id_key,
-    make_record,
-    work_from_record,
-)
+from common.records import Answer, Entry, Work, answer_line, fingerprint, id_key, make_record
+from common.scoring.judge_prompt import fence, judge_text
 from common.scoring.judge_reply import parse_verdict
 from common.servers.client import error_message, parse_completion
-from common.servers.messages import chat_messages, fence, judge_text, load_images
+from common.servers.messages import chat_messages
 from common.storage.append_file import LEDGER, RECORDS, repair_tail, scan, to_line
 from common.storage.ledger import Ledger
 from tests.helpers import command, conversation, environment, read_lines, run_script, write_input

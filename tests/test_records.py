@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import BadEntry
+from common.input.conversations import entry_from_conversation, work_from_record
 from common.records import (
     Answer,
     Entry,
@@ -18,12 +19,10 @@ from common.records import (
     answer_from_line,
     answer_line,
     canonical,
-    entry_from_conversation,
     id_key,
     make_record,
     score_from_line,
     score_line,
-    work_from_record,
 )
 from common.storage.append_file import to_line
 from tests.helpers import conversation

@@ -27,11 +27,11 @@ from ..running.ray_cluster import need_ray
 from ..running.run import Job, run
 from ..running.sampler import Sampler
 from ..scoring.judge import MODES, Judge
+from ..scoring.judge_prompt import read_judge_prompt
 from ..scoring.rule_processes import Verifier, need_math_verify, source_of
 from ..scoring.scorers import Scorer, cascade, judge_scorer, match_scorer, verifier_scorer
 from ..servers.client import ChatClient, need_open_files
 from ..servers.local import LocalServer, default_model, model_name
-from ..servers.messages import read_judge_prompt
 from ..servers.rate_limit import RateLimit
 
 IN_FLIGHT = "requests in flight, or auto: what keeps the servers full"

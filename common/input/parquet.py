@@ -11,8 +11,8 @@ from typing import Any, Iterator, Optional, Tuple, Union
 
 from ..errors import BadEntry, BrokenInput, UsageError
 from ..extras import need
-from ..records import ENTRY_KEYS, RECORD_KEYS
-from ..servers.messages import data_url
+from ..images import data_url
+from .conversations import ENTRY_KEYS, RECORD_KEYS
 
 PARQUET = b"PAR1"
 NEEDED = {"conversations", "messages", "generated_answers"}  # a table without any of these columns holds no entries

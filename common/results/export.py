@@ -26,8 +26,7 @@ from typing import IO, Any, Dict, Iterable, Iterator, List, NamedTuple, Optional
 
 from ..errors import BadEntry, RunStopped, UsageError
 from ..extras import need
-from ..input.conversations import MARK
-from ..records import ROLES, Entry, Record, Turn
+from ..records import MARK, ROLES, Entry, Record, Turn
 from ..storage.append_file import to_line, whole_file, write_whole
 from .selection import SELECTS, Pick, Selection, choose, entry_of
 

@@ -22,7 +22,7 @@ from string import Template
 from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
 
 from ..errors import RunStopped, UsageError
-from ..servers.messages import number_text
+from ..records import number_text
 from ..storage.append_file import write_whole
 from .estimators import (
     Estimate,

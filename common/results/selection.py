@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from ..errors import BadEntry
-from ..records import Entry, Record, fingerprint, work_from_record
+from ..input.conversations import work_from_record
+from ..records import Entry, Record, fingerprint
 
 SELECTS = ("best", "top_k", "threshold", "random", "dpo")
 TIE = 1e-9  # scores that differ by no more are equal: 0.3 and 0.1 + 0.2

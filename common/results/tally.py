@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ..errors import BadEntry, RunStopped, printable
+from ..images import load_images
 from ..records import ROLES, Record
-from ..servers.messages import load_images
 from .estimators import (
     Estimate,
     Reservoir,

@@ -27,6 +27,7 @@ import uvloop
 
 from ..errors import BadEntry, BrokenInput, BudgetSpent, EntryFailed, RunStopped, UsageError
 from ..fast_json import dumps
+from ..images import load_images
 from ..input.files import InputFile, Item
 from ..records import Entry, Work, id_key
 from ..results.export import write_selected
@@ -35,7 +36,7 @@ from ..results.selection import Selection
 from ..scoring.scorers import Scorer
 from ..servers.client import ChatClient
 from ..servers.local import LocalServer
-from ..servers.messages import chat_messages, check_marks, load_images
+from ..servers.messages import chat_messages, check_marks
 from ..storage.append_file import RECORDS, AppendFile, hold, read_records, repair_tail, scan, write_whole
 from ..storage.ledger import Ledger
 from .candidates import Candidates, idle, room_for_more

@@ -15,10 +15,11 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from ..errors import RequestFailed, Retryable, ServerRefused
 from ..fast_json import dumps
-from ..records import Answer, Entry, Score, fingerprint
+from ..records import Answer, Entry, Score, fingerprint, number_text
 from ..servers.client import ChatClient
-from ..servers.messages import ENDINGS, JUDGE_PROMPT, Message, ask_again, judge_messages, judge_text, number_text
+from ..servers.messages import Message
 from .judge_logprobs import Step, continues, from_the_score, mean_and_spread, score_masses, steps_of
+from .judge_prompt import ENDINGS, JUDGE_PROMPT, ask_again, judge_messages, judge_text
 from .judge_reply import parse_verdict
 
 MODES = ("text", "json", "logprob")

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import BadEntry
+from common.input.conversations import entry_from_conversation
 from common.input.files import InputFile
-from common.records import Answer, Entry, Score, entry_from_conversation, make_record
+from common.records import Answer, Entry, Score, make_record
 from common.results.export import write_selected
 from common.results.selection import Selection
 from common.servers.messages import chat_messages

@@ -21,9 +21,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import BadEntry, BrokenInput, UsageError
+from common.images import data_url
+from common.input.conversations import entry_from_conversation
 from common.input.files import InputFile, Item, Place
-from common.records import entry_from_conversation
-from common.servers.messages import data_url
 from tests.helpers import conversation, read_lines, run_script, write_input
 from tests.scripted_server import Reply, Request, ScriptedServer, completion
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.records import Answer, Record, Score, entry_from_conversation, make_record
+from common.input.conversations import entry_from_conversation
+from common.records import Answer, Record, Score, make_record
 from common.results.selection import SELECTS, Pick, Selection, accepted, choose, normalised, selectable
 from tests.helpers import conversation
 

@@ -9,7 +9,8 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 import pytest
 
 from common.errors import RequestFailed
-from common.records import Entry, Record, Score, entry_from_conversation
+from common.input.conversations import entry_from_conversation
+from common.records import Entry, Record, Score
 from common.running.candidates import Candidates
 from common.running.early_stopping import StopRule
 from common.running.sampler import Sampler

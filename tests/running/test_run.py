@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
-from common.records import Work, entry_from_conversation
+from common.input.conversations import entry_from_conversation
+from common.records import Work
 from common.running.run import Job, run
 from common.running.sampler import Sampler
 from common.scoring.judge import Judge

@@ -9,7 +9,8 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 import pytest
 
 from common.errors import RequestFailed, ServerRefused
-from common.records import Answer, Entry, entry_from_conversation
+from common.input.conversations import entry_from_conversation
+from common.records import Answer, Entry
 from common.running.sampler import Sampler
 from common.servers.client import ChatClient
 from tests.helpers import conversation

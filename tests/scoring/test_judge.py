@@ -9,7 +9,8 @@ from typing import Any, Callable, Dict, List, Sequence
 import pytest
 
 from common.errors import RequestFailed, ServerRefused
-from common.records import Entry, Score, entry_from_conversation
+from common.input.conversations import entry_from_conversation
+from common.records import Entry, Score
 from common.scoring.judge import Judge
 from common.scoring.judge_logprobs import NEGLIGIBLE, from_the_score, mean_and_spread, steps_of
 from common.servers.client import ChatClient

@@ -9,12 +9,13 @@ from typing import Any, Dict, List, Optional, Sequence
 
 import pytest
 
-from common.records import Entry, Score, entry_from_conversation
+from common.input.conversations import entry_from_conversation
+from common.records import Entry, Score
 from common.scoring.judge import Judge
+from common.scoring.judge_prompt import ENDINGS, JUDGE_PROMPT
 from common.scoring.rule_processes import Verifier, VerifierFailed
 from common.scoring.scorers import Scorer, cascade, judge_scorer, match_scorer, verifier_scorer
 from common.servers.client import ChatClient
-from common.servers.messages import ENDINGS, JUDGE_PROMPT
 from tests.helpers import conversation
 
 ENTRY = entry_from_conversation(conversation("What is 2+2?", "4"))

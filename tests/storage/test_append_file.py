@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import RunStopped, UsageError
+from common.input.conversations import entry_from_conversation
 from common.input.json_items import PIECE
-from common.records import Answer, answer_line, entry_from_conversation, fingerprint, id_key, make_record
+from common.records import Answer, answer_line, fingerprint, id_key, make_record
 from common.storage.append_file import LEDGER, RECORDS, AppendFile, Kind, hold, read_records, repair_tail, scan, to_line
 from tests.helpers import ROOT, conversation, read_lines
 

@@ -1,0 +1,69 @@
+"""Images: what a file's bytes are, and files as data URLs.
+
+Example: ``load_images(["cat.png"], root="data")``
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import List, Optional, Sequence
+
+from pybase64 import b64encode_as_string
+
+from .errors import BadEntry
+
+MAGIC = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF87a", "image/gif"),
+    (b"GIF89a", "image/gif"),
+)
+
+
+def image_type(data: bytes) -> Optional[str]:
+    """The MIME type that an image's first bytes prove (PNG, JPEG, GIF, WebP, BMP), or None."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp"
+    if data[:2] == b"BM" and data[6:10] == bytes(4):  # the reserved bytes: many a text begins with BM
+        return "image/bmp"
+    return next((kind for magic, kind in MAGIC if data.startswith(magic)), None)
+
+
+def data_url(data: bytes) -> Optional[str]:
+    """An image as a base64 data URL; None if its bytes are none that ``image_type`` knows."""
+    kind = image_type(data)
+    return kind and f"data:{kind};base64,{b64encode_as_string(data)}"
+
+
+def load_images(paths: Sequence[str], root: str, stay_inside: bool = False, max_bytes: int = 20 << 20) -> List[str]:
+    """The URLs of an entry's images: files as base64 data URLs, ``http(s):`` and ``data:`` URLs as they are.
+
+    Relative paths are relative to ``root``; with ``stay_inside`` the real path must lie below it. No file may be
+    larger than ``max_bytes``.
+    Reads from disk: call it off the event loop. BadEntry names what is missing or no image.
+    """
+    return [_image_url(path, root, stay_inside, max_bytes) for path in paths]
+
+
+def _image_url(path: str, root: str, stay_inside: bool, max_bytes: int) -> str:
+    if path.startswith(("http://", "https://", "data:")):
+        return path
+    full = os.path.join(root, path)
+    try:
+        inside = os.path.realpath(root)
+        if stay_inside and os.path.commonpath([inside, os.path.realpath(full)]) != inside:
+            raise BadEntry(f"image {path} lies outside --image_root {root}")
+        found = os.stat(full)
+        if not stat.S_ISREG(found.st_mode):
+            raise BadEntry(f"{full} is no image but a {'folder' if stat.S_ISDIR(found.st_mode) else 'device'}")
+        with open(full, "rb") as file:
+            data = file.read(max_bytes + 1)
+    except (OSError, ValueError) as error:
+        raise BadEntry(f"cannot read image {full}: {getattr(error, 'strerror', None) or error}") from error
+    if len(data) > max_bytes:
+        raise BadEntry(f"{full} is larger than --max_image_mb {max_bytes / (1 << 20):g}")
+    url = data_url(data)
+    if url is None:
+        raise BadEntry(f"{full} is no PNG, JPEG, GIF, WebP or BMP image")
+    return url
