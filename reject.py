@@ -11,7 +11,7 @@ import sys
 
 from common.cli import flags as cli
 from common.input.conversations import entry_from_conversation
-from common.records import Work
+from common.records import PendingEntry
 from common.running.run import Job
 
 
@@ -58,7 +58,7 @@ def make_job(args: argparse.Namespace) -> Job:
     return cli.make_job(
         args,
         "reject.py",
-        lambda item, line: Work(entry_from_conversation(item, line), None),
+        lambda item, line: PendingEntry(entry_from_conversation(item, line), None),
         clients,
         sampler=cli.make_sampler(args, generator),
         scorer=cli.make_scorer(args, clients.get("--scorer_model")),

@@ -86,15 +86,15 @@ class Score(NamedTuple):
     probabilities: Optional[Dict[str, float]] = None
     judge_usage: Optional[Dict[str, int]] = None
 
-    def said(self) -> Dict[str, Any]:
+    def details(self) -> Dict[str, Any]:
         """All but the value, as far as it exists: what a record and the ledger keep beside it."""
-        return {name: part for name, part in zip(SAID, self[1:]) if part is not None}
+        return {name: part for name, part in zip(SCORE_DETAILS, self[1:]) if part is not None}
 
 
-SAID = Score._fields[1:]
+SCORE_DETAILS = Score._fields[1:]
 
 
-class Work(NamedTuple):
+class PendingEntry(NamedTuple):
     """An entry and the answers it already has (None where it is to be sampled), and why these are fewer than asked."""
 
     entry: Entry
@@ -129,7 +129,7 @@ def id_key(entry_id: str) -> int:
 
 
 def _detail(answer: Answer, score: Optional[Score]) -> Dict[str, Any]:
-    return {**_said(answer), **({} if score is None else score.said())}
+    return {**_said(answer), **({} if score is None else score.details())}
 
 
 def _said(answer: Answer) -> Dict[str, Any]:
@@ -183,12 +183,12 @@ def answer_from_line(line: Record) -> Answer:
 def score_line(entry_id: str, index: int, made_by: str, answer: Answer, score: Score) -> Record:
     """The ledger line of one score, bound to its answer's text by ``digest``."""
     fields = {"digest": answer.digest, "score": score.value}
-    return {"made_by": made_by, "index": index, **fields, **score.said(), "entry_id": entry_id}
+    return {"made_by": made_by, "index": index, **fields, **score.details(), "entry_id": entry_id}
 
 
 def score_from_line(line: Record) -> Score:
     """The score that ``score_line`` wrote."""
-    return Score(line["score"], **{name: line[name] for name in SAID if name in line})
+    return Score(line["score"], **{name: line[name] for name in SCORE_DETAILS if name in line})
 
 
 def number_text(value: float) -> str:

@@ -24,7 +24,7 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Se
 
 from common.errors import ToolkitError
 from common.input.conversations import entry_from_conversation
-from common.records import Work
+from common.records import PendingEntry
 from common.running.run import Job, run
 from common.running.sampler import Sampler
 from common.scoring import judge
@@ -603,7 +603,7 @@ def job(world: World) -> Job:
         output_file=str(world.output),
         ledger_file=str(world.cache),
         keep_ledger=True,
-        read=lambda item, line: Work(entry_from_conversation(item, line), None),
+        read=lambda item, line: PendingEntry(entry_from_conversation(item, line), None),
         clients=clients,
         sampler=Sampler(clients[0], ANSWERS),
         scorer=judge_scorer(judge.Judge(clients[1], 0, 10)),

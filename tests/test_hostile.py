@@ -28,7 +28,7 @@ from common.errors import BadEntry, BrokenInput, Retryable, RunStopped, UsageErr
 from common.images import load_images
 from common.input.conversations import entry_from_conversation, work_from_record
 from common.input.files import InputFile
-from common.records import Answer, Entry, Work, answer_line, fingerprint, id_key, make_record
+from common.records import Answer, Entry, PendingEntry, answer_line, fingerprint, id_key, make_record
 from common.scoring.judge_prompt import fence, judge_text
 from common.scoring.judge_reply import parse_verdict
 from common.servers.client import error_message, parse_completion
@@ -492,7 +492,7 @@ RECORD = st.fixed_dictionaries(
 @given(ANYTHING | RECORD)
 def test_any_json_is_a_record_that_can_be_written_again_or_a_bad_entry(item: object) -> None:
     try:
-        work: Work = work_from_record(item, 3)
+        work: PendingEntry = work_from_record(item, 3)
     except BadEntry as error:
         check_one_line(error)
     else:
@@ -590,11 +590,11 @@ def test_any_error_reply_is_a_short_printable_line(data: bytes) -> None:
     assert len(error_message(data)) <= 300
 
 
-SAID = (
+SCORE_DETAILS = (
     'Score:~score~7~10~-1~/10~ out of 10~{~{"score": ~}~"~**~[[~]]~|~$~\\boxed{~1e9~NaN~.~,'
     "~<think>~</think>~<score>~</score>"
 )
-VERDICT_PARTS = st.sampled_from([*SAID.split("~"), " ", "\n", "\u2212", "\uff11", "9" * 400]) | st.text(
+VERDICT_PARTS = st.sampled_from([*SCORE_DETAILS.split("~"), " ", "\n", "\u2212", "\uff11", "9" * 400]) | st.text(
     st.characters(), max_size=5
 )
 

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ..errors import ToolkitError, UsageError
-from ..records import Work
+from ..records import PendingEntry
 from ..results.export import FORMATS, check_selection
 from ..results.report import need_charts
 from ..results.selection import SELECTS, Selection
@@ -463,7 +463,7 @@ def make_stop_rule(args: argparse.Namespace) -> Optional[StopRule]:
 def make_job(
     args: argparse.Namespace,
     script: str,
-    read: Callable[[object, int], Work],
+    read: Callable[[object, int], PendingEntry],
     clients: Dict[str, ChatClient],
     sampler: Optional[Sampler] = None,
     scorer: Optional[Scorer] = None,

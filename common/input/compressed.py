@@ -12,7 +12,7 @@ import zlib
 from typing import Any, Callable, Iterator, NamedTuple, Optional, Protocol, Type
 
 from ..errors import BrokenInput
-from ..extras import need
+from ..extras import require
 
 GZIP = re.compile(rb"\x1f\x8b")
 ZSTD = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")  # a frame, or one to be skipped, as pzstd puts first
@@ -55,7 +55,7 @@ def _packing(path: str, start: bytes) -> Optional[_Packing]:
     if GZIP.match(start):
         return _Packing("gzip", functools.partial(zlib.decompressobj, 16 + zlib.MAX_WBITS), zlib.error)
     if ZSTD.match(start):
-        zstandard = need("zstandard", f"{path} is compressed with zstd, which", "zstd")
+        zstandard = require("zstandard", f"{path} is compressed with zstd, which", "zstd")
         unpacker = zstandard.ZstdDecompressor(max_window_size=LONGEST_WINDOW).decompressobj
         return _Packing("zstd", unpacker, zstandard.ZstdError)
     return None

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from ..errors import BadEntry
-from ..records import MARK, ROLES, Answer, Entry, Turn, Work, entry_id_of
+from ..records import MARK, ROLES, Answer, Entry, PendingEntry, Turn, entry_id_of
 
 ENTRY_KEYS = ("conversations", "messages", "images")  # what is read of an input item
 RECORD_KEYS = (  # ... and of a record
@@ -152,7 +152,7 @@ def entry_from_conversation(item: object, line: Optional[int] = None) -> Entry:
     return _entry(check_turns(turns), images, line)
 
 
-def work_from_record(item: object, line: Optional[int] = None) -> Work:
+def work_from_record(item: object, line: Optional[int] = None) -> PendingEntry:
     """The entry and answers of one record of sampling.py; BadEntry if it is none.
 
     ``original_answers`` may also be plain strings (the references), as other tools write it.
@@ -175,4 +175,4 @@ def work_from_record(item: object, line: Optional[int] = None) -> Work:
     entry = _entry(check_turns(turns), check_images(item.get("images")), line, given)
     keep = ("finish_reason", "reasoning", "usage")
     answers = [Answer(t, **{k: d[k] for k in keep if k in d}) for t, d in zip(texts, details)]
-    return Work(entry, answers, item.get("stopped_by"))
+    return PendingEntry(entry, answers, item.get("stopped_by"))

@@ -10,7 +10,7 @@ import os
 from typing import Any, Iterator, Optional, Tuple, Union
 
 from ..errors import BadEntry, BrokenInput, UsageError
-from ..extras import need
+from ..extras import require
 from ..images import data_url
 from .conversations import ENTRY_KEYS, RECORD_KEYS
 
@@ -39,9 +39,9 @@ class Table:
         if not file.seekable():
             raise UsageError(f"{path}: Parquet is read from its end: it must be a file, not a pipe")
         what = f"{path} is Parquet, which"
-        self._errors = (need("pyarrow", what, "parquet").ArrowException, OSError, ValueError)
+        self._errors = (require("pyarrow", what, "parquet").ArrowException, OSError, ValueError)
         try:
-            self._table = need("pyarrow.parquet", what, "parquet").ParquetFile(file, buffer_size=PAGES)
+            self._table = require("pyarrow.parquet", what, "parquet").ParquetFile(file, buffer_size=PAGES)
             columns = self._table.schema_arrow.names
         except self._errors as error:
             raise UsageError(f"{path}: damaged Parquet: {_first_line(error)}") from error

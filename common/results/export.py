@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from typing import IO, Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 from ..errors import BadEntry, RunStopped, UsageError
-from ..extras import need
+from ..extras import require
 from ..records import MARK, ROLES, Entry, Record, Turn
 from ..storage.append_file import to_line, whole_file, write_whole
 from .selection import SELECTS, Pick, Selection, choose, entry_of
@@ -93,7 +93,7 @@ def check_selection(selection: Selection, selected_format: str, path: Optional[s
 def _pyarrow(path: str) -> Tuple[Any, Any]:
     """pyarrow and its Parquet module; UsageError if it is not installed."""
     what = f"--selected_file {path}"
-    return need("pyarrow", what, "parquet"), need("pyarrow.parquet", what, "parquet")
+    return require("pyarrow", what, "parquet"), require("pyarrow.parquet", what, "parquet")
 
 
 def write_selected(records: Iterable[Record], path: str, selection: Selection, selected_format: str) -> Selected:

@@ -51,7 +51,7 @@ class Candidates:
     """One entry's answers and scores on their way to a record.
 
     ``watch`` is called with each task that ends: what stops the run must not wait for the entry's other tasks.
-    ``rule`` says when enough is drawn (None: all are drawn), ``hurry`` whether the servers are idle.
+    ``rule`` says when enough is drawn (None: all are drawn), ``servers_idle`` whether the servers are idle.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Candidates:
         ledger: Notes,
         watch: Callable[[asyncio.Future[Any]], None],
         rule: Optional[StopRule] = None,
-        hurry: Callable[[], bool] = lambda: False,
+        servers_idle: Callable[[], bool] = lambda: False,
     ) -> None:
         self.entry = entry
         self.images: List[str] = []
@@ -73,7 +73,7 @@ class Candidates:
         self._ledger = ledger
         self._watch = watch
         self._rule = rule
-        self._hurry = hurry
+        self._servers_idle = servers_idle
         self._messages = b""
         self._waiting: List[int] = []  # indices not asked for yet
         self._held: List[int] = []  # of answers at hand whose scores are not asked for yet
@@ -89,11 +89,11 @@ class Candidates:
         """Takes from the ledger's lines the answers and scores that these settings would make again."""
         sampler, scorer = self._sampler, self._scorer
         for line in lines:
-            if isinstance(line.get("answer"), str) and sampler is not None and line["made_by"] == sampler.made_by:
+            if isinstance(line.get("answer"), str) and sampler is not None and line["made_by"] == sampler.settings_id:
                 answer = answer_from_line(line)
                 if line["index"] < sampler.count and sampler.usable(answer, line.get("max_tokens")):
                     self.answers[line["index"]] = answer
-            elif "score" in line and "digest" in line and scorer is not None and line["made_by"] == scorer.made_by:
+            elif "score" in line and "digest" in line and scorer is not None and line["made_by"] == scorer.settings_id:
                 self._scores[line["digest"]] = score_from_line(line)
 
     def take_over(self, answers: Dict[int, Answer], scores: Dict[str, Score]) -> None:
@@ -160,7 +160,7 @@ class Candidates:
 
     def _wanted(self) -> int:
         everything = len(self._held) + len(self._waiting)
-        return everything if self._rule is None else self._rule.more(self._standing(), self._hurry())
+        return everything if self._rule is None else self._rule.more(self._standing(), self._servers_idle())
 
     def _standing(self) -> Drawn:
         count = self._sampler.count if self._sampler is not None else 0
@@ -173,7 +173,7 @@ class Candidates:
     def _keep(self, index: int, answer: Answer) -> None:
         sampler = self._sampler
         assert sampler is not None
-        line = answer_line(self.entry.entry_id, index, sampler.made_by, answer, sampler.max_tokens)
+        line = answer_line(self.entry.entry_id, index, sampler.settings_id, answer, sampler.max_tokens)
         self._ledger.append(line)
         self.drawn += 1
         self.answers[index] = answer
@@ -195,7 +195,7 @@ class Candidates:
     async def _scored(self, scorer: Scorer, index: int, answer: Answer) -> None:
         images = self.images if scorer.wants_images else []
         score = await scorer.score(self.entry, images, answer.text)
-        self._ledger.append(score_line(self.entry.entry_id, index, scorer.made_by, answer, score))
+        self._ledger.append(score_line(self.entry.entry_id, index, scorer.settings_id, answer, score))
         self._scores[answer.digest] = score
         self._judge(self._unjudged.pop(answer.digest), score)
 

@@ -33,18 +33,18 @@ class StopRule:
     stop_after: Optional[int] = None
     give_up_after: Optional[int] = None
 
-    def more(self, drawn: Drawn, hurry: bool = False) -> int:
+    def more(self, drawn: Drawn, servers_idle: bool = False) -> int:
         """How many answers to ask for now, beside those not judged yet: 0 or more.
 
         Just as many as are still needed, so that little is wasted while other entries keep the servers busy; in a
-        ``hurry``, with idle servers, as many as bring that number at the rate of acceptance seen so far.
+        ``servers_idle``, with idle servers, as many as bring that number at the rate of acceptance seen so far.
         """
         if self.stopped(drawn):
             return 0
         wanted = drawn.most - drawn.started
         if self.stop_after is not None:
             need = self.stop_after - drawn.accepted
-            if hurry:
+            if servers_idle:
                 need = math.ceil(need * (drawn.judged + 1) / (drawn.accepted + 1))
             wanted = min(wanted, need - (drawn.started - drawn.judged))
         if self.give_up_after is not None and not drawn.accepted:

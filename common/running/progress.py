@@ -1,6 +1,6 @@
 """What a person sees of a run: the bar while it goes, the summary when it ends.
 
-Example: ``print(summary(counts, meters, seconds=41.0, files=[("output", "out.jsonl")]))``
+Example: ``print(summary(counts, traffic, seconds=41.0, files=[("output", "out.jsonl")]))``
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Callable, List, Optional, Sequence, Tuple
 from tqdm import tqdm
 
 from ..records import Score
-from ..servers.client import Meter
+from ..servers.client import Traffic
 from ..servers.slots import Server
 
 EVERY = 0.5  # seconds between two looks at the counts
@@ -50,32 +50,34 @@ class Counts:
         return self.score_sum / self.scores if self.scores else None
 
 
-def _total(meters: Sequence[Meter], name: str) -> int:
-    return sum(getattr(meter, name) for meter in meters)
+def _total(traffic: Sequence[Traffic], name: str) -> int:
+    return sum(getattr(traffic, name) for traffic in traffic)
 
 
-async def show_bar(counts: Counts, meters: Sequence[Meter], expected: Callable[[], Optional[int]], quiet: bool) -> None:
+async def show_bar(
+    counts: Counts, traffic: Sequence[Traffic], expected: Callable[[], Optional[int]], quiet: bool
+) -> None:
     """Shows a bar on a terminal until cancelled; ``expected`` gives the entries there will have been."""
     hidden = quiet or not sys.stderr.isatty()
     with tqdm(unit=" entries", disable=hidden, dynamic_ncols=True) as bar:
         try:
             while not hidden:
-                _update(bar, counts, meters, expected())
+                _update(bar, counts, traffic, expected())
                 await asyncio.sleep(EVERY)
         finally:
             if not hidden:
-                _update(bar, counts, meters, expected())
+                _update(bar, counts, traffic, expected())
 
 
-def _update(bar: tqdm, counts: Counts, meters: Sequence[Meter], expected: Optional[int]) -> None:  # type: ignore[type-arg]
+def _update(bar: tqdm, counts: Counts, traffic: Sequence[Traffic], expected: Optional[int]) -> None:  # type: ignore[type-arg]
     over = counts.done + counts.skipped + counts.duplicates + counts.failed
     bar.total = max(over, expected) if expected else None
     if not bar.n and counts.skipped:  # what was there already says nothing of the rate
         bar.initial = counts.skipped
     bar.n = over
     seconds = max(bar.format_dict["elapsed"], 1e-9)
-    shown = [f"{counts.answers / seconds:.1f} answers/s", f"{_total(meters, 'tokens') / seconds:.0f} tokens/s"]
-    shown += [f"{_total(meters, 'retries')} retries", f"{counts.failed} failed"]
+    shown = [f"{counts.answers / seconds:.1f} answers/s", f"{_total(traffic, 'tokens') / seconds:.0f} tokens/s"]
+    shown += [f"{_total(traffic, 'retries')} retries", f"{counts.failed} failed"]
     if counts.mean_score is not None:
         shown.append(f"mean score {counts.mean_score:.2f}")
     bar.set_postfix_str(", ".join(shown), refresh=False)
@@ -98,7 +100,7 @@ def server_rows(servers: Sequence[Server], found: bool) -> List[Tuple[str, str]]
 def summary(
     script: str,
     counts: Counts,
-    meters: Sequence[Meter],
+    traffic: Sequence[Traffic],
     seconds: float,
     files: Sequence[Tuple[str, str]],
 ) -> str:
@@ -113,9 +115,9 @@ def summary(
     if counts.answers or counts.recalled:
         again = f", {counts.recalled:,} from the ledger" if counts.recalled else ""
         rows.append(("answers", f"{counts.answers:,} drawn{again} ({counts.answers * rate:.1f}/s)"))
-    if meters:
-        requests, retries, tokens = (_total(meters, name) for name in ("requests", "retries", "tokens"))
-        dropped = _total(meters, "cancelled")
+    if traffic:
+        requests, retries, tokens = (_total(traffic, name) for name in ("requests", "retries", "tokens"))
+        dropped = _total(traffic, "cancelled")
         sent = f"{requests:,} sent, {retries:,} retries" + (f", {dropped:,} dropped" if dropped else "")
         rows.append(("requests", f"{sent}, {tokens:,} tokens ({tokens * rate:.0f}/s)"))
     if counts.mean_score is not None or counts.unscored:

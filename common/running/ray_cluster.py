@@ -253,9 +253,9 @@ class Cluster:
     def _hear(self, node: _Node, news: News) -> None:
         for text in news.said:
             log.warning("%s: %s", node.host, text)
-        for ours, theirs in zip(self._plan.clients, news.meters):
+        for ours, theirs in zip(self._plan.clients, news.traffic):
             for name, value in dataclasses.asdict(theirs).items():
-                setattr(ours.meter, name, getattr(ours.meter, name) + value)
+                setattr(ours.traffic, name, getattr(ours.traffic, name) + value)
         for number, line in news.lines:
             node.entries[number].hear(line)
         for number in news.begun:

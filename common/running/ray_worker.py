@@ -18,7 +18,7 @@ from typing import Any, Coroutine, Dict, List, NamedTuple, Optional, Sequence, S
 from ..errors import BudgetSpent, EntryFailed, RunStopped, ToolkitError
 from ..records import Answer, Entry, Record, Score
 from ..scoring.scorers import Scorer
-from ..servers.client import ChatClient, Meter, need_open_files
+from ..servers.client import ChatClient, Traffic, need_open_files
 from .candidates import Candidates, idle, room_for_more
 from .early_stopping import StopRule
 from .sampler import Sampler
@@ -53,7 +53,7 @@ class News:
     lines: List[Tuple[int, Record]] = field(default_factory=list)
     begun: List[int] = field(default_factory=list)
     ended: List[Tuple[int, Union[ToolkitError, str, None]]] = field(default_factory=list)
-    meters: List[Meter] = field(default_factory=list)
+    traffic: List[Traffic] = field(default_factory=list)
     said: List[str] = field(default_factory=list)
     stopped: Optional[BaseException] = None
 
@@ -100,8 +100,8 @@ class Worker:
         self._something.clear()
         told, self._news = self._news, News()
         for client in self._plan.clients:
-            told.meters.append(client.meter)
-            client.meter = Meter()
+            told.traffic.append(client.traffic)
+            client.traffic = Traffic()
         return told
 
     def tell(self) -> News:
@@ -130,12 +130,14 @@ class Worker:
             for client in self._plan.clients:
                 client.stop(error if isinstance(error, RunStopped) else RunStopped(str(error)))
 
-    def _hurry(self) -> bool:
+    def _servers_idle(self) -> bool:
         return self._all_admitted and idle(self._plan.sampler, self._plan.scorer)
 
     async def _do(self, handed: Handed) -> None:
         plan, notes = self._plan, _Notes(self, handed.number)
-        candidates = Candidates(handed.entry, plan.sampler, plan.scorer, notes, self._watch, plan.rule, self._hurry)
+        candidates = Candidates(
+            handed.entry, plan.sampler, plan.scorer, notes, self._watch, plan.rule, self._servers_idle
+        )
         candidates.take_over(handed.answers, handed.scores)
         candidates.images = handed.images
         candidates.start(handed.messages)

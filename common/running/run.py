@@ -29,7 +29,7 @@ from ..errors import BadEntry, BrokenInput, BudgetSpent, EntryFailed, RunStopped
 from ..fast_json import dumps
 from ..images import load_images
 from ..input.files import InputFile, Item
-from ..records import Entry, Work, id_key
+from ..records import Entry, PendingEntry, id_key
 from ..results.export import write_selected
 from ..results.report import write_report
 from ..results.selection import Selection
@@ -37,7 +37,7 @@ from ..scoring.scorers import Scorer
 from ..servers.client import ChatClient
 from ..servers.local import LocalServer
 from ..servers.messages import chat_messages, check_marks
-from ..storage.append_file import RECORDS, AppendFile, hold, read_records, repair_tail, scan, write_whole
+from ..storage.append_file import RECORDS, AppendFile, lock_output, read_records, repair_tail, scan, write_whole
 from ..storage.ledger import Ledger
 from .candidates import Candidates, idle, room_for_more
 from .early_stopping import StopRule
@@ -70,7 +70,7 @@ class Job:
     output_file: str
     ledger_file: str
     keep_ledger: bool
-    read: Callable[[object, int], Work]
+    read: Callable[[object, int], PendingEntry]
     clients: Sequence[ChatClient]
     sampler: Optional[Sampler] = None
     scorer: Optional[Scorer] = None
@@ -113,7 +113,7 @@ def run(job: Job) -> int:
         stack.callback(source.close)
         items = _read_ahead(source)
         for path in (job.output_file, job.ledger_file)[: 1 + job.keep_ledger]:
-            stack.callback(hold(path).release)
+            stack.callback(lock_output(path).release)
         current = _Run(job, source, items)
         made: List[Tuple[str, str]] = []
         try:
@@ -254,10 +254,10 @@ class _Run:
             files.append(("ledger", job.ledger_file))
         if self._errors is not None:
             files.append(("errors", f"{self._errors_file} (the first: {self._first_error})"))
-        meters = [client.meter for client in job.clients]
-        return summary(job.script, self.counts, meters, seconds, files)
+        traffic = [client.traffic for client in job.clients]
+        return summary(job.script, self.counts, traffic, seconds, files)
 
-    def _pending(self) -> Iterator[Optional[Work]]:
+    def _pending(self) -> Iterator[Optional[PendingEntry]]:
         """The entries to be done, each once; now and then a None, so that a long skip does not hold the loop."""
         passed = 0
         for line, item in islice(self._items, self._job.limit):
@@ -315,12 +315,12 @@ class _Run:
             self.cut_short = None  # the draw that met the budget was not needed after all
         self._complete = self.cut_short is None
 
-    async def _work_through(self, pending: Iterator[Optional[Work]]) -> None:
+    async def _work_through(self, pending: Iterator[Optional[PendingEntry]]) -> None:
         loop = asyncio.get_running_loop()
         self._stopped: asyncio.Future[BaseException] = loop.create_future()
         for name in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(name, self._stop, Interrupted("interrupted; run the same command again to go on"))
-        self._ledger.soon = functools.partial(loop.call_soon, self._flush)
+        self._ledger.schedule_flush = functools.partial(loop.call_soon, self._flush)
         work = asyncio.ensure_future(self._serve(pending))
         try:
             either: Set[asyncio.Future[Any]] = {work, self._stopped}
@@ -332,10 +332,10 @@ class _Run:
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)
 
-    async def _serve(self, pending: Iterator[Optional[Work]]) -> None:
+    async def _serve(self, pending: Iterator[Optional[PendingEntry]]) -> None:
         """Brings the servers and the bar up, does the work, and takes them down again."""
         job = self._job
-        meters = [client.meter for client in job.clients]
+        traffic = [client.traffic for client in job.clients]
         async with contextlib.AsyncExitStack() as stack:
             if job.local is not None:
                 stack.callback(job.local.stop)
@@ -348,7 +348,7 @@ class _Run:
                 self._cluster = await stack.enter_async_context(Cluster(job.ray, plan, self._stop, budget))
             for client in job.clients if job.ray is None else ():
                 await stack.enter_async_context(client)
-            bar = asyncio.ensure_future(show_bar(self.counts, meters, self._expected, job.quiet))
+            bar = asyncio.ensure_future(show_bar(self.counts, traffic, self._expected, job.quiet))
             stack.callback(bar.cancel)
             if job.scorer is not None:
                 stack.callback(job.scorer.close)
@@ -367,9 +367,9 @@ class _Run:
 
     def _check_budget(self) -> None:
         """Raises BudgetSpent once the run has spent its budget, RunStopped where no server says what is spent."""
-        meters = [client.meter for client in self._job.clients]
-        spent, budget = sum(meter.tokens for meter in meters), self._job.token_budget or 0
-        if any(meter.uncounted for meter in meters):
+        traffic = [client.traffic for client in self._job.clients]
+        spent, budget = sum(traffic.tokens for traffic in traffic), self._job.token_budget or 0
+        if any(traffic.uncounted for traffic in traffic):
             raise RunStopped("--token_budget cannot be kept: the server does not say how many tokens it spent")
         if spent >= budget:
             self.cut_short = BudgetSpent(f"{spent:,} of --token_budget {budget:,} completion tokens are spent")
@@ -402,7 +402,7 @@ class _Run:
         if error is not None and not isinstance(error, (EntryFailed, BudgetSpent)):
             self._stop(error)
 
-    async def _admit(self, pending: Iterator[Optional[Work]]) -> None:
+    async def _admit(self, pending: Iterator[Optional[PendingEntry]]) -> None:
         """Starts entries as the servers have room for them, and waits for the last."""
         opening = asyncio.Semaphore(OPENING)
         tasks: Set[asyncio.Future[None]] = set()
@@ -437,22 +437,24 @@ class _Run:
         else:
             await room_for_more(self._job.sampler, self._job.scorer)
 
-    def _hurry(self) -> bool:
+    def _servers_idle(self) -> bool:
         """Whether the servers have nothing better to do than draws that may turn out not to be needed."""
         return self._all_admitted and idle(self._job.sampler, self._job.scorer)
 
-    def _until_broken(self, pending: Iterator[Optional[Work]]) -> Iterator[Optional[Work]]:
+    def _until_broken(self, pending: Iterator[Optional[PendingEntry]]) -> Iterator[Optional[PendingEntry]]:
         """What can be read of the input; the rest is done and kept before the break is reported."""
         try:
             yield from pending
         except BrokenInput as error:
             self._broken = error
 
-    async def _do(self, work: Work, opening: asyncio.Semaphore) -> None:
+    async def _do(self, work: PendingEntry, opening: asyncio.Semaphore) -> None:
         """One entry from its ledger lines to its record, or to the errors file."""
         job = self._job
         make = Candidates if self._cluster is None else self._cluster.candidates
-        candidates = make(work.entry, job.sampler, job.scorer, self._ledger, self._watch, job.stop_rule, self._hurry)
+        candidates = make(
+            work.entry, job.sampler, job.scorer, self._ledger, self._watch, job.stop_rule, self._servers_idle
+        )
         try:
             try:
                 await self._open(candidates, work)
@@ -471,7 +473,7 @@ class _Run:
             self.counts.answers += candidates.drawn
             candidates.cancel()
 
-    async def _open(self, candidates: Candidates, work: Work) -> None:
+    async def _open(self, candidates: Candidates, work: PendingEntry) -> None:
         """Recalls what the ledger has of an entry, reads its images, and queues its requests."""
         candidates.recall(self._ledger.recall(work.entry.entry_id))
         self.counts.recalled += len(candidates.answers)

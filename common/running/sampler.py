@@ -42,7 +42,7 @@ class Sampler:
         }
 
     @cached_property
-    def made_by(self) -> str:
+    def settings_id(self) -> str:
         """The fingerprint of the settings: which of the ledger's answers are this sampler's."""
         return fingerprint(self.settings())
 

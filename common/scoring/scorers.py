@@ -31,20 +31,20 @@ class Scorer:
     """``score(entry, images, text)`` gives the score of one text; ``images`` are the entry's URLs where wanted.
 
     ``room(depth)`` returns once fewer than ``depth`` times what it does at once is waiting, ``idle`` says whether a
-    score asked for now would be begun at once. ``sure_of_a_miss`` says whether its lowest score settles the matter in
+    score asked for now would be begun at once. ``low_is_final`` says whether its lowest score settles the matter in
     a cascade. ``close`` ends what it started.
     """
 
     settings: Dict[str, Any]
     score: Callable[[Entry, Sequence[str], str], Awaitable[Score]]
     wants_images: bool = False
-    sure_of_a_miss: bool = True
+    low_is_final: bool = True
     room: Callable[[int], Awaitable[None]] = _room
     idle: Callable[[], bool] = _idle
     close: Callable[[], None] = lambda: None
 
     @cached_property
-    def made_by(self) -> str:
+    def settings_id(self) -> str:
         """The fingerprint of the settings: which of the ledger's scores are this scorer's."""
         return fingerprint(self.settings)
 
@@ -58,7 +58,7 @@ def match_scorer(low: float, high: float) -> Scorer:
             return Score(None, unscored="no reference to match")
         return Score(high if matched else low)
 
-    return Scorer({"scorer": "match", "score_min": low, "score_max": high}, score, sure_of_a_miss=False)
+    return Scorer({"scorer": "match", "score_min": low, "score_max": high}, score, low_is_final=False)
 
 
 def judge_scorer(judge: Judge) -> Scorer:
@@ -100,7 +100,7 @@ def cascade(scorers: Sequence[Scorer], low: float) -> Scorer:
         found: List[Score] = []
         for name, scorer in zip(names, scorers):
             last = (await scorer.score(entry, images, text))._replace(scorer=name)
-            if last.value is not None and (scorer.sure_of_a_miss or last.value > low):
+            if last.value is not None and (scorer.low_is_final or last.value > low):
                 return last
             found.append(last)
         judged = [one for one in found if one.judge_usage is not None]

@@ -68,7 +68,7 @@ Sleep = Callable[[float], Awaitable[None]]
 
 
 @dataclass
-class Meter:
+class Traffic:
     """What was sent and what came back, for progress and summary."""
 
     requests: int = 0
@@ -95,7 +95,7 @@ class ChatClient:
 
     ``urls`` are base URLs such as ``http://127.0.0.1:8000/v1``; ``concurrency`` None finds how much in flight keeps
     each server full, up to ``most``; ``extra_body`` is merged into each request, a null removing a field. ``sleep`` is
-    what waits between tries, for tests to hurry. ``may_start`` is asked before each request is sent, and raises
+    what waits between tries, for tests to servers_idle. ``may_start`` is asked before each request is sent, and raises
     RunStopped where no further one may be.
     """
 
@@ -117,7 +117,7 @@ class ChatClient:
         self.concurrency = concurrency
         self.max_retries = max_retries
         self.extra_body = dict(extra_body or {})
-        self.meter = Meter()
+        self.traffic = Traffic()
         self.pool = Pool([], concurrency or tuner.START)
         self._rate_limit = rate_limit
         self.most = most
@@ -263,7 +263,7 @@ class ChatClient:
             raise
 
     async def _sleep_between_tries(self, seconds: float) -> None:
-        self.meter.retries += 1
+        self.traffic.retries += 1
         await self._apart(self._sleep(seconds))
 
     async def _apart(self, wait: Awaitable[None]) -> None:
@@ -294,7 +294,7 @@ class ChatClient:
                 self.stop(error)
                 raise
             except asyncio.CancelledError:
-                self.meter.cancelled += 1
+                self.traffic.cancelled += 1
                 raise
             finally:
                 # not at once: what came back is kept before the next request is sent
@@ -308,14 +308,14 @@ class ChatClient:
         )
         self._due[task] = sent + self._timeout
         try:
-            self.meter.requests += 1
+            self.traffic.requests += 1
             response = await door.session.post(door.chat_url, data=payload, allow_redirects=False, proxy=door.proxy)
             try:
                 data = await (response.read() if _is_short(response) else _read(response))
             finally:
                 response.release()
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            self.meter.requests -= 1
+            self.traffic.requests -= 1
             raise Unreachable(f"cannot reach {url}: {_connection_trouble(error)}") from error
         except asyncio.CancelledError as error:
             if self._due[task] is not None:
@@ -327,14 +327,14 @@ class ChatClient:
             del self._due[task]
         self._answered = True
         if not 200 <= response.status < 300:
-            raise self._refusal(url, response.status, seconds_of(response.headers), self._without_key(data))
+            raise self._refusal(url, response.status, retry_after_seconds(response.headers), self._without_key(data))
         try:
             answers, tokens = parse_completion(data, empty_ok)
         except Retryable:
             parse_completion(self._without_key(data))  # the same again, for its message
             raise
-        self.meter.tokens += tokens or 0
-        self.meter.uncounted += tokens is None
+        self.traffic.tokens += tokens or 0
+        self.traffic.uncounted += tokens is None
         if self._tuners:
             self._tuners[server].completed(tokens or 1)
         server.requests += 1
@@ -455,7 +455,7 @@ def proxy_of(url: str) -> Optional[str]:
     return urllib.request.getproxies().get(parts.scheme)
 
 
-def seconds_of(headers: Mapping[str, str]) -> Optional[float]:
+def retry_after_seconds(headers: Mapping[str, str]) -> Optional[float]:
     """The seconds (0 or more) that ``Retry-After`` asks for, as a number or a date (RFC 9110, 10.2.3); None if not.
 
     A date is held against the server's own ``Date``, where it sends one: clocks differ.

@@ -218,7 +218,7 @@ def read_records(path: str) -> Iterator[Any]:
                 raise RunStopped(f"{path}: line {error.lineno} is damaged; remove it and run again") from error
 
 
-def hold(path: str) -> FileLock:
+def lock_output(path: str) -> FileLock:
     """Makes the folder of ``path`` and locks the file for this run, by ``path + ".lock"``; release it at the end.
 
     UsageError if another run has it, or it cannot be locked.

@@ -21,8 +21,8 @@ from .append_file import LEDGER, AppendFile, repair_tail, scan, to_line
 class Ledger:
     """Opens ``path`` (made if missing, its torn tail repaired) and indexes what is not ``done`` (ids as ints).
 
-    ``soon`` is called with the first line after each ``flush``, and has to see to the next one: it is ``flush`` itself
-    until another is set.
+    ``schedule_flush`` is called with the first line after each ``flush``, and arranges the next flush. Until another
+    function is set, it is ``flush`` itself.
     """
 
     def __init__(self, path: str, done: Container[int]) -> None:
@@ -38,7 +38,7 @@ class Ledger:
                 self._offset.append(offset)
         self._file = AppendFile(path)
         self._lines: List[bytes] = []
-        self.soon: Callable[[], object] = self.flush
+        self.schedule_flush: Callable[[], object] = self.flush
         self._reader: Optional[BinaryIO] = open(path, "rb") if self._latest else None
 
     def recall(self, entry_id: str) -> List[Record]:
@@ -70,7 +70,7 @@ class Ledger:
         """Writes one line; it is with the system after the next ``flush``."""
         self._lines.append(to_line(line))
         if len(self._lines) == 1:
-            self.soon()
+            self.schedule_flush()
 
     def flush(self) -> None:
         """Hands all that was appended to the system."""

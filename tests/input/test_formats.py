@@ -385,8 +385,8 @@ def test_memory_does_not_grow_with_the_input(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("package", "name", "command"),
     [
-        ("zstandard", "lines.zst", r"pip install -r requirements/zstd\.txt$"),
-        ("pyarrow", "parquet", r"pip install -r requirements/parquet\.txt$"),
+        ("zstandard", "lines.zst", r"pip install .zstandard\S+$"),
+        ("pyarrow", "parquet", r"pip install .pyarrow\S+$"),
     ],
 )
 def test_a_package_that_is_missing_is_named_with_the_command_that_installs_it(

@@ -468,7 +468,7 @@ def test_parquet_without_pyarrow_is_refused_with_the_command_that_installs_it(
     monkeypatch.setitem(sys.modules, "pyarrow", None)  # as if it were not installed
     path = str(tmp_path / "x.parquet")
     for attempt in (check_selection, lambda how, form, path: write_selected([plain()], path, how, form)):
-        with pytest.raises(UsageError, match=r"pip install -r requirements/parquet\.txt"):
+        with pytest.raises(UsageError, match=r"pip install .pyarrow"):
             attempt(BEST, "sharegpt", path)
     check_selection(BEST, "sharegpt", "x.jsonl")
     assert list(tmp_path.iterdir()) == []

@@ -85,7 +85,7 @@ def test_fewer_tokens_bring_the_same_accepted_answers(tmp_path: Path) -> None:
         accepted = [10.0 in record["generated_scores"] for record in read_lines(tmp_path / name / "out.jsonl")]
         assert sum(accepted) == 3
     assert counts["fixed"] == 48
-    assert counts["enough"] <= 12 + 1 + 2 + 3 + 3  # the hopeless one, one each, and draws in a hurry at the end
+    assert counts["enough"] <= 12 + 1 + 2 + 3 + 3  # the hopeless one, one each, and draws in a servers_idle at the end
 
 
 def test_a_run_that_was_cut_short_draws_only_what_is_still_needed(tmp_path: Path) -> None:

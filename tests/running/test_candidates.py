@@ -45,7 +45,7 @@ def play(
     rule: Optional[StopRule],
     scorer: Optional[Scorer] = None,
     count: int = 8,
-    hurry: bool = False,
+    servers_idle: bool = False,
     per_request: int = 1,
 ) -> Tuple[Record, int]:
     """The record of one entry drawn by a rule, and how many of its requests were dropped."""
@@ -56,13 +56,13 @@ def play(
             async with ChatClient([server.url], "m", 16, max_retries=0) as client:
                 sampler = Sampler(client, count, per_request)
                 one = Candidates(
-                    ENTRY, sampler, scorer or number_scorer(), ledger, lambda task: None, rule, lambda: hurry
+                    ENTRY, sampler, scorer or number_scorer(), ledger, lambda task: None, rule, lambda: servers_idle
                 )
                 one.recall(ledger.recall(ENTRY.entry_id))
                 one.start(b'[{"role": "user", "content": "q?"}]')
                 record, scores = await one.record()
                 assert record["generated_scores"] == [score.value for score in scores]
-                return record, client.meter.cancelled
+                return record, client.traffic.cancelled
         finally:
             ledger.close()
 
@@ -114,23 +114,23 @@ def test_all_answers_drawn_is_no_reason(tmp_path: Path) -> None:
 
 
 def test_what_is_in_flight_for_a_finished_entry_is_dropped(tmp_path: Path) -> None:
-    """In a hurry two are asked for after the first miss; the slow one is not wanted once the other is accepted."""
+    """With idle servers two are sampled after the first miss; the slow one is dropped once the other is accepted."""
 
     def script(request: Request) -> Reply:
         return completion(f"{request.number} {9 if request.number == 1 else 1}", delay=60.0 * (request.number == 2))
 
     with ScriptedServer(script) as server:
-        record, cancelled = play(server, tmp_path, StopRule(8.0, stop_after=1), hurry=True)
+        record, cancelled = play(server, tmp_path, StopRule(8.0, stop_after=1), servers_idle=True)
     assert len(server.chats) == 3
     assert cancelled == 1
     assert record["generated_scores"] == [1, 9]
 
 
 def test_an_answer_that_came_but_was_not_judged_any_more_is_kept_unscored(tmp_path: Path) -> None:
-    """In a hurry two are asked for after the first miss: one is judged slowly, the other is enough meanwhile."""
+    """In a servers_idle two are asked for after the first miss: one is judged slowly, the other is enough meanwhile."""
     slow = number_scorer(delay=lambda text: 60.0 if text.startswith("slow") else 0.0)
     with ScriptedServer(says("a 1", "slow 9", "b 9")) as server:
-        record, _ = play(server, tmp_path, StopRule(8.0, stop_after=1), slow, hurry=True)
+        record, _ = play(server, tmp_path, StopRule(8.0, stop_after=1), slow, servers_idle=True)
     scores: Dict[str, Any] = dict(zip(record["generated_answers"], record["generated_scores"]))
     assert scores == {"a 1": 1, "slow 9": None, "b 9": 9}
     unscored = [detail.get("unscored") for detail in record["generated_details"]]
@@ -140,7 +140,7 @@ def test_an_answer_that_came_but_was_not_judged_any_more_is_kept_unscored(tmp_pa
 def test_a_failure_does_not_matter_once_enough_are_accepted(tmp_path: Path) -> None:
     scorer = number_scorer(delay=lambda text: 0.2 if text.endswith("9") else 0.0)
     with ScriptedServer(says("a 1", "b fail", "c 9")) as server:
-        record, _ = play(server, tmp_path, StopRule(8.0, stop_after=1), scorer, hurry=True)
+        record, _ = play(server, tmp_path, StopRule(8.0, stop_after=1), scorer, servers_idle=True)
     assert sorted(record["generated_answers"]) == ["a 1", "b fail", "c 9"]
 
 

@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 from common.running.early_stopping import Drawn, StopRule
 
 
-def play(rule: StopRule, outcomes: List[bool], hurry: bool, shuffle: random.Random) -> Tuple[int, int, Optional[str]]:
+def play(
+    rule: StopRule, outcomes: List[bool], servers_idle: bool, shuffle: random.Random
+) -> Tuple[int, int, Optional[str]]:
     """Draws by the rule until it wants no more, verdicts in any order: (drawn, accepted, why it stopped)."""
     waiting: List[bool] = []
     started = judged = accepted = 0
     while True:
-        more = rule.more(Drawn(len(outcomes), started, judged, accepted), hurry)
+        more = rule.more(Drawn(len(outcomes), started, judged, accepted), servers_idle)
         waiting += outcomes[started : started + more]
         started += more
         why = rule.stopped(Drawn(len(outcomes), started, judged, accepted))
@@ -35,10 +37,14 @@ def play(rule: StopRule, outcomes: List[bool], hurry: bool, shuffle: random.Rand
     st.randoms(use_true_random=False),
 )
 def test_it_ends_with_enough_or_at_its_limit_and_never_draws_more_than_asked(
-    outcomes: List[bool], stop_after: Optional[int], give_up_after: Optional[int], hurry: bool, order: random.Random
+    outcomes: List[bool],
+    stop_after: Optional[int],
+    give_up_after: Optional[int],
+    servers_idle: bool,
+    order: random.Random,
 ) -> None:
     rule = StopRule(1.0, stop_after, give_up_after)
-    drawn, accepted, why = play(rule, outcomes, hurry, order)
+    drawn, accepted, why = play(rule, outcomes, servers_idle, order)
     assert drawn <= len(outcomes)
     if why == "stop_after":
         assert stop_after is not None
@@ -64,7 +70,7 @@ def test_without_hurry_not_one_draw_is_wasted(outcomes: List[bool], stop_after: 
 def test_a_hopeless_entry_in_a_hurry_takes_few_rounds() -> None:
     rule, rounds, started = StopRule(1.0, stop_after=1), 0, 0
     while started < 64:
-        started += rule.more(Drawn(64, started, started, 0), hurry=True)
+        started += rule.more(Drawn(64, started, started, 0), servers_idle=True)
         rounds += 1
     assert rounds == 7  # 1, 2, 4, 8, 16, 32 and the last
 

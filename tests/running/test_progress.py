@@ -10,13 +10,16 @@ import pytest
 
 from common.records import Score
 from common.running.progress import Counts, show_bar, summary
-from common.servers.client import Meter
+from common.servers.client import Traffic
 
 
 def text_of(
-    counts: Counts, meters: Optional[List[Meter]] = None, seconds: float = 10.0, files: Sequence[Tuple[str, str]] = ()
+    counts: Counts,
+    traffic: Optional[List[Traffic]] = None,
+    seconds: float = 10.0,
+    files: Sequence[Tuple[str, str]] = (),
 ) -> str:
-    return summary("reject.py", counts, meters or [], seconds, files)
+    return summary("reject.py", counts, traffic or [], seconds, files)
 
 
 def row(text: str, name: str) -> Optional[str]:
@@ -71,8 +74,8 @@ def test_answers_from_the_ledger_are_not_counted_as_drawn() -> None:
 
 
 def test_the_requests_of_both_roles_are_summed() -> None:
-    meters = [Meter(requests=1000, retries=2, tokens=5000), Meter(requests=500, retries=1, tokens=70)]
-    assert row(text_of(Counts(), meters), "requests") == "1,500 sent, 3 retries, 5,070 tokens (507/s)"
+    traffic = [Traffic(requests=1000, retries=2, tokens=5000), Traffic(requests=500, retries=1, tokens=70)]
+    assert row(text_of(Counts(), traffic), "requests") == "1,500 sent, 3 retries, 5,070 tokens (507/s)"
 
 
 @pytest.mark.parametrize("name", ["answers", "requests", "scores", "selected", "errors"])
@@ -81,10 +84,10 @@ def test_what_a_run_did_not_do_has_no_row(name: str) -> None:
 
 
 def test_requests_that_were_dropped_and_entries_that_wait_are_named_only_if_there_are_any() -> None:
-    said = text_of(Counts(done=1, postponed=3), [Meter(requests=9, cancelled=2)])
+    said = text_of(Counts(done=1, postponed=3), [Traffic(requests=9, cancelled=2)])
     assert row(said, "entries") == "1 done, 0 done before, 0 failed, 3 postponed in 10.0 s (0.1/s)"
     assert row(said, "requests") == "9 sent, 0 retries, 2 dropped, 0 tokens (0/s)"
-    assert "postponed" not in text_of(Counts(done=1), [Meter(requests=1)])
+    assert "postponed" not in text_of(Counts(done=1), [Traffic(requests=1)])
 
 
 def test_the_files_come_last_and_as_they_were_named() -> None:
@@ -95,7 +98,7 @@ def test_the_files_come_last_and_as_they_were_named() -> None:
 
 
 def test_a_run_that_took_no_time_has_a_summary() -> None:
-    assert "0 done" in text_of(Counts(), [Meter()], seconds=0.0)
+    assert "0 done" in text_of(Counts(), [Traffic()], seconds=0.0)
 
 
 @pytest.mark.parametrize("quiet", [True, False])

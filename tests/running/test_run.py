@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 from common.input.conversations import entry_from_conversation
-from common.records import Work
+from common.records import PendingEntry
 from common.running.run import Job, run
 from common.running.sampler import Sampler
 from common.scoring.judge import Judge
@@ -31,7 +31,7 @@ def make_job(folder: Path, generator: ScriptedServer, judge: Optional[ScriptedSe
         "output_file": str(folder / "out.jsonl"),
         "ledger_file": str(folder / "ledger"),
         "keep_ledger": False,
-        "read": lambda item, line: Work(entry_from_conversation(item, line), None),
+        "read": lambda item, line: PendingEntry(entry_from_conversation(item, line), None),
         "clients": clients,
         "sampler": Sampler(clients[0], 4),
         "scorer": judge_scorer(Judge(clients[1], 0, 10)) if judge is not None else None,
@@ -47,9 +47,9 @@ def test_it_reads_no_further_ahead_than_the_servers_have_room(tmp_path: Path) ->
     parsed: List[int] = []
     ahead: List[int] = []
 
-    def read(item: object, line: int) -> Work:
+    def read(item: object, line: int) -> PendingEntry:
         parsed.append(line)
-        return Work(entry_from_conversation(item, line), None)
+        return PendingEntry(entry_from_conversation(item, line), None)
 
     def script(request: Request) -> Reply:
         ahead.append(len(parsed) - request.number // 4)

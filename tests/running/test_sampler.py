@@ -22,7 +22,7 @@ Kept = List[Tuple[int, str]]
 
 
 async def no_sleep(_: float) -> None:
-    """Waits between tries, for tests that hurry."""
+    """Waits between tries, for tests that servers_idle."""
 
 
 def an_idle_sampler(count: int = 4, client: Optional[Dict[str, Any]] = None, **settings: Any) -> Sampler:
@@ -231,7 +231,7 @@ def test_only_an_answer_cut_by_a_smaller_limit_is_drawn_again(
     ],
 )
 def test_what_makes_an_answer_changes_the_fingerprint(change: Dict[str, Any]) -> None:
-    assert an_idle_sampler(**change).made_by != an_idle_sampler().made_by
+    assert an_idle_sampler(**change).settings_id != an_idle_sampler().settings_id
 
 
 @pytest.mark.parametrize(
@@ -249,10 +249,10 @@ def test_what_makes_an_answer_changes_the_fingerprint(change: Dict[str, Any]) ->
     ],
 )
 def test_what_does_not_make_an_answer_leaves_the_fingerprint(change: Dict[str, Any]) -> None:
-    assert an_idle_sampler(**change).made_by == an_idle_sampler().made_by
+    assert an_idle_sampler(**change).settings_id == an_idle_sampler().settings_id
 
 
 def test_the_order_of_extra_body_does_not_matter() -> None:
     bodies: List[Dict[str, Any]] = [{"a": 1, "b": {"c": 2, "d": 3}}, {"b": {"d": 3, "c": 2}, "a": 1}]
-    one, other = (an_idle_sampler(client={"extra_body": body}).made_by for body in bodies)
+    one, other = (an_idle_sampler(client={"extra_body": body}).settings_id for body in bodies)
     assert one == other

@@ -74,7 +74,7 @@ def test_the_final_answer_is_the_last_marked_one_or_the_last_line(text: str, ans
         ("90", "\\boxed{90^\\circ}"),
         ("42", "$$\\boxed{42}$$\n\nLet me know if you have any questions!"),
         ("72", "She sold 48+24 = <<48+24=72>>72 clips.\n#### 72"),
-        ("540", "James runs 60*9=540 meters a week."),
+        ("540", "James runs 60*9=540 traffic a week."),
         ("50%", "The answer is 50%."),
         ("50%", "50%"),
         ("\\frac{1}{2}", "\\boxed{\\frac{1}{2}}"),

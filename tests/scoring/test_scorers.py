@@ -52,7 +52,7 @@ def idle_judge(low: float = 0.0, high: float = 10.0, client: Optional[Dict[str, 
     ],
 )
 def test_what_makes_a_score_changes_the_fingerprint(change: Dict[str, Any]) -> None:
-    assert idle_judge(**change).made_by != idle_judge().made_by
+    assert idle_judge(**change).settings_id != idle_judge().settings_id
 
 
 @pytest.mark.parametrize(
@@ -67,11 +67,11 @@ def test_what_makes_a_score_changes_the_fingerprint(change: Dict[str, Any]) -> N
     ],
 )
 def test_what_does_not_make_a_score_leaves_the_fingerprint(change: Dict[str, Any]) -> None:
-    assert idle_judge(**change).made_by == idle_judge().made_by
+    assert idle_judge(**change).settings_id == idle_judge().settings_id
 
 
 def test_the_match_rules_scores_are_told_apart_by_range_and_from_a_judges() -> None:
-    made = [match_scorer(0, 10).made_by, match_scorer(0, 1).made_by, idle_judge(0, 10).made_by]
+    made = [match_scorer(0, 10).settings_id, match_scorer(0, 1).settings_id, idle_judge(0, 10).settings_id]
     assert len(set(made)) == 3
 
 
@@ -113,7 +113,7 @@ def fixed(name: str, *scores: Score, sure: bool = True, asked: Optional[List[str
             asked.append(name)
         return waiting.pop(0) if len(waiting) > 1 else waiting[0]
 
-    return Scorer({"scorer": name, f"{name} own": 1, "score_min": 0}, score, sure_of_a_miss=sure)
+    return Scorer({"scorer": name, f"{name} own": 1, "score_min": 0}, score, low_is_final=sure)
 
 
 def decided(*scorers: Scorer) -> Score:
@@ -168,8 +168,8 @@ def test_a_cascade_of_match_needs_no_reference() -> None:
 
 def test_a_cascade_s_scores_are_its_own_and_told_apart_by_each_of_its_parts() -> None:
     one, two, other = fixed("a", HIT), fixed("b", HIT), Scorer({"scorer": "b", "b own": 2, "score_min": 0}, two_score)
-    made = [cascade(parts, 0).made_by for parts in ([one, two], [two, one], [one, other])]
-    assert len({*made, one.made_by, two.made_by}) == 5
+    made = [cascade(parts, 0).settings_id for parts in ([one, two], [two, one], [one, other])]
+    assert len({*made, one.settings_id, two.settings_id}) == 5
 
 
 async def two_score(_: Entry, __: Sequence[str], ___: str) -> Score:

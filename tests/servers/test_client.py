@@ -12,7 +12,7 @@ import pytest
 
 from common.errors import RequestFailed, Retryable, ServerGone, ServerRefused
 from common.records import Answer
-from common.servers.client import ChatClient, error_message, is_loopback, parse_completion, seconds_of
+from common.servers.client import ChatClient, error_message, is_loopback, parse_completion, retry_after_seconds
 from tests.scripted_server import Reply, Script, ScriptedServer, completion
 
 MESSAGES = json.dumps([{"role": "user", "content": "2+2?"}]).encode()
@@ -118,19 +118,19 @@ def test_retry_after_is_obeyed_to_the_second() -> None:
 
 
 def test_retry_after_may_be_a_date() -> None:
-    assert seconds_of({"Retry-After": formatdate(time.time() + 30, usegmt=True)}) == pytest.approx(30, abs=2)
-    assert seconds_of({"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}) == 0
+    assert retry_after_seconds({"Retry-After": formatdate(time.time() + 30, usegmt=True)}) == pytest.approx(30, abs=2)
+    assert retry_after_seconds({"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}) == 0
 
 
 @pytest.mark.parametrize("value", ["soon", "nan", "inf", "", "Wed, 99 Foo"])
 def test_a_retry_after_that_says_nothing_is_none(value: str) -> None:
-    assert seconds_of({"Retry-After": value}) is None
-    assert seconds_of({}) is None
+    assert retry_after_seconds({"Retry-After": value}) is None
+    assert retry_after_seconds({}) is None
 
 
 def test_a_retry_after_date_is_held_against_the_servers_own_clock() -> None:
     headers = {"Date": "Wed, 21 Oct 2015 07:28:00 GMT", "Retry-After": "Wed, 21 Oct 2015 07:28:09 GMT"}
-    assert seconds_of(headers) == 9
+    assert retry_after_seconds(headers) == 9
 
 
 def test_waits_without_retry_after_are_random_and_bounded() -> None:
@@ -419,7 +419,7 @@ def test_a_key_at_the_end_of_a_long_error_does_not_leak_in_part() -> None:
     "wish", ["Mon, 01 Jan 2020 99999999999:00:00", "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"]
 )
 def test_a_retry_after_of_nonsense_is_none(wish: str) -> None:
-    assert seconds_of({"Retry-After": wish}) is None
+    assert retry_after_seconds({"Retry-After": wish}) is None
 
 
 def test_a_count_of_tokens_beyond_reason_is_none() -> None:

@@ -18,7 +18,17 @@ from common.errors import RunStopped, UsageError
 from common.input.conversations import entry_from_conversation
 from common.input.json_items import PIECE
 from common.records import Answer, answer_line, fingerprint, id_key, make_record
-from common.storage.append_file import LEDGER, RECORDS, AppendFile, Kind, hold, read_records, repair_tail, scan, to_line
+from common.storage.append_file import (
+    LEDGER,
+    RECORDS,
+    AppendFile,
+    Kind,
+    lock_output,
+    read_records,
+    repair_tail,
+    scan,
+    to_line,
+)
 from tests.helpers import ROOT, conversation, read_lines
 
 
@@ -378,24 +388,24 @@ def test_records_are_read_in_order_past_blank_lines(tmp_path: Path) -> None:
 
 def test_a_second_run_is_refused_while_the_first_holds_the_file(tmp_path: Path) -> None:
     path = str(tmp_path / "out.jsonl")
-    lock = hold(path)
+    lock = lock_output(path)
     with pytest.raises(UsageError) as caught:
-        hold(path)
+        lock_output(path)
     assert path in str(caught.value)
     lock.release()
-    hold(path).release()
+    lock_output(path).release()
 
 
 def test_holding_one_file_leaves_the_others_free(tmp_path: Path) -> None:
-    lock = hold(str(tmp_path / "one.jsonl"))
-    hold(str(tmp_path / "two.jsonl")).release()
+    lock = lock_output(str(tmp_path / "one.jsonl"))
+    lock_output(str(tmp_path / "two.jsonl")).release()
     lock.release()
 
 
 def test_a_run_that_was_killed_holds_nothing(tmp_path: Path) -> None:
     path = str(tmp_path / "out.jsonl")
     code = (
-        "import sys; from common.storage.append_file import hold; lock = hold(sys.argv[1]); "
+        "import sys; from common.storage.append_file import lock_output; lock = lock_output(sys.argv[1]); "
         "print('held', flush=True); input()"
     )
     with subprocess.Popen(
@@ -404,9 +414,9 @@ def test_a_run_that_was_killed_holds_nothing(tmp_path: Path) -> None:
         assert other.stdout is not None
         assert other.stdout.readline().strip() == b"held"
         with pytest.raises(UsageError):
-            hold(path)
+            lock_output(path)
         other.kill()
-    hold(path).release()
+    lock_output(path).release()
 
 
 @pytest.mark.parametrize("kind", [RECORDS, LEDGER], ids=["record", "ledger"])
