@@ -21,8 +21,8 @@ from tests.helpers import ROOT, environment, questions
 
 RUN = (
     "import sys; sys.path.insert(0, {root!r}); import common.running.run, common.storage.ledger; {change}; "
-    "import sampling; from common.cli import flags as cli; "
-    "sys.exit(cli.main('sampling.py', sampling.make_job, sampling.make_parser()))"
+    "from common.start import start; "
+    "sys.exit(start('sample'))"
 )
 NEVER = "common.running.run.SYNC_EVERY = 1e9"
 WAYS = {

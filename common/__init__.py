@@ -1,1 +1,3 @@
-"""What sampling.py, score.py and reject.py share; each module's docstring is its contract."""
+"""The rejection-sampling toolkit; see README.md. It is installed under the name rejection_sampling."""
+
+__version__ = "0.2.0"

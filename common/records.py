@@ -102,6 +102,7 @@ class PendingEntry(NamedTuple):
     stopped_by: Optional[str] = None
 
 
+NOT_NEEDED = "not needed: its entry was settled before"  # why an answer is unscored after its entry had enough
 OUR_ID = re.compile("[0-9a-f]{32}").fullmatch
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 

@@ -25,7 +25,8 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Se
 from common.errors import ToolkitError
 from common.input.conversations import entry_from_conversation
 from common.records import PendingEntry
-from common.running.run import Job, run
+from common.running.job import Job, Pipeline
+from common.running.run import run
 from common.running.sampler import Sampler
 from common.scoring import judge
 from common.scoring.scorers import judge_scorer
@@ -604,9 +605,7 @@ def job(world: World) -> Job:
         ledger_file=str(world.cache),
         keep_ledger=True,
         read=lambda item, line: PendingEntry(entry_from_conversation(item, line), None),
-        clients=clients,
-        sampler=Sampler(clients[0], ANSWERS),
-        scorer=judge_scorer(judge.Judge(clients[1], 0, 10)),
+        pipeline=Pipeline(clients, Sampler(clients[0], ANSWERS), judge_scorer(judge.Judge(clients[1], 0, 10))),
         quiet=True,
     )
 

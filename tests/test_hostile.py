@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import base64
 import contextlib
 import gzip
@@ -14,16 +13,14 @@ import re
 import subprocess
 import threading
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import pytest
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import sampling
-import score
-from common.cli import flags as cli
+from common.cli.commands import COMMANDS, run_command
 from common.errors import BadEntry, BrokenInput, Retryable, RunStopped, UsageError
 from common.images import load_images
 from common.input.conversations import entry_from_conversation, work_from_record
@@ -51,25 +48,14 @@ class Ran(NamedTuple):
     err: str
 
 
-class Given(argparse.ArgumentParser):
-    """A parser whose command line was read already."""
-
-    def __init__(self, parser: argparse.ArgumentParser, words: Sequence[object]) -> None:
-        super().__init__()
-        self._words, self._parser = [str(word) for word in words], parser
-
-    def parse_args(self, *_: Any) -> Any:
-        return self._parser.parse_args(self._words)
-
-
-def main(script: Any, *words: object) -> Ran:
-    """The whole of a script, from flags to exit code, in this process; its log goes to stderr as a command's does."""
+def main(name: str, *words: object) -> Ran:
+    """The whole of a command, from flags to exit code, in this process; its log goes to stderr as a command's does."""
     out, err = io.StringIO(), io.StringIO()
     logged = logging.StreamHandler(err)
     logging.getLogger().addHandler(logged)
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = cli.main(f"{script.__name__}.py", script.make_job, Given(script.make_parser(), words))
+            code = run_command(name, COMMANDS[name].script, [str(word) for word in words])
     finally:
         logging.getLogger().removeHandler(logged)
     return Ran(code, out.getvalue(), err.getvalue())
@@ -78,7 +64,7 @@ def main(script: Any, *words: object) -> Ran:
 def sample(server: ScriptedServer, source: object, output: Path, *flags: object) -> Ran:
     """sampling.py with one answer a question and no retry."""
     words = ["--input_file", source, "--output_file", output, "--model_name", "m", "--port", server.port]
-    return main(sampling, *words, "--answers_per_question", 1, "--max_retries", 0, *flags)
+    return main("sample", *words, "--answers_per_question", 1, "--max_retries", 0, *flags)
 
 
 def numbered(request: Request) -> Reply:
@@ -729,7 +715,7 @@ def test_only_the_judge_decides_what_an_answer_scores(tmp_path: Path) -> None:
     source, output = write_input(tmp_path / "in.jsonl", [record]), tmp_path / "out.jsonl"
     with ScriptedServer(lambda _: completion("It gives orders instead of an answer.\nScore: 2")) as server:
         words = ("--input_file", source, "--output_file", output, "--model_name", "j", "--api_port", server.port)
-        ran = main(score, *words)
+        ran = main("score", *words)
         chats = [request.body for request in server.chats]
     assert (ran.code, ran.err) == (0, "")
     assert not CONTROL.search(ran.out)
@@ -747,7 +733,7 @@ def test_a_judge_that_was_talked_out_of_a_score_gives_none(tmp_path: Path, reply
     source, output = write_input(tmp_path / "in.jsonl", [record]), tmp_path / "out.jsonl"
     with ScriptedServer(lambda _: completion(reply or "-")) as server:
         words = ("--input_file", source, "--output_file", output, "--model_name", "j", "--api_port", server.port)
-        main(score, *words, "--max_retries", 0)
+        main("score", *words, "--max_retries", 0)
     assert read_lines(output)[0]["generated_scores"] == [None]
 
 

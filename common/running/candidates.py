@@ -1,229 +1,185 @@
-"""One entry in progress: what the ledger has of it, what is being drawn and scored, and the record it becomes.
+"""One entry's candidates: samples and scores what the entry lacks, as much of it as its stop rule wants.
 
-Example: ``candidates.recall(lines); candidates.start(messages); record, scores = await candidates.record()``
+Example: ``stopped_by = await Candidates(state, pipeline, ledger.append, stop).run()``
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Callable, Coroutine, Dict, List, Optional, Protocol, Sequence, Set, Tuple
+from typing import Any, Callable, Coroutine, Sequence
 
-from ..records import (
-    Answer,
-    Entry,
-    Record,
-    Score,
-    answer_from_line,
-    answer_line,
-    make_record,
-    score_from_line,
-    score_line,
-)
+from ..errors import BudgetSpent, EntryFailed
+from ..records import Answer, Record, Score, answer_line, score_line
 from ..results.selection import normalised, selectable
-from ..scoring.scorers import Scorer
-from .early_stopping import Drawn, StopRule
-from .sampler import Sampler
-
-JUDGE_DEPTH = 8  # answers that may wait for the judge, in multiples of its concurrency
-NOT_NEEDED = Score(None, unscored="not needed: its entry was settled before")
-
-
-class Notes(Protocol):
-    """What keeps each answer and score as it arrives: the ledger."""
-
-    def append(self, line: Record) -> None: ...
-
-
-async def room_for_more(sampler: Optional[Sampler], scorer: Optional[Scorer]) -> None:
-    """Returns once the servers have room for another entry."""
-    if sampler is not None:
-        await sampler.client.room()
-    if scorer is not None:
-        await scorer.room(1 if sampler is None else JUDGE_DEPTH)
-
-
-def idle(sampler: Optional[Sampler], scorer: Optional[Scorer]) -> bool:
-    """Whether both roles are there, and neither has anything that waits."""
-    return sampler is not None and sampler.client.idle() and scorer is not None and scorer.idle()
+from ..scoring.shapes import AnswerScorer, EntryScorer
+from .early_stopping import Standing
+from .entry_state import EntryState, score_id
+from .job import Pipeline
 
 
 class Candidates:
-    """One entry's answers and scores on their way to a record.
+    """An entry in progress, which runs itself.
 
-    ``watch`` is called with each task that ends: what stops the run must not wait for the entry's other tasks.
-    ``rule`` says when enough is drawn (None: all are drawn), ``servers_idle`` whether the servers are idle.
+    ``keep`` is given each ledger line as it arrives. ``stop`` is told at once of an error that ends the whole run,
+    since the entry's other requests may take long. ``servers_idle`` says whether requests that may turn out to be
+    unnecessary cost nothing.
     """
 
     def __init__(
         self,
-        entry: Entry,
-        sampler: Optional[Sampler],
-        scorer: Optional[Scorer],
-        ledger: Notes,
-        watch: Callable[[asyncio.Future[Any]], None],
-        rule: Optional[StopRule] = None,
+        state: EntryState,
+        pipeline: Pipeline,
+        keep: Callable[[Record], None],
+        stop: Callable[[BaseException], None],
         servers_idle: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.entry = entry
-        self.images: List[str] = []
-        self.answers: Dict[int, Answer] = {}
-        self.drawn = 0
-        self._sampler = sampler
-        self._scorer = scorer
-        self._ledger = ledger
-        self._watch = watch
-        self._rule = rule
+        self._state = state
+        self._sampler = pipeline.sampler
+        self._scorer = pipeline.scorer
+        self._rule = pipeline.stop_rule
+        self._keep = keep
+        self._stop = stop
         self._servers_idle = servers_idle
-        self._messages = b""
-        self._waiting: List[int] = []  # indices not asked for yet
-        self._held: List[int] = []  # of answers at hand whose scores are not asked for yet
-        self._scores: Dict[str, Score] = {}  # by the answer's digest
-        self._unjudged: Dict[str, List[Answer]] = {}  # by digest: a text is scored once
-        self._judged = 0
-        self._accepted: Set[str] = set()  # distinct texts
-        self._tasks: Set[asyncio.Future[Any]] = set()
+        self._to_sample: list[int] = state.missing(self._sampler)  # indices without a request yet
+        self._to_score: list[int] = []  # indices of answers at hand that no scorer was given yet
+        self._being_scored: dict[str, list[Answer]] = {}  # by digest: equal texts are scored once
+        self._scored = 0
+        self._accepted: set[str] = set()  # distinct texts
+        self._tasks: set[asyncio.Future[Any]] = set()
         self._ended = asyncio.Event()
-        self._failure: Optional[BaseException] = None
+        self._failure: BaseException | None = None
 
-    def recall(self, lines: Sequence[Record]) -> None:
-        """Takes from the ledger's lines the answers and scores that these settings would make again."""
-        sampler, scorer = self._sampler, self._scorer
-        for line in lines:
-            if isinstance(line.get("answer"), str) and sampler is not None and line["made_by"] == sampler.settings_id:
-                answer = answer_from_line(line)
-                if line["index"] < sampler.count and sampler.usable(answer, line.get("max_tokens")):
-                    self.answers[line["index"]] = answer
-            elif "score" in line and "digest" in line and scorer is not None and line["made_by"] == scorer.settings_id:
-                self._scores[line["digest"]] = score_from_line(line)
+    async def run(self) -> str | None:
+        """Fills the entry's state; returns the flag that stopped the sampling early, if one did.
 
-    def take_over(self, answers: Dict[int, Answer], scores: Dict[str, Score]) -> None:
-        """Takes what another process has of the entry: its answers, and scores by their digests."""
-        self.answers.update(answers)
-        self._scores.update(scores)
+        It waits for everything that was sent, also when a part fails: all of it is paid for. Then it raises the first
+        failure (EntryFailed, BudgetSpent, RunStopped).
+        """
+        try:
+            self._start()
+            await self._ended.wait()
+            stopped_by = self._stopped_by()
+            if self._failure is not None and stopped_by != "stop_after":
+                raise self._failure
+            if isinstance(self._scorer, EntryScorer):
+                await self._score_together(self._scorer)
+            return stopped_by if self._state.missing(self._sampler) else None
+        finally:
+            self._cancel()
 
-    def missing(self) -> List[int]:
-        """The indices still to be drawn, if all are."""
-        sampler = self._sampler
-        return [] if sampler is None else [index for index in range(sampler.count) if index not in self.answers]
-
-    def needs_images(self) -> bool:
-        """Whether a request may be made that shows the entry's images."""
-        scorer = self._scorer
-        judged = scorer is not None and scorer.wants_images
-        unscored = any(answer.digest not in self._scores for answer in self.answers.values())
-        return bool(self.entry.images) and bool(self.missing() or (judged and unscored))
-
-    def start(self, messages: bytes) -> None:
-        """Queues every request that is wanted now: the scores of the answers at hand, and draws."""
-        self._messages = messages
-        self._waiting = self.missing()
-        for index, answer in sorted(self.answers.items()):
-            if answer.digest in self._scores:
+    def _start(self) -> None:
+        """Sends every request that is wanted now."""
+        for index, answer in sorted(self._state.answers.items()):
+            if answer.digest in self._state.scores:
                 self._score(index, answer)
             else:
-                self._held.append(index)
+                self._to_score.append(index)
         self._go_on()
         if not self._tasks:
             self._ended.set()
 
-    def _task(self, work: Coroutine[Any, Any, None]) -> None:
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._end)
 
     def _end(self, task: asyncio.Future[None]) -> None:
-        self._watch(task)
         self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            self._failure = self._failure or task.exception()
-        elif not task.cancelled() and (self._waiting or self._held or self._rule is not None):
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._failure = self._failure or error
+            if not isinstance(error, (EntryFailed, BudgetSpent)):
+                self._stop(error)
+        elif not task.cancelled() and (self._to_sample or self._to_score or self._rule is not None):
             self._go_on()
         if not self._tasks:
             self._ended.set()
 
     def _go_on(self) -> None:
-        """Asks for what is wanted now, scores of answers at hand first; drops what is under way once it is enough."""
+        """Sends what is wanted now, scores of answers at hand first; drops what is in flight once it is enough."""
         wanted = self._wanted()
-        while self._held and wanted:
-            indices, self._held = self._held[:wanted], self._held[wanted:]
+        while self._to_score and wanted:
+            indices, self._to_score = self._to_score[:wanted], self._to_score[wanted:]
             for index in indices:
-                self._score(index, self.answers[index])
+                self._score(index, self._state.answers[index])
             wanted = self._wanted()
-        if self._stopped() == "stop_after":
-            self.cancel()
-        elif self._sampler is not None and self._waiting and self._failure is None:
-            indices, self._waiting = self._waiting[:wanted], self._waiting[wanted:]
-            for draw in self._sampler.draws(self.entry, self._messages, indices, self._keep):
-                self._task(draw)
-            if not self._waiting:
-                self._messages = b""  # megabytes, where there are images
+        if self._stopped_by() == "stop_after":
+            self._cancel()
+        elif self._sampler is not None and self._to_sample and self._failure is None:
+            indices, self._to_sample = self._to_sample[:wanted], self._to_sample[wanted:]
+            for request in self._sampler.requests(self._state.entry, self._state.messages, indices, self._take):
+                self._begin(request)
+            if not self._to_sample:
+                self._state.messages = b""  # megabytes, where there are images
 
     def _wanted(self) -> int:
-        everything = len(self._held) + len(self._waiting)
-        return everything if self._rule is None else self._rule.more(self._standing(), self._servers_idle())
+        """How many more answers are to be sampled or scored now."""
+        if self._rule is None:
+            return len(self._to_score) + len(self._to_sample)
+        return self._rule.more(self._standing(), self._servers_idle())
 
-    def _standing(self) -> Drawn:
-        count = self._sampler.count if self._sampler is not None else 0
-        started = count - len(self._waiting) - len(self._held)
-        return Drawn(count, started, self._judged, len(self._accepted))
+    def _standing(self) -> Standing:
+        most = self._sampler.count if self._sampler is not None else 0
+        started = most - len(self._to_sample) - len(self._to_score)
+        return Standing(most, started, self._scored, len(self._accepted))
 
-    def _stopped(self) -> Optional[str]:
-        return self._rule.stopped(self._standing()) if self._rule is not None else None
+    def _stopped_by(self) -> str | None:
+        return self._rule.stopped_by(self._standing()) if self._rule is not None else None
 
-    def _keep(self, index: int, answer: Answer) -> None:
-        sampler = self._sampler
-        assert sampler is not None
-        line = answer_line(self.entry.entry_id, index, sampler.settings_id, answer, sampler.max_tokens)
-        self._ledger.append(line)
-        self.drawn += 1
-        self.answers[index] = answer
+    def _take(self, index: int, answer: Answer) -> None:
+        """Keeps an answer that arrived, and has it scored."""
+        assert self._sampler is not None
+        settings_id, limit = self._sampler.settings_id, self._sampler.max_tokens
+        self._keep(answer_line(self._state.entry.entry_id, index, settings_id, answer, limit))
+        self._state.answers[index] = answer
         self._score(index, answer)
 
     def _score(self, index: int, answer: Answer) -> None:
-        """Has an answer scored, unless the ledger or an identical answer has its score, or there are enough."""
-        if self._scorer is None:
+        """Has an answer scored, unless its text has a score or is being scored, or the entry has enough."""
+        if not isinstance(self._scorer, AnswerScorer):
             return
         digest = answer.digest
-        if digest in self._unjudged:
-            self._unjudged[digest].append(answer)
-        elif digest in self._scores:
-            self._judge([answer], self._scores[digest])
-        elif self._stopped() != "stop_after":
-            self._unjudged[digest] = [answer]
-            self._task(self._scored(self._scorer, index, answer))
+        if digest in self._being_scored:
+            self._being_scored[digest].append(answer)
+        elif digest in self._state.scores:
+            self._count([answer], self._state.scores[digest])
+        elif self._stopped_by() != "stop_after":
+            self._being_scored[digest] = [answer]
+            self._begin(self._score_alone(self._scorer, index, answer))
 
-    async def _scored(self, scorer: Scorer, index: int, answer: Answer) -> None:
-        images = self.images if scorer.wants_images else []
-        score = await scorer.score(self.entry, images, answer.text)
-        self._ledger.append(score_line(self.entry.entry_id, index, scorer.settings_id, answer, score))
-        self._scores[answer.digest] = score
-        self._judge(self._unjudged.pop(answer.digest), score)
+    async def _score_alone(self, scorer: AnswerScorer, index: int, answer: Answer) -> None:
+        images = self._state.images if scorer.wants_images else []
+        score = await scorer.score(self._state.entry, images, answer.text)
+        self._keep_score(scorer.settings_id, index, answer, score)
+        self._count(self._being_scored.pop(answer.digest), score)
 
-    def _judge(self, answers: Sequence[Answer], score: Score) -> None:
-        self._judged += len(answers)
+    async def _score_together(self, scorer: EntryScorer) -> None:
+        """Scores the entry's distinct answers, unless all of their scores are known."""
+        distinct = {
+            answer.digest: (index, answer) for index, answer in sorted(self._state.answers.items(), reverse=True)
+        }
+        if all(digest in self._state.scores for digest in distinct):
+            return
+        images = self._state.images if scorer.wants_images else []
+        answers = [answer for _, answer in sorted(self._state.answers.items())]
+        scores = await scorer.score_together(self._state.entry, images, [answer.text for answer in answers])
+        settings_id = score_id(scorer, answers)
+        by_digest = {answer.digest: score for answer, score in zip(answers, scores)}
+        for digest, (index, answer) in distinct.items():
+            self._keep_score(settings_id, index, answer, by_digest[digest])
+
+    def _keep_score(self, settings_id: str, index: int, answer: Answer, score: Score) -> None:
+        self._keep(score_line(self._state.entry.entry_id, index, settings_id, answer, score))
+        self._state.scores[answer.digest] = score
+
+    def _count(self, answers: Sequence[Answer], score: Score) -> None:
+        """Counts scored answers, and the distinct accepted ones among them."""
+        self._scored += len(answers)
         for answer in answers:
             good = score.value is not None and self._rule is not None and score.value >= self._rule.accept_score
             if good and selectable(answer.text, answer.finish_reason, score.value):
                 self._accepted.add(normalised(answer.text))
 
-    async def record(self, stopped_by: Optional[str] = None) -> Tuple[Record, List[Score]]:
-        """Waits for all that was started, also when some of it fails: it is paid for. Raises the first failure.
-
-        ``stopped_by`` is why the entry came with fewer answers than were asked for.
-        """
-        await self._ended.wait()
-        stopped = self._stopped()
-        if self._failure is not None and stopped != "stop_after":
-            raise self._failure
-        answers = [self.answers[index] for index in sorted(self.answers)]
-        if self.missing():
-            stopped_by = stopped
-        if self._scorer is None:
-            return make_record(self.entry, answers, None, stopped_by), []
-        scores = [self._scores.get(answer.digest, NOT_NEEDED) for answer in answers]
-        return make_record(self.entry, answers, scores, stopped_by), scores
-
-    def cancel(self) -> None:
-        """Drops what is still under way."""
+    def _cancel(self) -> None:
         for task in self._tasks:
             task.cancel()

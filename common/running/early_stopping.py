@@ -1,60 +1,61 @@
-"""How many answers an entry draws next, and why it draws no more: arithmetic, no requests.
+"""How many answers an entry samples next, and why it stops: arithmetic, no requests.
 
-An easy question needs few draws, a hopeless one is not worth many: DART-Math (arXiv 2407.13690) draws until so many
-are correct, RFT (arXiv 2308.01825) keeps the distinct correct ones of a fixed number.
+An easy question needs few answers, and a hopeless one is not worth many. DART-Math (arXiv 2407.13690) samples until a
+number of answers is correct. RFT (arXiv 2308.01825) keeps the distinct correct answers of a fixed number.
 
-Example: ``StopRule(accept_score=8, stop_after=2).more(Drawn(most=16, started=2, judged=2, accepted=1)) == 1``
+>>> StopRule(accept_score=8, stop_after=2).more(Standing(most=16, started=2, scored=2, accepted=1))
+1
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 
-class Drawn(NamedTuple):
-    """Where an entry stands: of ``most`` answers at most, so many are asked for, are judged, are accepted."""
+class Standing(NamedTuple):
+    """Where an entry stands: of at most ``most`` answers, how many were started, scored and accepted."""
 
     most: int
     started: int
-    judged: int
+    scored: int
     accepted: int
 
 
 @dataclass(frozen=True)
 class StopRule:
-    """``stop_after`` accepted answers are enough; none among the first ``give_up_after`` is enough too.
+    """An entry stops with ``stop_after`` accepted answers, or with none among its first ``give_up_after``.
 
-    Accepted is a distinct answer that may be selected and scores at least ``accept_score``.
+    An accepted answer is a distinct text that may be selected and that scores at least ``accept_score``.
     """
 
     accept_score: float
-    stop_after: Optional[int] = None
-    give_up_after: Optional[int] = None
+    stop_after: int | None = None
+    give_up_after: int | None = None
 
-    def more(self, drawn: Drawn, servers_idle: bool = False) -> int:
-        """How many answers to ask for now, beside those not judged yet: 0 or more.
+    def more(self, standing: Standing, servers_idle: bool = False) -> int:
+        """How many answers (0 or more) to start now, besides those that are not scored yet.
 
-        Just as many as are still needed, so that little is wasted while other entries keep the servers busy; in a
-        ``servers_idle``, with idle servers, as many as bring that number at the rate of acceptance seen so far.
+        While other entries keep the servers busy, this is the number that is still needed, so that little is wasted.
+        If the servers are idle, it is the number that brings those at the acceptance rate so far.
         """
-        if self.stopped(drawn):
+        if self.stopped_by(standing):
             return 0
-        wanted = drawn.most - drawn.started
+        wanted = standing.most - standing.started
         if self.stop_after is not None:
-            need = self.stop_after - drawn.accepted
+            missing = self.stop_after - standing.accepted
             if servers_idle:
-                need = math.ceil(need * (drawn.judged + 1) / (drawn.accepted + 1))
-            wanted = min(wanted, need - (drawn.started - drawn.judged))
-        if self.give_up_after is not None and not drawn.accepted:
-            wanted = min(wanted, self.give_up_after - drawn.started)
+                missing = math.ceil(missing * (standing.scored + 1) / (standing.accepted + 1))
+            wanted = min(wanted, missing - (standing.started - standing.scored))
+        if self.give_up_after is not None and not standing.accepted:
+            wanted = min(wanted, self.give_up_after - standing.started)
         return max(0, wanted)
 
-    def stopped(self, drawn: Drawn) -> Optional[str]:
-        """The flag that ends the drawing here, if one does."""
-        if self.stop_after is not None and drawn.accepted >= self.stop_after:
+    def stopped_by(self, standing: Standing) -> str | None:
+        """The flag that stops the entry here, if one does."""
+        if self.stop_after is not None and standing.accepted >= self.stop_after:
             return "stop_after"
-        if self.give_up_after is not None and not drawn.accepted and drawn.judged >= self.give_up_after:
+        if self.give_up_after is not None and not standing.accepted and standing.scored >= self.give_up_after:
             return "give_up_after"
         return None

@@ -1,6 +1,6 @@
-"""What a person sees of a run: the bar while it goes, the summary when it ends.
+"""The bar that a person sees during a run, and the summary at its end.
 
-Example: ``print(summary(counts, traffic, seconds=41.0, files=[("output", "out.jsonl")]))``
+Example: ``print(summary("reject.py", counts, traffic, seconds=41.0, rows=[("output", "out.jsonl")]))``
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from dataclasses import dataclass
-from typing import Callable, List, Optional, Sequence, Tuple
+from typing import Callable, Sequence
 
 from tqdm import tqdm
 
@@ -21,14 +21,14 @@ EVERY = 0.5  # seconds between two looks at the counts
 
 @dataclass
 class Counts:
-    """What became of this run's entries, answers and scores."""
+    """The numbers of this run's entries, answers and scores."""
 
     done: int = 0
-    skipped: int = 0  # were in the output already
+    skipped: int = 0  # in the output before this run
     duplicates: int = 0
     failed: int = 0
-    postponed: int = 0  # begun, and left to the next run
-    answers: int = 0  # drawn in this run
+    postponed: int = 0  # begun, and left for the next run
+    answers: int = 0  # sampled in this run
     recalled: int = 0  # answers taken from the ledger
     scores: int = 0  # numbers in this run's records
     unscored: int = 0
@@ -42,11 +42,11 @@ class Counts:
         self.score_sum += sum(values)
 
     def anything(self) -> bool:
-        """Whether there is something to tell."""
+        """Whether there is anything to report."""
         return any((self.done, self.skipped, self.duplicates, self.failed, self.postponed, self.answers))
 
     @property
-    def mean_score(self) -> Optional[float]:
+    def mean_score(self) -> float | None:
         return self.score_sum / self.scores if self.scores else None
 
 
@@ -54,10 +54,8 @@ def _total(traffic: Sequence[Traffic], name: str) -> int:
     return sum(getattr(traffic, name) for traffic in traffic)
 
 
-async def show_bar(
-    counts: Counts, traffic: Sequence[Traffic], expected: Callable[[], Optional[int]], quiet: bool
-) -> None:
-    """Shows a bar on a terminal until cancelled; ``expected`` gives the entries there will have been."""
+async def show_bar(counts: Counts, traffic: Sequence[Traffic], expected: Callable[[], int | None], quiet: bool) -> None:
+    """Shows a bar on a terminal until cancelled; ``expected`` returns the number of entries at the end, if known."""
     hidden = quiet or not sys.stderr.isatty()
     with tqdm(unit=" entries", disable=hidden, dynamic_ncols=True) as bar:
         try:
@@ -69,10 +67,10 @@ async def show_bar(
                 _update(bar, counts, traffic, expected())
 
 
-def _update(bar: tqdm, counts: Counts, traffic: Sequence[Traffic], expected: Optional[int]) -> None:  # type: ignore[type-arg]
+def _update(bar: tqdm, counts: Counts, traffic: Sequence[Traffic], expected: int | None) -> None:  # type: ignore[type-arg]
     over = counts.done + counts.skipped + counts.duplicates + counts.failed
     bar.total = max(over, expected) if expected else None
-    if not bar.n and counts.skipped:  # what was there already says nothing of the rate
+    if not bar.n and counts.skipped:  # they say nothing about the rate
         bar.initial = counts.skipped
     bar.n = over
     seconds = max(bar.format_dict["elapsed"], 1e-9)
@@ -84,8 +82,8 @@ def _update(bar: tqdm, counts: Counts, traffic: Sequence[Traffic], expected: Opt
     bar.refresh()
 
 
-def server_rows(servers: Sequence[Server], found: bool) -> List[Tuple[str, str]]:
-    """A role's servers, where there are several, or where how much they hold was ``found``: (what, text) of each."""
+def server_rows(servers: Sequence[Server], found: bool) -> list[tuple[str, str]]:
+    """(kind, text) per server of a role, if there are several or if ``found``: ``auto`` found their concurrency."""
     if len(servers) < 2 and not found:
         return []
     every = sum(server.requests for server in servers)
@@ -102,26 +100,25 @@ def summary(
     counts: Counts,
     traffic: Sequence[Traffic],
     seconds: float,
-    files: Sequence[Tuple[str, str]],
+    rows: Sequence[tuple[str, str]],
 ) -> str:
-    """The end of a run in a few lines; ``files`` are (what, path), and what else is to be told last."""
+    """The end of a run in a few lines; ``rows`` are (kind, text) pairs that come last, such as the files."""
     rate = 1 / max(seconds, 1e-9)
-    parts = [f"{counts.done:,} done", f"{counts.skipped:,} done before", f"{counts.failed:,} failed"]
+    parts = [f"{counts.done:,} done", f"{counts.skipped:,} skipped (already done)", f"{counts.failed:,} failed"]
     if counts.postponed:
         parts.append(f"{counts.postponed:,} postponed")
     if counts.duplicates:
         parts.append(f"{counts.duplicates:,} duplicates left out")
-    rows: List[Tuple[str, str]] = [("entries", ", ".join(parts) + f" in {seconds:.1f} s ({counts.done * rate:.1f}/s)")]
+    lines: list[tuple[str, str]] = [("entries", ", ".join(parts) + f" in {seconds:.1f} s ({counts.done * rate:.1f}/s)")]
     if counts.answers or counts.recalled:
         again = f", {counts.recalled:,} from the ledger" if counts.recalled else ""
-        rows.append(("answers", f"{counts.answers:,} drawn{again} ({counts.answers * rate:.1f}/s)"))
+        lines.append(("answers", f"{counts.answers:,} sampled{again} ({counts.answers * rate:.1f}/s)"))
     if traffic:
         requests, retries, tokens = (_total(traffic, name) for name in ("requests", "retries", "tokens"))
         dropped = _total(traffic, "cancelled")
         sent = f"{requests:,} sent, {retries:,} retries" + (f", {dropped:,} dropped" if dropped else "")
-        rows.append(("requests", f"{sent}, {tokens:,} tokens ({tokens * rate:.0f}/s)"))
+        lines.append(("requests", f"{sent}, {tokens:,} tokens ({tokens * rate:.0f}/s)"))
     if counts.mean_score is not None or counts.unscored:
         mean = "none" if counts.mean_score is None else f"{counts.mean_score:.2f}"
-        rows.append(("scores", f"mean {mean}, {counts.scores:,} scored, {counts.unscored:,} unscored"))
-    rows += files
-    return "\n".join([script, *(f"  {name:<9} {text}" for name, text in rows)])
+        lines.append(("scores", f"mean {mean}, {counts.scores:,} scored, {counts.unscored:,} unscored"))
+    return "\n".join([script, *(f"  {name:<9} {text}" for name, text in [*lines, *rows])])

@@ -1,8 +1,7 @@
-"""Streams entries through sampling and scoring, keeps what arrives, and ends with a summary and an exit code.
+"""Runs a job: admits its entries, keeps what arrives, and ends with results, a summary and an exit code.
 
-An entry is admitted when the servers have room; its requests then queue for slots one by one, so that no entry
-holds a slot it does not use. Each answer and each score goes to the ledger as it arrives, the record to the
-output when its entry is complete.
+The run admits an entry when the engine has room for it. Each answer and each score goes to the ledger as it arrives.
+The record goes to the output when its entry is complete.
 
 Example: ``sys.exit(run(Job(script="sampling.py", input_file="data/input.json", ...)))``
 """
@@ -11,17 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import functools
 import gc
-import json
 import logging
 import os
 import signal
 import time
-from dataclasses import dataclass, field
 from itertools import chain, islice
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple
+from typing import Any, Iterator
 
 import uvloop
 
@@ -29,110 +25,72 @@ from ..errors import BadEntry, BrokenInput, BudgetSpent, EntryFailed, RunStopped
 from ..fast_json import dumps
 from ..images import load_images
 from ..input.files import InputFile, Item
-from ..records import Entry, PendingEntry, id_key
+from ..records import Entry, PendingEntry, Record
 from ..results.export import write_selected
 from ..results.report import write_report
-from ..results.selection import Selection
-from ..scoring.scorers import Scorer
-from ..servers.client import ChatClient
-from ..servers.local import LocalServer
 from ..servers.messages import chat_messages, check_marks
-from ..storage.append_file import RECORDS, AppendFile, lock_output, read_records, repair_tail, scan, write_whole
-from ..storage.ledger import Ledger
-from .candidates import Candidates, idle, room_for_more
-from .early_stopping import StopRule
+from ..storage.append_file import read_records
+from ..storage.run_files import RunFiles
+from .engine import Engine, LocalEngine
+from .entry_state import EntryState
+from .job import Job
 from .progress import Counts, server_rows, show_bar, summary
-from .ray_cluster import Cluster
-from .ray_worker import Plan
-from .sampler import Sampler
+from .ray_cluster import RayEngine
 
 log = logging.getLogger(__name__)
 
-READ_AHEAD = 100  # items read before anything is sent, so that a file broken at its start is refused
+READ_AHEAD = 100  # items read before anything is sent, so that a file that is broken at its start is refused
 OPENING = 16  # entries whose images are read and whose requests are made at the same time
 SYNC_EVERY = 1.0  # seconds between two flushes to the disk
 SKIPS_AT_ONCE = 256  # finished entries passed over before the event loop gets its turn
+INTERRUPTED = "interrupted; run the same command again to go on"
 
 
 class Interrupted(RunStopped):
-    """Ctrl-C or a signal to end."""
+    """Ctrl-C or SIGTERM."""
 
     exit_code = 130
-
-
-@dataclass
-class Job:
-    """One script's run. ``read`` makes an input item an entry with the answers it has; ``keep_ledger`` where
-    the ledger is the user's cache rather than the run's own notes."""
-
-    script: str
-    input_file: str
-    output_file: str
-    ledger_file: str
-    keep_ledger: bool
-    read: Callable[[object, int], PendingEntry]
-    clients: Sequence[ChatClient]
-    sampler: Optional[Sampler] = None
-    scorer: Optional[Scorer] = None
-    local: Optional[LocalServer] = None
-    ray: Optional[str] = None  # the cluster's address ("": one of its own), where entries are done by its workers
-    image_root: Optional[str] = None
-    max_image_bytes: int = 20 << 20
-    limit: Optional[int] = None
-    stop_rule: Optional[StopRule] = None
-    token_budget: Optional[int] = None
-    selection: Selection = field(default_factory=Selection)
-    selected_file: Optional[str] = None
-    selected_format: str = "sharegpt"
-    report_file: Optional[str] = None
-    score_range: Tuple[float, float] = (0.0, 10.0)
-    allow_mixed: bool = False
-    quiet: bool = False
-
-    def settings(self) -> Dict[str, Any]:
-        """What makes this run's records what they are, flat, for the file beside the output."""
-        found: Dict[str, Any] = {}
-        if self.sampler is not None:
-            found.update(answers_per_question=self.sampler.count, max_tokens=self.sampler.max_tokens)
-            found.update({f"generator {name}": value for name, value in self.sampler.settings().items()})
-        if self.scorer is not None:
-            found.update({f"scorer {name}": value for name, value in self.scorer.settings.items()})
-        if self.stop_rule is not None:
-            found.update(dataclasses.asdict(self.stop_rule))
-        return found
 
 
 def run(job: Job) -> int:
     """Runs a job to its end; returns exit code 0, or 1 if entries failed or the budget was spent before the end.
 
-    Raises ToolkitError with its own code.
+    Raises ToolkitError with its own exit code.
     """
     begun = time.monotonic()
-    with contextlib.ExitStack() as stack:
-        source = InputFile(job.input_file)
-        stack.callback(source.close)
-        items = _read_ahead(source)
-        for path in (job.output_file, job.ledger_file)[: 1 + job.keep_ledger]:
-            stack.callback(lock_output(path).release)
-        current = _Run(job, source, items)
-        made: List[Tuple[str, str]] = []
+    with contextlib.closing(InputFile(job.input_file)) as source:
+        items = read_ahead(source)
+        files = RunFiles(
+            job.output_file,
+            job.ledger_file,
+            job.settings(),
+            keep_ledger=job.keep_ledger,
+            allow_mixed=job.allow_mixed,
+        )
+        current = Run(job, source, items, files)
+        written: list[tuple[str, str]] = []
         try:
-            gc.collect()
-            gc.freeze()
-            gc.set_threshold(100_000, 20, 100)
-            uvloop.run(current.drive())
-            made = _select_and_report(job)
+            with files:
+                collect_less_garbage()
+                uvloop.run(current.process_all())
+                written = write_results(job)
         finally:
-            current.close()
             if not job.quiet and current.counts.anything():
-                print(current.summary(time.monotonic() - begun, made))
+                print(current.summary(time.monotonic() - begun, written))
     if current.cut_short:
         log.warning("%s; run the same command again to go on", current.cut_short)
     return 1 if current.counts.failed or current.cut_short else 0
 
 
-def _read_ahead(source: InputFile) -> Iterator[Item]:
-    """The items of the input; one that breaks off within the first few is refused before anything is sent."""
+def collect_less_garbage() -> None:
+    """Tunes the garbage collector. The run makes few cycles, and scanning all live entries costs a tenth of its CPU."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 100)
+
+
+def read_ahead(source: InputFile) -> Iterator[Item]:
+    """The items of the input; UsageError if the input breaks off within the first few, before anything is sent."""
     stream = iter(source)
     try:
         first = list(islice(stream, READ_AHEAD))
@@ -141,189 +99,138 @@ def _read_ahead(source: InputFile) -> Iterator[Item]:
     return chain(first, stream)
 
 
-def _select_and_report(job: Job) -> List[Tuple[str, str]]:
-    """Writes what is made of a finished output; (what, path) of each."""
-    made = []
-    if job.selected_file is not None:
+def write_results(job: Job) -> list[tuple[str, str]]:
+    """Writes the selection and the report of the output; returns (kind, path) of each, for the summary."""
+    results, written = job.results, []
+    if results.selected_file is not None:
         records = read_records(job.output_file)
-        found = write_selected(records, job.selected_file, job.selection, job.selected_format)
-        taken = f"{found.rows:,} from {found.chosen:,} of the {found.records:,} entries"
-        made.append(("selected", f"{taken}: {job.selected_file}"))
-    if job.report_file is not None:
+        selected = write_selected(records, results.selected_file, results.selection, results.selected_format)
+        counts = f"{selected.rows:,} from {selected.chosen:,} of the {selected.records:,} entries"
+        written.append(("selected", f"{counts}: {results.selected_file}"))
+    if results.report_file is not None:
         write_report(
-            job.report_file,
+            results.report_file,
             job.output_file,
-            job.selection,
-            errors_file=errors_file(job),
-            image_root=image_root(job),
-            score_range=job.score_range,
+            results.selection,
+            errors_file=job.errors_file,
+            image_root=job.image_folder,
+            score_range=results.score_range,
             script=job.script,
             stay_inside=job.image_root is not None,
         )
-        made.append(("report", job.report_file))
-    return made
+        written.append(("report", results.report_file))
+    return written
 
 
-def errors_file(job: Job) -> str:
-    """Where a run's failures are written."""
-    return job.output_file + ".errors.jsonl"
+def make_engine(job: Job, run: Run) -> Engine:
+    """The engine that processes the job's entries: this process, or a Ray cluster."""
+    check_budget = run.check_budget if job.token_budget is not None else None
+    if job.ray is not None:
+        return RayEngine(job.ray, job.pipeline, run.stop, check_budget)
+    return LocalEngine(job.pipeline, run.stop, check_budget)
 
 
-def image_root(job: Job) -> str:
-    """The folder that relative image paths are relative to."""
-    there = os.path.abspath(job.input_file)
-    return job.image_root or (there if os.path.isdir(there) else os.path.dirname(there))
+class Run:
+    """One run in progress: its counts, its files, and the entries being processed."""
 
-
-def _check_settings(job: Job) -> None:
-    """Refuses an output that was written with other settings: its finished entries would pass for these."""
-    path, now = job.output_file + ".settings.json", job.settings()
-    if os.path.exists(path) and os.path.exists(job.output_file) and os.path.getsize(job.output_file):
-        try:
-            with open(path, encoding="utf-8") as file:
-                before = json.load(file)
-            if not isinstance(before, dict):
-                raise ValueError("it holds no settings")
-        except (OSError, ValueError, RecursionError) as error:
-            raise UsageError(f"cannot read {path}: {error}") from error
-        changed = [
-            f"{name} {before.get(name)!r}, now {now.get(name)!r}"
-            for name in {**before, **now}
-            if before.get(name) != now.get(name)
-        ]
-        if changed and not job.allow_mixed:
-            raise UsageError(
-                f"{job.output_file} was written with {'; '.join(changed)}: name another --output_file, "
-                "or add to this one with --allow_mixed"
-            )
-    else:
-        try:
-            write_whole(path, [json.dumps(now, indent=1).encode()])
-        except OSError as error:
-            raise UsageError(f"cannot write {path}: {error.strerror}") from error
-
-
-class _Run:
-    """The state of one run: files, counts, and what is in progress."""
-
-    def __init__(self, job: Job, source: InputFile, items: Iterator[Item]) -> None:
+    def __init__(self, job: Job, source: InputFile, items: Iterator[Item], files: RunFiles) -> None:
         self.counts = Counts()
+        self.cut_short: BudgetSpent | None = None
         self._job = job
         self._source = source
         self._items = items
-        self._image_root = image_root(job)
-        self._errors_file = errors_file(job)
-        self._errors: Optional[AppendFile] = None
-        repair_tail(job.output_file, RECORDS)
-        _check_settings(job)
-        self._met = {key: False for _, key in scan(job.output_file)}  # each known id: whether the input had it yet
-        self._ledger = Ledger(job.ledger_file, self._met)
-        self._output = AppendFile(job.output_file)
-        self._forget_errors()
-        self.cut_short: Optional[BudgetSpent] = None
-        self._cluster: Optional[Cluster] = None
-        self._broken: Optional[BrokenInput] = None
-        self._all_admitted = False
-        self._left = False  # entries that were not begun
-        self._complete = False
+        self._files = files
+        self._engine: Engine = make_engine(job, self)
+        self._stopped: asyncio.Future[BaseException] | None = None  # made in the event loop
+        self._broken: BrokenInput | None = None
+        self._left_out = False  # whether entries were not begun
 
-    def _forget_errors(self) -> None:
-        """Removes the errors file of the run before this one."""
-        try:
-            if os.path.lexists(self._errors_file):
-                os.remove(self._errors_file)
-        except OSError as error:
-            raise UsageError(f"cannot remove {self._errors_file}: {error.strerror}") from error
-
-    def close(self) -> None:
-        """Closes the files; the ledger goes where the output holds all of it."""
-        self._ledger.flush()
-        self._sync()
-        obsolete = self._complete and not self.counts.failed and not self._ledger.leftover
-        self._ledger.close(remove=obsolete and not self._job.keep_ledger)
-        self._output.close()
-        if self._errors is not None:
-            self._errors.close()
-
-    def summary(self, seconds: float, made: List[Tuple[str, str]]) -> str:
-        """The end of the run as a person reads it; ``made`` as ``_select_and_report`` gives it."""
-        job = self._job
-        servers = [row for one in job.clients for row in server_rows(one.pool.servers, one.concurrency is None)]
-        files = [*servers, ("output", job.output_file), *made]
+    def summary(self, seconds: float, written: list[tuple[str, str]]) -> str:
+        """The end of the run as a person reads it; ``written`` is what ``write_results`` returns."""
+        job, clients = self._job, self._job.pipeline.clients
+        rows = [row for client in clients for row in server_rows(client.pool.servers, client.concurrency is None)]
+        rows += [("output", job.output_file), *written]
         if os.path.exists(job.ledger_file):
-            files.append(("ledger", job.ledger_file))
-        if self._errors is not None:
-            files.append(("errors", f"{self._errors_file} (the first: {self._first_error})"))
-        traffic = [client.traffic for client in job.clients]
-        return summary(job.script, self.counts, traffic, seconds, files)
+            rows.append(("ledger", job.ledger_file))
+        if self._files.first_error is not None:
+            rows.append(("errors", f"{job.errors_file} (the first: {self._files.first_error})"))
+        return summary(job.script, self.counts, [client.traffic for client in clients], seconds, rows)
 
-    def _pending(self) -> Iterator[Optional[PendingEntry]]:
-        """The entries to be done, each once; now and then a None, so that a long skip does not hold the loop."""
+    async def process_all(self) -> None:
+        """Processes every pending entry; raises the error that stopped the run before its end."""
+        pending = self._pending()
+        first = next((item for item in pending if item is not None), None)
+        if first is not None:
+            await self._until_stopped(chain([first], pending))
+        if self._broken is not None:
+            raise self._broken
+        if not (self._left_out or self.counts.postponed):
+            self.cut_short = None  # the request that met the budget turned out to be unnecessary
+        self._files.complete = self.cut_short is None
+
+    def stop(self, error: BaseException) -> None:
+        """Ends the run with ``error``: nothing more is sent."""
+        if self._stopped is not None and not self._stopped.done():
+            self._stopped.set_result(error)
+        self._engine.end(error if isinstance(error, RunStopped) else RunStopped(str(error)))
+
+    def check_budget(self) -> None:
+        """Raises BudgetSpent once the run has spent its budget, RunStopped if a server does not report its tokens."""
+        traffic = [client.traffic for client in self._job.pipeline.clients]
+        spent, budget = sum(one.tokens for one in traffic), self._job.token_budget or 0
+        if any(one.uncounted for one in traffic):
+            raise RunStopped("--token_budget cannot be kept: the server does not say how many tokens it spent")
+        if spent >= budget:
+            self.cut_short = BudgetSpent(f"{spent:,} of --token_budget {budget:,} completion tokens are spent")
+            raise self.cut_short
+
+    # The input
+
+    def _pending(self) -> Iterator[PendingEntry | None]:
+        """The entries to process, each once; sometimes a None, so that a long skip does not hold the event loop."""
         passed = 0
         for line, item in islice(self._items, self._job.limit):
             try:
                 if isinstance(item, BadEntry):
                     raise item
-                work = self._job.read(item, line)
-                check_marks(work.entry)
+                pending = self._job.read(item, line)
+                check_marks(pending.entry)
             except BadEntry as error:
                 self._fail(None, line, error)
                 continue
-            if self._is_new(id_key(work.entry.entry_id)):
-                yield work
-            else:
-                passed += 1
-                if passed % SKIPS_AT_ONCE == 0:
-                    yield None
+            status = self._files.meet(pending.entry.entry_id)
+            self.counts.skipped += status == "done"
+            self.counts.duplicates += status == "duplicate"
+            if status == "new":
+                yield pending
+                continue
+            passed += 1
+            if passed % SKIPS_AT_ONCE == 0:
+                yield None
 
-    def _is_new(self, key: int) -> bool:
-        met = self._met.get(key)
-        self._met[key] = True
-        self.counts.duplicates += met is True
-        self.counts.skipped += met is False
-        return met is None
-
-    def _fail(self, entry: Optional[Entry], line: Optional[int], error: EntryFailed) -> None:
-        self.counts.failed += 1
-        place = self._source.place(line) if line else None
-        within = place.file if place and self._source.is_folder else None
-        if self._errors is None:
-            self._errors = AppendFile(self._errors_file)
-            where = f"{within}: " if within else ""
-            self._first_error = f"{where}{place.unit} {place.number}: {error}" if place else str(error)
-        self._errors.append(
-            {
-                "original_question": entry.question if entry else None,
-                "stage": error.stage,
-                "error": str(error),
-                "status": error.status,
-                **({"file": within} if within else {}),
-                "line": place.number if place else None,
-                "entry_id": entry.entry_id if entry else None,
-            }
-        )
-
-    async def drive(self) -> None:
-        """Does every pending entry. Returns when all are done or failed; raises what stopped the run before."""
-        pending = self._pending()
-        first = next((work for work in pending if work is not None), None)
-        if first is not None:
-            await self._work_through(chain([first], pending))
-        if self._broken is not None:
-            raise self._broken
-        if not (self._left or self.counts.postponed):
-            self.cut_short = None  # the draw that met the budget was not needed after all
-        self._complete = self.cut_short is None
-
-    async def _work_through(self, pending: Iterator[Optional[PendingEntry]]) -> None:
-        loop = asyncio.get_running_loop()
-        self._stopped: asyncio.Future[BaseException] = loop.create_future()
-        for name in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(name, self._stop, Interrupted("interrupted; run the same command again to go on"))
-        self._ledger.schedule_flush = functools.partial(loop.call_soon, self._flush)
-        work = asyncio.ensure_future(self._serve(pending))
+    def _until_broken(self, pending: Iterator[PendingEntry | None]) -> Iterator[PendingEntry | None]:
+        """All that can be read of the input. The run keeps its results before it reports the damage."""
         try:
-            either: Set[asyncio.Future[Any]] = {work, self._stopped}
+            yield from pending
+        except BrokenInput as error:
+            self._broken = error
+
+    def _expected(self) -> int | None:
+        """The number of entries that the run will have met at its end, as far as it is known."""
+        expected, limit = self._source.expected_items(), self._job.limit
+        return min(expected, limit) if expected is not None and limit is not None else expected
+
+    # The life of the run
+
+    async def _until_stopped(self, pending: Iterator[PendingEntry | None]) -> None:
+        loop = asyncio.get_running_loop()
+        self._stopped = loop.create_future()
+        for name in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(name, self.stop, Interrupted(INTERRUPTED))
+        self._files.ledger.schedule_flush = functools.partial(loop.call_soon, self._flush)
+        work = asyncio.ensure_future(self._serve(pending))
+        either: set[asyncio.Future[Any]] = {work, self._stopped}
+        try:
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if self._stopped.done():
                 raise self._stopped.result()
@@ -332,97 +239,43 @@ class _Run:
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)
 
-    async def _serve(self, pending: Iterator[Optional[PendingEntry]]) -> None:
-        """Brings the servers and the bar up, does the work, and takes them down again."""
+    async def _serve(self, pending: Iterator[PendingEntry | None]) -> None:
+        """Starts servers, engine and bar, processes the entries, and ends them all."""
         job = self._job
-        traffic = [client.traffic for client in job.clients]
         async with contextlib.AsyncExitStack() as stack:
             if job.local is not None:
                 stack.callback(job.local.stop)
                 url = await asyncio.get_running_loop().run_in_executor(None, job.local.start)
-                for client in job.clients:
+                for client in job.pipeline.clients:
                     client.urls = client.urls or [url]
-            if job.ray is not None:
-                plan = Plan(job.clients, job.sampler, job.scorer, job.stop_rule)
-                budget = self._check_budget if job.token_budget is not None else lambda: None
-                self._cluster = await stack.enter_async_context(Cluster(job.ray, plan, self._stop, budget))
-            for client in job.clients if job.ray is None else ():
-                await stack.enter_async_context(client)
+            await stack.enter_async_context(self._engine)
+            traffic = [client.traffic for client in job.pipeline.clients]
             bar = asyncio.ensure_future(show_bar(self.counts, traffic, self._expected, job.quiet))
             stack.callback(bar.cancel)
-            if job.scorer is not None:
-                stack.callback(job.scorer.close)
-            if job.sampler is not None and job.token_budget is not None:
-                job.sampler.client.may_start = self._check_budget
             syncing = asyncio.ensure_future(self._sync_regularly())
-            syncing.add_done_callback(self._watch)
+            syncing.add_done_callback(self._stop_on_failure)
             stack.callback(syncing.cancel)
             await self._admit(pending)
 
-    async def _sync_regularly(self) -> None:
-        """What was paid for is safe from a power loss within about a second."""
-        while True:
-            await asyncio.sleep(SYNC_EVERY)
-            await asyncio.get_running_loop().run_in_executor(None, self._sync)
-
-    def _check_budget(self) -> None:
-        """Raises BudgetSpent once the run has spent its budget, RunStopped where no server says what is spent."""
-        traffic = [client.traffic for client in self._job.clients]
-        spent, budget = sum(traffic.tokens for traffic in traffic), self._job.token_budget or 0
-        if any(traffic.uncounted for traffic in traffic):
-            raise RunStopped("--token_budget cannot be kept: the server does not say how many tokens it spent")
-        if spent >= budget:
-            self.cut_short = BudgetSpent(f"{spent:,} of --token_budget {budget:,} completion tokens are spent")
-            raise self.cut_short
-
-    def _flush(self) -> None:
-        """Hands to the system what arrived in this turn of the loop, before any slot it freed sends again."""
-        try:
-            self._ledger.flush()
-        except RunStopped as error:
-            self._stop(error)
-
-    def _sync(self) -> None:
-        self._ledger.sync()
-        self._output.sync()
-
-    def _expected(self) -> Optional[int]:
-        there, limit = self._source.expected_items(), self._job.limit
-        return min(there, limit) if there is not None and limit is not None else there
-
-    def _stop(self, error: BaseException) -> None:
-        if not self._stopped.done():
-            self._stopped.set_result(error)
-        for client in self._job.clients:
-            client.stop(error if isinstance(error, RunStopped) else RunStopped(str(error)))
-
-    def _watch(self, task: asyncio.Future[Any]) -> None:
-        """Stops the run on a failure that is not one entry's own."""
-        error = None if task.cancelled() else task.exception()
-        if error is not None and not isinstance(error, (EntryFailed, BudgetSpent)):
-            self._stop(error)
-
-    async def _admit(self, pending: Iterator[Optional[PendingEntry]]) -> None:
-        """Starts entries as the servers have room for them, and waits for the last."""
+    async def _admit(self, pending: Iterator[PendingEntry | None]) -> None:
+        """Starts entries as the engine has room for them, and waits for the last."""
         opening = asyncio.Semaphore(OPENING)
-        tasks: Set[asyncio.Future[None]] = set()
+        tasks: set[asyncio.Future[None]] = set()
         try:
-            for work in self._until_broken(pending):
-                if work is None:
+            for item in self._until_broken(pending):
+                if item is None:
                     await asyncio.sleep(0)
                     continue
                 await opening.acquire()
-                await self._room()
+                await self._engine.room()
                 if self.cut_short is not None:
-                    self._left = True
+                    self._left_out = True
                     break
-                task: asyncio.Future[None] = asyncio.ensure_future(self._do(work, opening))
+                task: asyncio.Future[None] = asyncio.ensure_future(self._process(item, opening))
                 tasks.add(task)
                 task.add_done_callback(tasks.discard)
-                task.add_done_callback(self._watch)
-            self._all_admitted = True
-            if self._cluster is not None:
-                self._cluster.no_more()
+                task.add_done_callback(self._stop_on_failure)
+            self._engine.all_admitted()
             while tasks:
                 await asyncio.wait(tasks)
         finally:
@@ -430,67 +283,84 @@ class _Run:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _room(self) -> None:
-        """Waits until the servers have room for another entry."""
-        if self._cluster is not None:
-            await self._cluster.room()
-        else:
-            await room_for_more(self._job.sampler, self._job.scorer)
+    def _stop_on_failure(self, task: asyncio.Future[Any]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.stop(error)
 
-    def _servers_idle(self) -> bool:
-        """Whether the servers have nothing better to do than draws that may turn out not to be needed."""
-        return self._all_admitted and idle(self._job.sampler, self._job.scorer)
+    async def _sync_regularly(self) -> None:
+        """Makes all that was paid for safe from a power loss within about a second."""
+        while True:
+            await asyncio.sleep(SYNC_EVERY)
+            await asyncio.get_running_loop().run_in_executor(None, self._files.sync)
 
-    def _until_broken(self, pending: Iterator[Optional[PendingEntry]]) -> Iterator[Optional[PendingEntry]]:
-        """What can be read of the input; the rest is done and kept before the break is reported."""
+    def _flush(self) -> None:
+        """Hands the lines of this turn of the loop to the system, before any slot they freed sends again."""
         try:
-            yield from pending
-        except BrokenInput as error:
-            self._broken = error
+            self._files.ledger.flush()
+        except RunStopped as error:
+            self.stop(error)
 
-    async def _do(self, work: PendingEntry, opening: asyncio.Semaphore) -> None:
+    # One entry
+
+    async def _process(self, pending: PendingEntry, opening: asyncio.Semaphore) -> None:
         """One entry from its ledger lines to its record, or to the errors file."""
-        job = self._job
-        make = Candidates if self._cluster is None else self._cluster.candidates
-        candidates = make(
-            work.entry, job.sampler, job.scorer, self._ledger, self._watch, job.stop_rule, self._servers_idle
-        )
+        entry = pending.entry
         try:
             try:
-                await self._open(candidates, work)
+                state = await self._open(pending)
             finally:
                 opening.release()
-            record, scores = await candidates.record(work.stopped_by)
+            stopped_by = await self._engine.process(state, self._keep)
         except EntryFailed as error:
-            self._fail(work.entry, work.entry.line, error)
+            self._fail(entry, entry.line, error)
         except BudgetSpent:
             self.counts.postponed += 1
         else:
-            self._output.append(record)
+            record, scores = state.record(self._job.pipeline.scorer, stopped_by or pending.stopped_by)
+            self._files.output.append(record)
             self.counts.done += 1
             self.counts.add_scores(scores)
-        finally:
-            self.counts.answers += candidates.drawn
-            candidates.cancel()
 
-    async def _open(self, candidates: Candidates, work: PendingEntry) -> None:
-        """Recalls what the ledger has of an entry, reads its images, and queues its requests."""
-        candidates.recall(self._ledger.recall(work.entry.entry_id))
-        self.counts.recalled += len(candidates.answers)
-        candidates.answers.update(enumerate(work.answers or ()))
+    async def _open(self, pending: PendingEntry) -> EntryState:
+        """What the ledger and the input have of an entry; with its images and its prompt, if a request needs them."""
+        job, state = self._job, EntryState(pending.entry)
+        state.recall(self._files.ledger.recall(pending.entry.entry_id), job.pipeline)
+        self.counts.recalled += len(state.answers)
+        state.answers.update(enumerate(pending.answers or ()))
         loop = asyncio.get_running_loop()
-        if candidates.needs_images():
-            where = (self._image_root, self._job.image_root is not None, self._job.max_image_bytes)
-            candidates.images = await loop.run_in_executor(None, load_images, work.entry.images, *where)
-        messages = b""
-        if self._job.sampler is not None and candidates.missing():
-            build = (work.entry, candidates.images, self._job.sampler.system_prompt)
-            if candidates.images:  # base64 of megabytes: off the event loop
-                messages = await loop.run_in_executor(None, _message_bytes, *build)
+        if state.needs_images(job.pipeline):
+            where = (job.image_folder, job.image_root is not None, job.max_image_bytes)
+            state.images = await loop.run_in_executor(None, load_images, pending.entry.images, *where)
+        sampler = job.pipeline.sampler
+        if sampler is not None and state.missing(sampler):
+            if state.images:  # base64 of megabytes: off the event loop
+                state.messages = await loop.run_in_executor(None, _prompt, state, sampler.system_prompt)
             else:
-                messages = _message_bytes(*build)
-        candidates.start(messages)
+                state.messages = _prompt(state, sampler.system_prompt)
+        return state
+
+    def _keep(self, line: Record) -> None:
+        self._files.ledger.append(line)
+        self.counts.answers += "answer" in line
+
+    def _fail(self, entry: Entry | None, line: int | None, error: EntryFailed) -> None:
+        """Reports an entry that failed: in the counts, and in the errors file."""
+        self.counts.failed += 1
+        place = self._source.place(line) if line else None
+        file = place.file if place and self._source.is_folder else None
+        where = (f"{file}: " if file else "") + (f"{place.unit} {place.number}: " if place else "")
+        failure = {
+            "original_question": entry.question if entry else None,
+            "stage": error.stage,
+            "error": str(error),
+            "status": error.status,
+            **({"file": file} if file else {}),
+            "line": place.number if place else None,
+            "entry_id": entry.entry_id if entry else None,
+        }
+        self._files.fail(failure, where)
 
 
-def _message_bytes(entry: Entry, images: Sequence[str], system_prompt: Optional[str]) -> bytes:
-    return dumps(chat_messages(entry, images, system_prompt))
+def _prompt(state: EntryState, system_prompt: str | None) -> bytes:
+    return dumps(chat_messages(state.entry, state.images, system_prompt))

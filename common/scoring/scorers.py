@@ -124,3 +124,62 @@ def cascade(scorers: Sequence[Scorer], low: float) -> Scorer:
     settings["scorer"] = " ".join(names)
     shown = any(scorer.wants_images for scorer in scorers)
     return Scorer(settings, score, wants_images=shown, room=room, idle=idle, close=close)
+
+
+def needs_client(names):  # TEMP
+    return "judge" in names
+
+
+def add_scorer_flags(parser):  # TEMP
+    from ..flag_types import finite
+    from ..flag_types import float_between as number
+    from ..flag_types import int_between as whole
+    from .judge import MODES
+
+    group = parser.add_argument_group("scoring")
+    group.add_argument("--scorer", nargs="+", default=["judge"], metavar="NAME", help="")
+    group.add_argument("--score_min", type=finite, default=0.0, metavar="S", help="lowest score")
+    group.add_argument("--score_max", type=finite, default=10.0, metavar="S", help="highest score")
+    group.add_argument("--judge_prompt", metavar="FILE", help="")
+    group.add_argument("--judge_images", action="store_true", help="")
+    group.add_argument("--judge_mode", choices=MODES, default="text", help="how the judge says its score")
+    group.add_argument("--judge_samples", type=whole(1), default=1, metavar="K", help="replies whose mean is the score")
+    group.add_argument("--judge_temperature", type=number(0), metavar="T", help="the")
+    group.add_argument("--judge_max_tokens", type=whole(1), metavar="N", help="tokens a judge's")
+    group.add_argument("--verifier_timeout", type=number(0.001), default=30.0, metavar="S", help="seconds")
+
+
+def make_scorer(args, client):  # TEMP
+    from .rule_processes import need_math_verify, source_of
+
+    def one(name):
+        low, high = args.score_min, args.score_max
+        if name == "match":
+            return match_scorer(low, high)
+        if name == "judge":
+            from .judge_prompt import read_judge_prompt
+
+            s, t = args.judge_samples, args.judge_temperature
+            return judge_scorer(
+                Judge(
+                    client,
+                    low,
+                    high,
+                    mode=args.judge_mode,
+                    samples=s,
+                    template=read_judge_prompt(args.judge_prompt) if args.judge_prompt else None,
+                    temperature=t if t is not None else float(s > 1),
+                    max_tokens=args.judge_max_tokens,
+                    images=args.judge_images,
+                )
+            )
+        v = Verifier(name, concurrency=args.concurrency or 8, timeout=args.verifier_timeout)
+        return verifier_scorer(
+            {"scorer": name, f"{name} version": need_math_verify() if name == "math" else source_of(name[7:])},
+            v,
+            low,
+            high,
+        )
+
+    ss = [one(n) for n in args.scorer]
+    return ss[0] if len(ss) == 1 else cascade(ss, args.score_min)

@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import re
-from typing import Any, BinaryIO, Iterable, Iterator, NamedTuple, Tuple
+from typing import Any, BinaryIO, Iterable, Iterator, NamedTuple
 
 import jsonlines
 from filelock import FileLock, Timeout
@@ -173,7 +173,7 @@ def _end_of_last_line(file: BinaryIO, end: int) -> int:
     return 0
 
 
-def scan(path: str) -> Iterator[Tuple[int, int]]:
+def scan(path: str) -> Iterator[tuple[int, int]]:
     """(offset, id) of each line of an output or ledger; none if there is no such file.
 
     Reads each line's last 48 bytes only. A line of another shape (written by hand) is parsed;

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from array import array
-from typing import BinaryIO, Callable, Container, Dict, List, Optional
+from typing import BinaryIO, Callable, Container
 
 from ..errors import RunStopped
 from ..fast_json import loads
@@ -28,7 +28,7 @@ class Ledger:
     def __init__(self, path: str, done: Container[int]) -> None:
         self.path = path
         repair_tail(path, LEDGER)
-        self._latest: Dict[int, int] = {}  # entry -> its last line's number in the two arrays
+        self._latest: dict[int, int] = {}  # entry -> its last line's number in the two arrays
         self._offset = array("q")
         self._before = array("q")  # the same entry's line before this one, or -1
         for offset, key in scan(path):
@@ -37,11 +37,11 @@ class Ledger:
                 self._latest[key] = len(self._offset)
                 self._offset.append(offset)
         self._file = AppendFile(path)
-        self._lines: List[bytes] = []
+        self._lines: list[bytes] = []
         self.schedule_flush: Callable[[], object] = self.flush
-        self._reader: Optional[BinaryIO] = open(path, "rb") if self._latest else None
+        self._reader: BinaryIO | None = open(path, "rb") if self._latest else None
 
-    def recall(self, entry_id: str) -> List[Record]:
+    def recall(self, entry_id: str) -> list[Record]:
         """The entry's lines of earlier runs in the order they were written; they are forgotten here with that."""
         number = self._latest.pop(id_key(entry_id), -1)
         lines = []

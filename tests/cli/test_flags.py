@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 from typing import Any, Callable
 
 import pytest
 
-from common.cli.flags import api_key, base_url, check_files, json_object, number, whole
+from common.cli.build import api_key, check_files
+from common.cli.commands import COMMANDS
+from common.cli.flags import base_url
 from common.errors import UsageError
+from common.flag_types import float_between, int_between, json_object
 
 
 @pytest.mark.parametrize(
     ("parse", "text", "value"),
     [
-        (whole(1), "7", 7),
-        (whole(0), "0", 0),
-        (number(0), "0.8", 0.8),
-        (number(0, 1), "1", 1.0),
+        (int_between(1), "7", 7),
+        (int_between(0), "0", 0),
+        (float_between(0), "0.8", 0.8),
+        (float_between(0, 1), "1", 1.0),
         (json_object, '{"a": null}', {"a": None}),
         (base_url, "https://api.example/v1/", "https://api.example/v1"),
     ],
@@ -30,14 +32,14 @@ def test_a_flag_takes_what_it_should(parse: Callable[[str], Any], text: str, val
 @pytest.mark.parametrize(
     ("parse", "text"),
     [
-        (whole(1), "0"),
-        (whole(1), "1.5"),
-        (whole(1), ""),
-        (whole(1, 65535), "65536"),
-        (number(0), "-1"),
-        (number(0), "nan"),
-        (number(0), "inf"),
-        (number(0, 1), "1.01"),
+        (int_between(1), "0"),
+        (int_between(1), "1.5"),
+        (int_between(1), ""),
+        (int_between(1, 65535), "65536"),
+        (float_between(0), "-1"),
+        (float_between(0), "nan"),
+        (float_between(0), "inf"),
+        (float_between(0, 1), "1.01"),
         (json_object, "[1]"),
         (json_object, "{"),
         (base_url, "localhost:8000/v1"),
@@ -51,12 +53,13 @@ def test_a_flag_refuses_what_it_should_not(parse: Callable[[str], Any], text: st
 
 
 def test_two_flags_may_not_name_one_file() -> None:
-    with pytest.raises(UsageError, match="--b and --a are the same file"):
-        check_files({"--a": "x/../y.json", "--b": "y.json", "--c": None})
+    args = COMMANDS["sample"].make_parser().parse_args("--input_file x/../y.json --output_file y.json".split())
+    with pytest.raises(UsageError, match="--output_file and --input_file are the same file"):
+        check_files(args)
 
 
 SEED = {
-    "sampling": "--input_file a --output_file b --model_name m --port 31415 --concurrent_requests 10 "
+    "sample": "--input_file a --output_file b --model_name m --port 31415 --concurrent_requests 10 "
     "--answers_per_question 10",
     "score": "--input_file a --output_file b --model_name m --api_port 31415 --concurrency 10",
     "reject": "--input_file a --output_file b --cache_file c --generator_model g --scorer_model j "
@@ -64,23 +67,24 @@ SEED = {
 }
 
 
-@pytest.mark.parametrize("script", SEED)
-def test_the_flags_of_the_seed_are_known_and_are_the_defaults(script: str) -> None:
-    parser = importlib.import_module(script).make_parser()
-    given = vars(parser.parse_args(SEED[script].split()))
+@pytest.mark.parametrize("name", SEED)
+def test_the_flags_of_the_seed_are_known_and_are_the_defaults(name: str) -> None:
+    parser = COMMANDS[name].make_parser()
+    given = vars(parser.parse_args(SEED[name].split()))
     default = vars(parser.parse_args("--input_file a --output_file b".split()))
-    for name in ("concurrent_requests", "concurrency", "answers_per_question"):
-        assert given.get(name) == default.get(name)
-    ports = [name for name in given if name.endswith("port") and not name.endswith("default_port")]
+    for flag in ("concurrency", "answers_per_question"):
+        assert given[flag] == default[flag]
+    shown = parser.format_help()
+    ports = {flag: given[flag] for flag in given if flag.endswith("_port")}
     assert ports
-    for name in ports:
-        assert given[name] == [[default[name.replace("port", "default_port")]]]  # a list for each range
+    for ((number,),) in ports.values():  # a list for each range
+        assert f"(default: {number})" in " ".join(shown.split())
 
 
-@pytest.mark.parametrize("script", SEED)
-def test_flags_are_not_abbreviated(script: str) -> None:
+@pytest.mark.parametrize("name", SEED)
+def test_flags_are_not_abbreviated(name: str) -> None:
     with pytest.raises(SystemExit):
-        importlib.import_module(script).make_parser().parse_args("--input a --output_file b".split())
+        COMMANDS[name].make_parser().parse_args("--input a --output_file b".split())
 
 
 @pytest.mark.parametrize("url", ["http://user:pass@host/v1", "http://user@host/v1"])

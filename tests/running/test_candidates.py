@@ -13,6 +13,8 @@ from common.input.conversations import entry_from_conversation
 from common.records import Entry, Record, Score
 from common.running.candidates import Candidates
 from common.running.early_stopping import StopRule
+from common.running.entry_state import EntryState
+from common.running.job import Pipeline
 from common.running.sampler import Sampler
 from common.scoring.scorers import Scorer
 from common.servers.client import ChatClient
@@ -55,12 +57,12 @@ def play(
         try:
             async with ChatClient([server.url], "m", 16, max_retries=0) as client:
                 sampler = Sampler(client, count, per_request)
-                one = Candidates(
-                    ENTRY, sampler, scorer or number_scorer(), ledger, lambda task: None, rule, lambda: servers_idle
-                )
-                one.recall(ledger.recall(ENTRY.entry_id))
-                one.start(b'[{"role": "user", "content": "q?"}]')
-                record, scores = await one.record()
+                pipeline = Pipeline([client], sampler, scorer or number_scorer(), rule)
+                state = EntryState(ENTRY, messages=b'[{"role": "user", "content": "q?"}]')
+                state.recall(ledger.recall(ENTRY.entry_id), pipeline)
+                candidates = Candidates(state, pipeline, ledger.append, lambda error: None, lambda: servers_idle)
+                stopped_by = await candidates.run()
+                record, scores = state.record(pipeline.scorer, stopped_by)
                 assert record["generated_scores"] == [score.value for score in scores]
                 return record, client.traffic.cancelled
         finally:
@@ -127,7 +129,7 @@ def test_what_is_in_flight_for_a_finished_entry_is_dropped(tmp_path: Path) -> No
 
 
 def test_an_answer_that_came_but_was_not_judged_any_more_is_kept_unscored(tmp_path: Path) -> None:
-    """In a servers_idle two are asked for after the first miss: one is judged slowly, the other is enough meanwhile."""
+    """With idle servers two are sampled after the first miss: one is judged slowly, the other is enough meanwhile."""
     slow = number_scorer(delay=lambda text: 60.0 if text.startswith("slow") else 0.0)
     with ScriptedServer(says("a 1", "slow 9", "b 9")) as server:
         record, _ = play(server, tmp_path, StopRule(8.0, stop_after=1), slow, servers_idle=True)

@@ -1,4 +1,4 @@
-"""How many answers are drawn next."""
+"""How many answers are sampled next."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.running.early_stopping import Drawn, StopRule
+from common.running.early_stopping import Standing, StopRule
 
 
 def play(
     rule: StopRule, outcomes: List[bool], servers_idle: bool, shuffle: random.Random
 ) -> Tuple[int, int, Optional[str]]:
-    """Draws by the rule until it wants no more, verdicts in any order: (drawn, accepted, why it stopped)."""
+    """Samples by the rule until it wants no more, verdicts in any order: (sampled, accepted, why it stopped)."""
     waiting: List[bool] = []
     started = judged = accepted = 0
     while True:
-        more = rule.more(Drawn(len(outcomes), started, judged, accepted), servers_idle)
+        more = rule.more(Standing(len(outcomes), started, judged, accepted), servers_idle)
         waiting += outcomes[started : started + more]
         started += more
-        why = rule.stopped(Drawn(len(outcomes), started, judged, accepted))
+        why = rule.stopped_by(Standing(len(outcomes), started, judged, accepted))
         if why == "stop_after" or not waiting:
             return started, accepted, why
         accepted += waiting.pop(shuffle.randrange(len(waiting)))
@@ -36,7 +36,7 @@ def play(
     st.booleans(),
     st.randoms(use_true_random=False),
 )
-def test_it_ends_with_enough_or_at_its_limit_and_never_draws_more_than_asked(
+def test_it_ends_with_enough_or_at_its_limit_and_never_samples_more_than_asked(
     outcomes: List[bool],
     stop_after: Optional[int],
     give_up_after: Optional[int],
@@ -44,56 +44,56 @@ def test_it_ends_with_enough_or_at_its_limit_and_never_draws_more_than_asked(
     order: random.Random,
 ) -> None:
     rule = StopRule(1.0, stop_after, give_up_after)
-    drawn, accepted, why = play(rule, outcomes, servers_idle, order)
-    assert drawn <= len(outcomes)
+    sampled, accepted, why = play(rule, outcomes, servers_idle, order)
+    assert sampled <= len(outcomes)
     if why == "stop_after":
         assert stop_after is not None
         assert accepted >= stop_after
     elif why == "give_up_after":
         assert give_up_after is not None
-        assert drawn >= give_up_after
+        assert sampled >= give_up_after
         assert accepted == 0
         assert not any(outcomes[:give_up_after])
     else:
-        assert drawn == len(outcomes)
+        assert sampled == len(outcomes)
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=24), st.integers(1, 5))
 def test_without_hurry_not_one_draw_is_wasted(outcomes: List[bool], stop_after: int) -> None:
-    drawn, accepted, why = play(StopRule(1.0, stop_after), outcomes, False, random.Random(0))
+    sampled, accepted, why = play(StopRule(1.0, stop_after), outcomes, False, random.Random(0))
     if why == "stop_after":
         assert accepted == stop_after
-        assert sum(outcomes[:drawn]) == stop_after
-        assert sum(outcomes[: drawn - 1]) < stop_after
+        assert sum(outcomes[:sampled]) == stop_after
+        assert sum(outcomes[: sampled - 1]) < stop_after
 
 
 def test_a_hopeless_entry_in_a_hurry_takes_few_rounds() -> None:
     rule, rounds, started = StopRule(1.0, stop_after=1), 0, 0
     while started < 64:
-        started += rule.more(Drawn(64, started, started, 0), servers_idle=True)
+        started += rule.more(Standing(64, started, started, 0), servers_idle=True)
         rounds += 1
     assert rounds == 7  # 1, 2, 4, 8, 16, 32 and the last
 
 
 @pytest.mark.parametrize(
-    ("drawn", "more"),
+    ("sampled", "more"),
     [
-        (Drawn(8, 0, 0, 0), 2),  # what is needed
-        (Drawn(8, 2, 0, 0), 0),  # both may be accepted
-        (Drawn(8, 2, 1, 1), 0),
-        (Drawn(8, 2, 2, 1), 1),
-        (Drawn(8, 4, 4, 0), 0),  # given up
-        (Drawn(8, 3, 3, 0), 1),  # two are needed, but the fourth decides whether to go on
-        (Drawn(8, 8, 8, 1), 0),
-        (Drawn(8, 3, 3, 2), 0),
+        (Standing(8, 0, 0, 0), 2),  # what is needed
+        (Standing(8, 2, 0, 0), 0),  # both may be accepted
+        (Standing(8, 2, 1, 1), 0),
+        (Standing(8, 2, 2, 1), 1),
+        (Standing(8, 4, 4, 0), 0),  # given up
+        (Standing(8, 3, 3, 0), 1),  # two are needed, but the fourth decides whether to go on
+        (Standing(8, 8, 8, 1), 0),
+        (Standing(8, 3, 3, 2), 0),
     ],
 )
-def test_two_of_eight_given_up_after_four(drawn: Drawn, more: int) -> None:
-    assert StopRule(1.0, stop_after=2, give_up_after=4).more(drawn) == more
+def test_two_of_eight_given_up_after_four(sampled: Standing, more: int) -> None:
+    assert StopRule(1.0, stop_after=2, give_up_after=4).more(sampled) == more
 
 
 def test_giving_up_alone_draws_all_the_rest_once_one_is_accepted() -> None:
     rule = StopRule(1.0, give_up_after=3)
-    assert rule.more(Drawn(10, 0, 0, 0)) == 3
-    assert rule.more(Drawn(10, 3, 1, 0)) == 0
-    assert rule.more(Drawn(10, 3, 2, 1)) == 7
+    assert rule.more(Standing(10, 0, 0, 0)) == 3
+    assert rule.more(Standing(10, 3, 1, 0)) == 0
+    assert rule.more(Standing(10, 3, 2, 1)) == 7

@@ -59,7 +59,7 @@ def test_a_run_with_nothing_but_unscored_says_so() -> None:
 
 def test_entries_are_told_apart_by_what_became_of_them() -> None:
     said = row(text_of(Counts(done=1200, skipped=30, failed=10)), "entries")
-    assert said == "1,200 done, 30 done before, 10 failed in 10.0 s (120.0/s)"
+    assert said == "1,200 done, 30 skipped (already done), 10 failed in 10.0 s (120.0/s)"
 
 
 def test_duplicates_are_named_only_if_there_are_any() -> None:
@@ -67,10 +67,10 @@ def test_duplicates_are_named_only_if_there_are_any() -> None:
     assert "2 duplicates left out" in text_of(Counts(done=1, duplicates=2))
 
 
-def test_answers_from_the_ledger_are_not_counted_as_drawn() -> None:
-    assert row(text_of(Counts(answers=40, recalled=5)), "answers") == "40 drawn, 5 from the ledger (4.0/s)"
-    assert row(text_of(Counts(recalled=5)), "answers") == "0 drawn, 5 from the ledger (0.0/s)"
-    assert row(text_of(Counts(answers=40)), "answers") == "40 drawn (4.0/s)"
+def test_answers_from_the_ledger_are_not_counted_as_sampled() -> None:
+    assert row(text_of(Counts(answers=40, recalled=5)), "answers") == "40 sampled, 5 from the ledger (4.0/s)"
+    assert row(text_of(Counts(recalled=5)), "answers") == "0 sampled, 5 from the ledger (0.0/s)"
+    assert row(text_of(Counts(answers=40)), "answers") == "40 sampled (4.0/s)"
 
 
 def test_the_requests_of_both_roles_are_summed() -> None:
@@ -85,7 +85,7 @@ def test_what_a_run_did_not_do_has_no_row(name: str) -> None:
 
 def test_requests_that_were_dropped_and_entries_that_wait_are_named_only_if_there_are_any() -> None:
     said = text_of(Counts(done=1, postponed=3), [Traffic(requests=9, cancelled=2)])
-    assert row(said, "entries") == "1 done, 0 done before, 0 failed, 3 postponed in 10.0 s (0.1/s)"
+    assert row(said, "entries") == "1 done, 0 skipped (already done), 0 failed, 3 postponed in 10.0 s (0.1/s)"
     assert row(said, "requests") == "9 sent, 0 retries, 2 dropped, 0 tokens (0/s)"
     assert "postponed" not in text_of(Counts(done=1), [Traffic(requests=1)])
 

@@ -71,7 +71,7 @@ def test_reject_is_complete_and_resumes_without_a_request(tmp_path: Path, nodes:
         first = run_script("reject.py", *asked)
         assert (first.returncode, first.stderr) == (0, "")
         assert "60 done" in first.stdout
-        assert "240 drawn" in first.stdout
+        assert "240 sampled" in first.stdout
         assert "480 sent, 0 retries, 3,360 tokens" in first.stdout
         assert (len(gen.chats), len(scorer.chats)) == (240, 240)
         assert gen.peak > SLOTS, "one worker alone"
@@ -80,7 +80,7 @@ def test_reject_is_complete_and_resumes_without_a_request(tmp_path: Path, nodes:
         (tmp_path / "out.jsonl").unlink()
         again = run_script("reject.py", *asked)
         assert (again.returncode, again.stderr) == (0, "")
-        assert "0 drawn, 240 from the ledger" in again.stdout
+        assert "0 sampled, 240 from the ledger" in again.stdout
         assert (len(gen.chats), len(scorer.chats)) == (240, 240)
     check_once_each(tmp_path / "out.jsonl", 60, 4)
 

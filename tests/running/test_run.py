@@ -11,7 +11,8 @@ from typing import Any, Dict, List, Optional
 
 from common.input.conversations import entry_from_conversation
 from common.records import PendingEntry
-from common.running.run import Job, run
+from common.running.job import Job, Pipeline
+from common.running.run import run
 from common.running.sampler import Sampler
 from common.scoring.judge import Judge
 from common.scoring.scorers import judge_scorer
@@ -21,7 +22,7 @@ from tests.scripted_server import Reply, Request, ScriptedServer, completion
 
 
 def make_job(folder: Path, generator: ScriptedServer, judge: Optional[ScriptedServer] = None, **options: Any) -> Job:
-    """A job over folder/in.json with 4 answers an entry and 8 requests in flight."""
+    """A job over folder/in.json with 4 answers per entry and 8 requests in flight."""
     clients = [ChatClient([generator.url], "g", 8)]
     if judge is not None:
         clients.append(ChatClient([judge.url], "j", 8))
@@ -32,9 +33,9 @@ def make_job(folder: Path, generator: ScriptedServer, judge: Optional[ScriptedSe
         "ledger_file": str(folder / "ledger"),
         "keep_ledger": False,
         "read": lambda item, line: PendingEntry(entry_from_conversation(item, line), None),
-        "clients": clients,
-        "sampler": Sampler(clients[0], 4),
-        "scorer": judge_scorer(Judge(clients[1], 0, 10)) if judge is not None else None,
+        "pipeline": Pipeline(
+            clients, Sampler(clients[0], 4), judge_scorer(Judge(clients[1], 0, 10)) if judge is not None else None
+        ),
         "quiet": True,
         **options,
     }
@@ -78,17 +79,17 @@ def test_a_slow_judge_holds_back_the_generator(tmp_path: Path) -> None:
 
 def test_judging_begins_while_generating_goes_on(tmp_path: Path) -> None:
     questions(tmp_path / "in.json", 100)
-    drawn_at_first_judgement: List[int] = []
+    sampled_at_first_judgement: List[int] = []
 
     def judge(request: Request) -> Reply:
         if request.number == 0:
-            drawn_at_first_judgement.append(len(gen.chats))
+            sampled_at_first_judgement.append(len(gen.chats))
         return completion("Score: 7")
 
     answer = lambda request: completion(f"a{request.number}", delay=0.005)
     with ScriptedServer(answer) as gen, ScriptedServer(judge) as scorer:
         assert run(make_job(tmp_path, gen, scorer)) == 0
-    assert drawn_at_first_judgement[0] < 40
+    assert sampled_at_first_judgement[0] < 40
 
 
 def test_one_slow_answer_does_not_hold_up_other_entries(tmp_path: Path) -> None:
@@ -123,7 +124,7 @@ def test_an_image_is_read_once_an_entry(tmp_path: Path) -> None:
 
     with ScriptedServer(vanish) as server:
         job = make_job(tmp_path, server)
-        job.clients[0].concurrency = 1
+        job.pipeline.clients[0].concurrency = 1
         assert run(job) == 0
         sent = [request.body["messages"][0]["content"][0]["image_url"]["url"] for request in server.chats]
     assert sent == ["data:image/png;base64," + base64.b64encode(png).decode()] * 4

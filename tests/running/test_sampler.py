@@ -22,7 +22,7 @@ Kept = List[Tuple[int, str]]
 
 
 async def no_sleep(_: float) -> None:
-    """Waits between tries, for tests that servers_idle."""
+    """Waits between tries, for tests that must not wait."""
 
 
 def an_idle_sampler(count: int = 4, client: Optional[Dict[str, Any]] = None, **settings: Any) -> Sampler:
@@ -41,7 +41,7 @@ def draw(
         extra = more.pop("extra_body", None)
         async with ChatClient([server.url], "m", 1, max_retries=2, extra_body=extra, sleep=no_sleep) as client:
             sampler = Sampler(client, len(missing), **more)
-            for one in sampler.draws(entry, MESSAGES, missing, lambda i, answer: taken.append((i, answer.text))):
+            for one in sampler.requests(entry, MESSAGES, missing, lambda i, answer: taken.append((i, answer.text))):
                 await one
 
     asyncio.run(run())

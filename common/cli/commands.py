@@ -1,0 +1,163 @@
+"""The commands: sample, score, reject and serve, as scripts of a clone and as ``rejection-sampling`` when installed.
+
+Example: ``python -m common sample --input_file data/input.json --output_file data/sampled.jsonl --local``
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import logging
+import sys
+from dataclasses import dataclass
+from typing import Callable, Sequence
+
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from .. import __version__
+from ..errors import ToolkitError
+from ..input.conversations import entry_from_conversation, work_from_record
+from ..records import PendingEntry
+from ..running.job import Job
+from ..running.run import INTERRUPTED, run
+from ..scoring.scorers import add_scorer_flags
+from ..servers import local
+from . import flags
+from .build import make_job
+from .flags import Role
+
+GENERATOR = Role("generator", "server", "--port", 31415, "--model_name", "--base_url")
+JUDGE = Role("scorer", "judge's server", "--api_port", 31415, "--model_name", "--base_url")
+REJECT_GENERATOR = Role(
+    "generator", "generator's server", "--generator_port", 31415, "--generator_model", "--generator_base_url"
+)
+REJECT_JUDGE = Role(
+    "scorer", "judge's server", "--scorer_port", 31416, "--scorer_model", "--scorer_base_url", "scorer_"
+)
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command: its script in a clone, its flags, and the job that they describe."""
+
+    name: str
+    script: str
+    help: str
+    add_flags: Callable[[argparse.ArgumentParser], None]
+    make_job: Callable[[argparse.Namespace, str], Job]
+    example: str
+
+    def make_parser(self, prog: str | None = None) -> argparse.ArgumentParser:
+        """The command's parser; ``prog`` is how the user calls it (default: its script)."""
+        parser = flags.make_parser(
+            prog or self.script, f"{self.help} Run the same command again to resume.", self.example
+        )
+        self.add_flags(parser)
+        return parser
+
+
+def read_conversation(item: object, line: int) -> PendingEntry:
+    """An item of the input, whose answers are still to be sampled."""
+    return PendingEntry(entry_from_conversation(item, line), None)
+
+
+def add_sample_flags(parser: argparse.ArgumentParser) -> None:
+    flags.add_files(parser, flags.CONVERSATIONS, "records: one line per entry")
+    flags.add_concurrency(flags.add_server(parser, GENERATOR), "--concurrent_requests", 10)
+    flags.add_sampling(parser, answers=10)
+    flags.add_running(parser)
+
+
+def add_score_flags(parser: argparse.ArgumentParser) -> None:
+    flags.add_files(parser, "records of sampling.py", "the same records with scores: one line per entry")
+    flags.add_concurrency(flags.add_server(parser, JUDGE), "--concurrency", 10)
+    add_scorer_flags(parser)
+    flags.add_selection(parser)
+    flags.add_running(parser)
+
+
+def add_reject_flags(parser: argparse.ArgumentParser) -> None:
+    files = flags.add_files(parser, flags.CONVERSATIONS, "records with scores: one line per entry")
+    files.add_argument(
+        "--cache_file",
+        metavar="FILE",
+        help="keep each answer and each score here for later runs (without it they are kept until the run is complete)",
+    )
+    flags.add_concurrency(flags.add_server(parser, REJECT_GENERATOR), "--concurrency", 5, " per role")
+    flags.add_server(parser, REJECT_JUDGE)
+    flags.add_sampling(parser, answers=4)
+    flags.add_stopping(parser)
+    add_scorer_flags(parser)
+    flags.add_selection(parser)
+    flags.add_running(parser)
+
+
+COMMANDS = {
+    command.name: command
+    for command in (
+        Command(
+            "sample",
+            "sampling.py",
+            "Sample N answers per question.",
+            add_sample_flags,
+            lambda args, script: make_job(args, script, read_conversation, generator=GENERATOR),
+            "python sampling.py --input_file data/input.json --output_file data/sampled.jsonl "
+            "--model_name your-model-name --port 31415 --concurrent_requests 10 --answers_per_question 10",
+        ),
+        Command(
+            "score",
+            "score.py",
+            "Score each answer of sampling.py's records.",
+            add_score_flags,
+            lambda args, script: make_job(args, script, work_from_record, scorer=JUDGE),
+            "python score.py --input_file data/sampled.jsonl --output_file data/scored.jsonl "
+            "--model_name judge-model-name --api_port 31415 --concurrency 10",
+        ),
+        Command(
+            "reject",
+            "reject.py",
+            "Sample N answers per question, score them, select the best.",
+            add_reject_flags,
+            lambda args, script: make_job(
+                args, script, read_conversation, generator=REJECT_GENERATOR, scorer=REJECT_JUDGE
+            ),
+            "python reject.py --input_file data/input.json --output_file data/final_results.jsonl "
+            "--cache_file data/sampling_cache.jsonl --generator_model gen-model --scorer_model judge-model "
+            "--generator_port 31415 --scorer_port 31416 --concurrency 5 --answers_per_question 4",
+        ),
+    )
+}
+
+
+def main(prog: str, arguments: Sequence[str]) -> int:
+    """``rejection-sampling COMMAND ...``: runs the named command; returns its exit code."""
+    parser = flags.Parser(prog=prog, description="Rejection sampling: sample answers, score them, select the best.")
+    parser.add_argument("--version", action="version", version=f"rejection-sampling {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for command in COMMANDS.values():
+        commands.add_parser(command.name, help=command.help, add_help=False)
+    commands.add_parser("serve", help="Serve a GGUF model on this machine until Ctrl-C.", add_help=False)
+    name = parser.parse_args(arguments[:1]).command
+    called = f"{prog} {name}"
+    if name == "serve":
+        return local.main(called, arguments[1:])
+    return run_command(name, called, arguments[1:])
+
+
+def run_command(name: str, prog: str, arguments: Sequence[str]) -> int:
+    """Parses, runs, and turns each ToolkitError into one line on stderr and its exit code."""
+    command = COMMANDS[name]
+    args = command.make_parser(prog).parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a path must not end the run
+    logging.basicConfig(format=f"{prog}: %(message)s", level=logging.ERROR if args.quiet else logging.INFO)
+    try:
+        with logging_redirect_tqdm():
+            return run(command.make_job(args, prog))
+    except ToolkitError as error:
+        print(f"{prog}: error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"{prog}: error: {INTERRUPTED}", file=sys.stderr)
+        return 130

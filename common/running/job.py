@@ -1,0 +1,85 @@
+"""A job: all that one command is asked to do, as plain data.
+
+Example: ``Job(script="sampling.py", input_file="data/input.json", output_file="out.jsonl", ...).settings()``
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from dataclasses import dataclass, field
+from typing import Any, Callable, NamedTuple, Sequence
+
+from ..records import PendingEntry
+from ..results.selection import Selection
+from ..scoring.shapes import Scorer
+from ..servers.client import ChatClient
+from ..servers.local import LocalServer
+from .early_stopping import StopRule
+from .sampler import Sampler
+
+
+class Pipeline(NamedTuple):
+    """What each entry goes through. A Ray worker gets a pickled copy of it."""
+
+    clients: Sequence[ChatClient]  # of all roles
+    sampler: Sampler | None = None  # None: the answers come with the input
+    scorer: Scorer | None = None  # None: the answers are only sampled
+    stop_rule: StopRule | None = None  # None: each entry gets all its answers
+
+
+@dataclass
+class Results:
+    """What is made of the output when the run ends."""
+
+    selection: Selection = field(default_factory=Selection)
+    selected_file: str | None = None
+    selected_format: str = "sharegpt"
+    report_file: str | None = None
+    score_range: tuple[float, float] = (0.0, 10.0)  # of the scorer; the report's axes
+
+
+@dataclass
+class Job:
+    """One command's work, as its flags describe it."""
+
+    script: str  # the command's name in messages
+    input_file: str  # a file, or a folder of files
+    output_file: str
+    ledger_file: str  # where each answer and each score is kept as it arrives
+    keep_ledger: bool  # True: the ledger is the user's --cache_file; False: it is removed once the output holds it all
+    read: Callable[[object, int], PendingEntry]  # makes an entry of an input item and its line; raises BadEntry
+    pipeline: Pipeline
+    results: Results = field(default_factory=Results)
+    local: LocalServer | None = None  # the embedded server of --local, which this run starts
+    ray: str | None = None  # the address of a Ray cluster ("": this machine's), where its workers process the entries
+    image_root: str | None = None  # the folder that image paths may not leave; None: the input's folder, and no limit
+    max_image_bytes: int = 20 << 20
+    limit: int | None = None  # process only the first entries
+    token_budget: int | None = None  # start no request for an answer after this many completion tokens
+    allow_mixed: bool = False  # add to an output that other settings wrote
+    quiet: bool = False
+
+    @property
+    def errors_file(self) -> str:
+        """The file of the entries that failed."""
+        return self.output_file + ".errors.jsonl"
+
+    @property
+    def image_folder(self) -> str:
+        """The folder that relative image paths are relative to."""
+        source = os.path.abspath(self.input_file)
+        return self.image_root or (source if os.path.isdir(source) else os.path.dirname(source))
+
+    def settings(self) -> dict[str, Any]:
+        """All that makes this run's records what they are, as flat JSON, for the file beside the output."""
+        _, sampler, scorer, stop_rule = self.pipeline
+        settings: dict[str, Any] = {}
+        if sampler is not None:
+            settings.update(answers_per_question=sampler.count, max_tokens=sampler.max_tokens)
+            settings.update({f"generator {name}": value for name, value in sampler.settings().items()})
+        if scorer is not None:
+            settings.update({f"scorer {name}": value for name, value in scorer.settings.items()})
+        if stop_rule is not None:
+            settings.update(dataclasses.asdict(stop_rule))
+        return settings
