@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import logging
 import math
 import os
 import sys
-from typing import Any, Callable, Dict, List, NoReturn, Optional
+from typing import Callable, Dict, List, NoReturn, Optional
 from urllib.parse import urlsplit
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ..errors import ToolkitError, UsageError
+from ..flag_types import finite, float_between, int_between, json_object
 from ..records import PendingEntry
 from ..results.export import FORMATS, check_selection
 from ..results.report import need_charts
@@ -64,49 +64,6 @@ def make_parser(script: str, description: str, example: str) -> argparse.Argumen
     )
 
 
-def whole(low: int, high: Optional[int] = None) -> Callable[[str], int]:
-    """A flag's type: a whole number from ``low`` (to ``high``)."""
-
-    def parse(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = low - 1
-        if value < low or (high is not None and value > high):
-            bounds = f"{low} to {high}" if high is not None else f"{low} or more"
-            raise argparse.ArgumentTypeError(f"must be a whole number, {bounds}, not {text!r}")
-        return value
-
-    return parse
-
-
-def number(low: float, high: float = float("inf")) -> Callable[[str], float]:
-    """A flag's type: a number from ``low`` to ``high``."""
-
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = float("nan")
-        if not low <= value <= high or value == float("inf"):
-            bounds = f"{low:g} to {high:g}" if high != float("inf") else f"{low:g} or more"
-            raise argparse.ArgumentTypeError(f"must be a number, {bounds}, not {text!r}")
-        return value
-
-    return parse
-
-
-def json_object(text: str) -> Dict[str, Any]:
-    """A flag's type: a JSON object."""
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise argparse.ArgumentTypeError(f"must be a JSON object, not {text!r}")
-    return value
-
-
 def base_url(text: str) -> str:
     """A flag's type: an http(s) URL."""
     parts = urlsplit(text)
@@ -128,12 +85,11 @@ def ports(text: str) -> List[int]:
 
 def concurrency(text: str) -> Optional[int]:
     """A flag's type: a number of requests in flight; None for ``auto``."""
-    return None if text == "auto" else whole(1)(text)
+    return None if text == "auto" else int_between(1)(text)
 
 
 CONVERSATIONS = "conversations: JSON or JSONL (also as .gz or .zst), Parquet, or a folder of such files"
-port = whole(1, 65535)
-finite = number(-1e308, 1e308)
+port = int_between(1, 65535)
 
 
 def add_files(parser: argparse.ArgumentParser, input_help: str, output_help: str) -> argparse._ArgumentGroup:
@@ -141,14 +97,18 @@ def add_files(parser: argparse.ArgumentParser, input_help: str, output_help: str
     group = parser.add_argument_group("files")
     group.add_argument("--input_file", required=True, metavar="PATH", help=input_help)
     group.add_argument("--output_file", required=True, metavar="FILE", help=output_help)
-    group.add_argument("--limit", type=whole(1), metavar="N", help="do only the first N entries of the input")
+    group.add_argument("--limit", type=int_between(1), metavar="N", help="do only the first N entries of the input")
     group.add_argument(
         "--image_root",
         metavar="DIR",
         help="folder that image paths are relative to and may not leave (without it: the input file's folder)",
     )
     group.add_argument(
-        "--max_image_mb", type=number(0.001, 10_000), default=20.0, metavar="MB", help="largest image file that is sent"
+        "--max_image_mb",
+        type=float_between(0.001, 10_000),
+        default=20.0,
+        metavar="MB",
+        help="largest image file that is sent",
     )
     group.add_argument(
         "--allow_mixed", action="store_true", help="add to an output that was written with other settings"
@@ -169,10 +129,10 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     )
     add("--select", choices=SELECTS, default="best", help="which answers of an entry")
     add("--accept_score", type=finite, metavar="S", help="only answers that score at least S")
-    add("--top_k", type=whole(1), default=1, metavar="K", help="answers an entry, for top_k and random")
-    add("--select_seed", type=whole(0), default=0, metavar="N", help="another N picks other answers at random")
-    add("--pairs_per_entry", type=whole(1), default=1, metavar="K", help="pairs an entry, for dpo")
-    add("--min_margin", type=number(0), default=0.0, metavar="S", help="least difference of a pair's scores")
+    add("--top_k", type=int_between(1), default=1, metavar="K", help="answers an entry, for top_k and random")
+    add("--select_seed", type=int_between(0), default=0, metavar="N", help="another N picks other answers at random")
+    add("--pairs_per_entry", type=int_between(1), default=1, metavar="K", help="pairs an entry, for dpo")
+    add("--min_margin", type=float_between(0), default=0.0, metavar="S", help="least difference of a pair's scores")
     add("--length_match", action="store_true", help="prefer pairs of similar length")
     add("--reference_as_chosen", action="store_true", help="the reference is the chosen answer of each pair")
     add("--report_file", metavar="FILE", help="write a page here (.html) that shows what came of it all")
@@ -213,7 +173,7 @@ def add_server(
         group.add_argument(
             f"--{prefix.replace('generator_', '')}{what}_per_minute",
             dest=f"{prefix}{what}_per_minute",
-            type=number(0.001),
+            type=float_between(0.001),
             metavar="N",
             help=f"send no more {what}{of} a minute",
         )
@@ -241,35 +201,49 @@ def add_running(parser: argparse.ArgumentParser) -> None:
         "asking the servers at its own ports",
     )
     group.add_argument(
-        "--max_retries", type=whole(0), default=5, metavar="N", help="further tries of a request that failed"
+        "--max_retries", type=int_between(0), default=5, metavar="N", help="further tries of a request that failed"
     )
     group.add_argument(
-        "--request_timeout", type=number(0.001), default=600.0, metavar="S", help="seconds to wait for a reply"
+        "--request_timeout", type=float_between(0.001), default=600.0, metavar="S", help="seconds to wait for a reply"
     )
 
 
 def add_sampling(parser: argparse.ArgumentParser, answers: int) -> None:
     """--answers_per_question and how each answer is drawn."""
     group = parser.add_argument_group("sampling")
-    group.add_argument("--answers_per_question", type=whole(1), default=answers, metavar="N", help="answers an entry")
-    group.add_argument("--temperature", type=number(0), default=0.8, metavar="T", help="sampling temperature")
-    group.add_argument("--top_p", type=number(0, 1), metavar="P", help="nucleus sampling (default: the server's)")
-    group.add_argument("--max_tokens", type=whole(1), metavar="N", help="tokens an answer (default: the server's)")
-    group.add_argument("--seed", type=whole(0), metavar="N", help="give each answer its own seed, derived from N")
-    group.add_argument("--system_prompt", metavar="TEXT", help="for entries without a system turn of their own")
     group.add_argument(
-        "--samples_per_request", type=whole(1), default=1, metavar="K", help="choices asked for in one request"
+        "--answers_per_question", type=int_between(1), default=answers, metavar="N", help="answers an entry"
+    )
+    group.add_argument("--temperature", type=float_between(0), default=0.8, metavar="T", help="sampling temperature")
+    group.add_argument(
+        "--top_p", type=float_between(0, 1), metavar="P", help="nucleus sampling (default: the server's)"
     )
     group.add_argument(
-        "--token_budget", type=whole(1), metavar="T", help="start no further draw once this run has spent T tokens"
+        "--max_tokens", type=int_between(1), metavar="N", help="tokens an answer (default: the server's)"
+    )
+    group.add_argument("--seed", type=int_between(0), metavar="N", help="give each answer its own seed, derived from N")
+    group.add_argument("--system_prompt", metavar="TEXT", help="for entries without a system turn of their own")
+    group.add_argument(
+        "--samples_per_request", type=int_between(1), default=1, metavar="K", help="choices asked for in one request"
+    )
+    group.add_argument(
+        "--token_budget",
+        type=int_between(1),
+        metavar="T",
+        help="start no further draw once this run has spent T tokens",
     )
 
 
 def add_stopping(parser: argparse.ArgumentParser) -> None:
     """When an entry has enough answers."""
     add = parser.add_argument_group("enough").add_argument
-    add("--stop_after", type=whole(1), metavar="K", help="draw no more for an entry with K answers of --accept_score")
-    add("--give_up_after", type=whole(1), metavar="M", help="nor for one with none among its first M")
+    add(
+        "--stop_after",
+        type=int_between(1),
+        metavar="K",
+        help="draw no more for an entry with K answers of --accept_score",
+    )
+    add("--give_up_after", type=int_between(1), metavar="M", help="nor for one with none among its first M")
 
 
 def add_scoring(parser: argparse.ArgumentParser) -> None:
@@ -291,19 +265,24 @@ def add_scoring(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--judge_images", action="store_true", help="show the judge the entry's images")
     group.add_argument("--judge_mode", choices=MODES, default="text", help="how the judge says its score")
-    group.add_argument("--judge_samples", type=whole(1), default=1, metavar="K", help="replies whose mean is the score")
     group.add_argument(
-        "--judge_temperature", type=number(0), metavar="T", help="the judge's (default: 0, or 1 for several samples)"
+        "--judge_samples", type=int_between(1), default=1, metavar="K", help="replies whose mean is the score"
+    )
+    group.add_argument(
+        "--judge_temperature",
+        type=float_between(0),
+        metavar="T",
+        help="the judge's (default: 0, or 1 for several samples)",
     )
     group.add_argument(
         "--judge_max_tokens",
-        type=whole(1),
+        type=int_between(1),
         metavar="N",
         help="tokens a judge's reply may take (default: 1024; logprob 8)",
     )
     group.add_argument(
         "--verifier_timeout",
-        type=number(0.001),
+        type=float_between(0.001),
         default=30.0,
         metavar="S",
         help="seconds a rule may take for an answer",

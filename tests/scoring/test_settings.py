@@ -63,7 +63,11 @@ MADE_BEFORE = [  # flags, the fingerprint, the settings: as they were before sco
     ("--scorer python:check.py:verify", "54426e17aea0", {"scorer": "python:check.py:verify", **OWN, **RANGE}),
     ("--scorer match math", "e56f9379d66b", {"scorer": "match math", **RANGE, "math version": MATH}),
     ("--scorer match judge", "008cc6500cf8", {**JUDGE, "scorer": "match judge"}),
-    ("--scorer judge python:check.py:verify", "019fbfcc1f44", {**JUDGE, **OWN, "scorer": "judge python:check.py:verify"}),
+    (
+        "--scorer judge python:check.py:verify",
+        "019fbfcc1f44",
+        {**JUDGE, **OWN, "scorer": "judge python:check.py:verify"},
+    ),
     (
         "--scorer match math python:check.py:verify judge",
         "e283075c538f",

@@ -1,0 +1,61 @@
+"""Types of command-line flags: each takes the text of a flag and gives its value, or says what is allowed.
+
+>>> int_between(1)("7")
+7
+>>> float_between(0, 1)("0.5")
+0.5
+>>> json_object('{"top_k": 1}')
+{'top_k': 1}
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any, Callable
+
+
+def int_between(low: int, high: int | None = None) -> Callable[[str], int]:
+    """A flag's type: a whole number from ``low`` to ``high`` (None: without an upper limit)."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = low - 1
+        if value < low or (high is not None and value > high):
+            bounds = f"{low} to {high}" if high is not None else f"{low} or more"
+            raise argparse.ArgumentTypeError(f"must be a whole number, {bounds}, not {text!r}")
+        return value
+
+    return parse
+
+
+def float_between(low: float, high: float = float("inf")) -> Callable[[str], float]:
+    """A flag's type: a finite number from ``low`` to ``high``."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not low <= value <= high or value == float("inf"):
+            bounds = f"{low:g} to {high:g}" if high != float("inf") else f"{low:g} or more"
+            raise argparse.ArgumentTypeError(f"must be a number, {bounds}, not {text!r}")
+        return value
+
+    return parse
+
+
+finite = float_between(-1e308, 1e308)
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """A flag's type: a JSON object."""
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f"must be a JSON object, not {text!r}")
+    return value
