@@ -13,6 +13,7 @@ from common.cli import flags as cli
 from common.input.conversations import entry_from_conversation
 from common.records import PendingEntry
 from common.running.run import Job
+from common.scoring.scorers import add_scorer_flags, make_scorer, needs_client
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -43,7 +44,7 @@ def make_parser() -> argparse.ArgumentParser:
     judge.add_argument("--scorer_model", metavar="NAME", help="the judge's name at its server")
     cli.add_sampling(parser, answers=4)
     cli.add_stopping(parser)
-    cli.add_scoring(parser)
+    add_scorer_flags(parser.add_argument_group("scoring"))
     cli.add_selection(parser)
     cli.add_running(parser)
     return parser
@@ -53,7 +54,7 @@ def make_job(args: argparse.Namespace) -> Job:
     """What the flags ask for."""
     generator = cli.make_client(args, "generator_", args.generator_model, args.concurrency)
     clients = {"--generator_model": generator}
-    if "judge" in args.scorer:
+    if needs_client(args.scorer):
         clients["--scorer_model"] = cli.make_client(args, "scorer_", args.scorer_model, args.concurrency)
     return cli.make_job(
         args,
@@ -61,7 +62,7 @@ def make_job(args: argparse.Namespace) -> Job:
         lambda item, line: PendingEntry(entry_from_conversation(item, line), None),
         clients,
         sampler=cli.make_sampler(args, generator),
-        scorer=cli.make_scorer(args, clients.get("--scorer_model")),
+        scorer=make_scorer(args, clients.get("--scorer_model")),
     )
 
 

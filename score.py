@@ -12,6 +12,7 @@ import sys
 from common.cli import flags as cli
 from common.input.conversations import work_from_record
 from common.running.run import Job
+from common.scoring.scorers import add_scorer_flags, make_scorer, needs_client
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -26,7 +27,7 @@ def make_parser() -> argparse.ArgumentParser:
     server = cli.add_server(parser, "judge's server", "", "--api_port", 31415)
     server.add_argument("--model_name", metavar="NAME", help="the judge's name at the server")
     server.add_argument("--concurrency", type=cli.concurrency, default=10, metavar="N", help=cli.IN_FLIGHT)
-    cli.add_scoring(parser)
+    add_scorer_flags(parser.add_argument_group("scoring"))
     cli.add_selection(parser)
     cli.add_running(parser)
     return parser
@@ -34,9 +35,10 @@ def make_parser() -> argparse.ArgumentParser:
 
 def make_job(args: argparse.Namespace) -> Job:
     """What the flags ask for."""
-    judged = "judge" in args.scorer
-    clients = {"--model_name": cli.make_client(args, "", args.model_name, args.concurrency)} if judged else {}
-    scorer = cli.make_scorer(args, clients.get("--model_name"))
+    clients = {}
+    if needs_client(args.scorer):
+        clients["--model_name"] = cli.make_client(args, "", args.model_name, args.concurrency)
+    scorer = make_scorer(args, clients.get("--model_name"))
     return cli.make_job(args, "score.py", work_from_record, clients, scorer=scorer)
 
 

@@ -28,7 +28,6 @@ from common.records import PendingEntry
 from common.running.run import Job, run
 from common.running.sampler import Sampler
 from common.scoring import judge
-from common.scoring.scorers import judge_scorer
 from common.servers.client import ChatClient
 from tests.helpers import ROOT, command, conversation, environment, read_lines, write_input
 from tests.scripted_server import Reply, Request, ScriptedServer, completion
@@ -606,7 +605,7 @@ def job(world: World) -> Job:
         read=lambda item, line: PendingEntry(entry_from_conversation(item, line), None),
         clients=clients,
         sampler=Sampler(clients[0], ANSWERS),
-        scorer=judge_scorer(judge.Judge(clients[1], 0, 10)),
+        scorer=judge.Judge(clients[1], 0, 10),
         quiet=True,
     )
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import io
 import logging
-import math
 import os
 import sys
 from typing import Callable, Dict, List, NoReturn, Optional
@@ -26,17 +25,13 @@ from ..running.early_stopping import StopRule
 from ..running.ray_cluster import need_ray
 from ..running.run import Job, run
 from ..running.sampler import Sampler
-from ..scoring.judge import MODES, Judge
-from ..scoring.judge_prompt import read_judge_prompt
-from ..scoring.rule_processes import Verifier, need_math_verify, source_of
-from ..scoring.scorers import Scorer, cascade, judge_scorer, match_scorer, verifier_scorer
+from ..scoring.shapes import AnswerScorer
 from ..servers.client import ChatClient, need_open_files
 from ..servers.local import LocalServer, default_model, model_name
 from ..servers.rate_limit import RateLimit
 
 IN_FLIGHT = "requests in flight, or auto: what keeps the servers full"
 LOCAL_SLOTS = 8  # of the embedded server, where the number in flight is to be found
-RULES_AT_ONCE = 8  # calls of an async rule, there
 
 
 class _Parser(argparse.ArgumentParser):
@@ -49,7 +44,7 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpF
     """Defaults where there are some, the example as it is written."""
 
     def _get_help_string(self, action: argparse.Action) -> Optional[str]:
-        hidden = any(action.default is nothing for nothing in (None, False)) or action.default in ({}, ["judge"])
+        hidden = any(action.default is nothing for nothing in (None, False)) or isinstance(action.default, (dict, list))
         return action.help if hidden else super()._get_help_string(action)
 
 
@@ -246,56 +241,6 @@ def add_stopping(parser: argparse.ArgumentParser) -> None:
     add("--give_up_after", type=int_between(1), metavar="M", help="nor for one with none among its first M")
 
 
-def add_scoring(parser: argparse.ArgumentParser) -> None:
-    """--scorer, the range, and the judge's own flags."""
-    group = parser.add_argument_group("scoring")
-    group.add_argument(
-        "--scorer",
-        type=scorer_name,
-        nargs="+",
-        default=["judge"],
-        metavar="NAME",
-        help="judge (an LLM), or rules: match, math, python:FILE.py:FUNCTION; of several the first that decides "
-        "(default: judge)",
-    )
-    group.add_argument("--score_min", type=finite, default=0.0, metavar="S", help="lowest score")
-    group.add_argument("--score_max", type=finite, default=10.0, metavar="S", help="highest score")
-    group.add_argument(
-        "--judge_prompt", metavar="FILE", help="a prompt of your own with {question}, {reference}, {answer}"
-    )
-    group.add_argument("--judge_images", action="store_true", help="show the judge the entry's images")
-    group.add_argument("--judge_mode", choices=MODES, default="text", help="how the judge says its score")
-    group.add_argument(
-        "--judge_samples", type=int_between(1), default=1, metavar="K", help="replies whose mean is the score"
-    )
-    group.add_argument(
-        "--judge_temperature",
-        type=float_between(0),
-        metavar="T",
-        help="the judge's (default: 0, or 1 for several samples)",
-    )
-    group.add_argument(
-        "--judge_max_tokens",
-        type=int_between(1),
-        metavar="N",
-        help="tokens a judge's reply may take (default: 1024; logprob 8)",
-    )
-    group.add_argument(
-        "--verifier_timeout",
-        type=float_between(0.001),
-        default=30.0,
-        metavar="S",
-        help="seconds a rule may take for an answer",
-    )
-
-
-def scorer_name(text: str) -> str:
-    """A flag's type: the name of a scorer."""
-    if text not in ("judge", "match", "math") and not text.startswith("python:"):
-        raise argparse.ArgumentTypeError(f"must be judge, match, math or python:FILE.py:FUNCTION, not {text!r}")
-    return text
-
-
 def api_key(variable: str) -> Optional[str]:
     """The key in an environment variable; None if it is empty. UsageError if it cannot be one, without showing it."""
     key = os.environ.get(variable, "").strip()
@@ -356,53 +301,6 @@ def make_sampler(args: argparse.Namespace, client: ChatClient) -> Sampler:
     )
 
 
-def make_scorer(args: argparse.Namespace, client: Optional[ChatClient]) -> Scorer:
-    """The scorer that the scoring flags ask for; ``client`` is the judge's, None where there is none."""
-    if args.score_min >= args.score_max:
-        raise UsageError(f"--score_min {args.score_min:g} must be below --score_max {args.score_max:g}")
-    if len(set(args.scorer)) < len(args.scorer):
-        raise UsageError(f"--scorer {' '.join(args.scorer)} names a scorer twice")
-    scorers = [_one_scorer(args, name, client) for name in args.scorer]
-    return scorers[0] if len(scorers) == 1 else cascade(scorers, args.score_min)
-
-
-def _one_scorer(args: argparse.Namespace, name: str, client: Optional[ChatClient]) -> Scorer:
-    low, high = args.score_min, args.score_max
-    if name == "match":
-        return match_scorer(low, high)
-    if name == "judge" and client is not None:
-        return judge_scorer(make_judge(args, client))
-    verifier = Verifier(name, concurrency=args.concurrency or RULES_AT_ONCE, timeout=args.verifier_timeout)
-    made_by = need_math_verify() if name == "math" else source_of(name[len("python:") :])
-    return verifier_scorer({"scorer": name, f"{name} version": made_by}, verifier, low, high)
-
-
-def make_judge(args: argparse.Namespace, client: ChatClient) -> Judge:
-    """The judge that the judge's flags ask for."""
-    low, high, samples, temperature = args.score_min, args.score_max, args.judge_samples, args.judge_temperature
-    if args.judge_mode == "logprob" and math.floor(high) - math.ceil(low) < 1:
-        raise UsageError(
-            f"--judge_mode logprob needs two whole numbers from --score_min {low:g} to --score_max {high:g}"
-        )
-    if args.judge_mode == "logprob" and high - low > 1000:
-        raise UsageError(f"--judge_mode logprob knows 1000 scores at most, not {low:g} to {high:g}")
-    if args.judge_mode == "logprob" and samples > 1:
-        raise UsageError("--judge_mode logprob needs no --judge_samples: it reads the whole distribution at once")
-    if samples > 1 and temperature == 0:
-        raise UsageError(f"--judge_samples {samples} at --judge_temperature 0 asks for the same reply {samples} times")
-    return Judge(
-        client,
-        low,
-        high,
-        mode=args.judge_mode,
-        samples=samples,
-        template=read_judge_prompt(args.judge_prompt) if args.judge_prompt else None,
-        temperature=temperature if temperature is not None else float(samples > 1),
-        max_tokens=args.judge_max_tokens,
-        images=args.judge_images,
-    )
-
-
 def make_selection(args: argparse.Namespace) -> Selection:
     """What the selection flags ask for; the defaults where a script has none."""
     if "select" not in args:
@@ -445,7 +343,7 @@ def make_job(
     read: Callable[[object, int], PendingEntry],
     clients: Dict[str, ChatClient],
     sampler: Optional[Sampler] = None,
-    scorer: Optional[Scorer] = None,
+    scorer: Optional[AnswerScorer] = None,
 ) -> Job:
     """The job that the flags ask for; ``clients`` are keyed by their model's flag."""
     names = ("input_file", "output_file", "cache_file", "selected_file", "report_file")

@@ -20,7 +20,7 @@ from ..records import (
     score_line,
 )
 from ..results.selection import normalised, selectable
-from ..scoring.scorers import Scorer
+from ..scoring.shapes import AnswerScorer
 from .early_stopping import Drawn, StopRule
 from .sampler import Sampler
 
@@ -34,7 +34,7 @@ class Notes(Protocol):
     def append(self, line: Record) -> None: ...
 
 
-async def room_for_more(sampler: Optional[Sampler], scorer: Optional[Scorer]) -> None:
+async def room_for_more(sampler: Optional[Sampler], scorer: Optional[AnswerScorer]) -> None:
     """Returns once the servers have room for another entry."""
     if sampler is not None:
         await sampler.client.room()
@@ -42,7 +42,7 @@ async def room_for_more(sampler: Optional[Sampler], scorer: Optional[Scorer]) ->
         await scorer.room(1 if sampler is None else JUDGE_DEPTH)
 
 
-def idle(sampler: Optional[Sampler], scorer: Optional[Scorer]) -> bool:
+def idle(sampler: Optional[Sampler], scorer: Optional[AnswerScorer]) -> bool:
     """Whether both roles are there, and neither has anything that waits."""
     return sampler is not None and sampler.client.idle() and scorer is not None and scorer.idle()
 
@@ -58,7 +58,7 @@ class Candidates:
         self,
         entry: Entry,
         sampler: Optional[Sampler],
-        scorer: Optional[Scorer],
+        scorer: Optional[AnswerScorer],
         ledger: Notes,
         watch: Callable[[asyncio.Future[Any]], None],
         rule: Optional[StopRule] = None,
@@ -192,7 +192,7 @@ class Candidates:
             self._unjudged[digest] = [answer]
             self._task(self._scored(self._scorer, index, answer))
 
-    async def _scored(self, scorer: Scorer, index: int, answer: Answer) -> None:
+    async def _scored(self, scorer: AnswerScorer, index: int, answer: Answer) -> None:
         images = self.images if scorer.wants_images else []
         score = await scorer.score(self.entry, images, answer.text)
         self._ledger.append(score_line(self.entry.entry_id, index, scorer.settings_id, answer, score))

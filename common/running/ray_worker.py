@@ -17,7 +17,7 @@ from typing import Any, Coroutine, Dict, List, NamedTuple, Optional, Sequence, S
 
 from ..errors import BudgetSpent, EntryFailed, RunStopped, ToolkitError
 from ..records import Answer, Entry, Record, Score
-from ..scoring.scorers import Scorer
+from ..scoring.shapes import AnswerScorer
 from ..servers.client import ChatClient, Traffic, need_open_files
 from .candidates import Candidates, idle, room_for_more
 from .early_stopping import StopRule
@@ -31,7 +31,7 @@ class Plan(NamedTuple):
 
     clients: Sequence[ChatClient]
     sampler: Optional[Sampler]
-    scorer: Optional[Scorer]
+    scorer: Optional[AnswerScorer]
     rule: Optional[StopRule]
 
 

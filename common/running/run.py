@@ -33,7 +33,7 @@ from ..records import Entry, PendingEntry, id_key
 from ..results.export import write_selected
 from ..results.report import write_report
 from ..results.selection import Selection
-from ..scoring.scorers import Scorer
+from ..scoring.shapes import AnswerScorer
 from ..servers.client import ChatClient
 from ..servers.local import LocalServer
 from ..servers.messages import chat_messages, check_marks
@@ -73,7 +73,7 @@ class Job:
     read: Callable[[object, int], PendingEntry]
     clients: Sequence[ChatClient]
     sampler: Optional[Sampler] = None
-    scorer: Optional[Scorer] = None
+    scorer: Optional[AnswerScorer] = None
     local: Optional[LocalServer] = None
     ray: Optional[str] = None  # the cluster's address ("": one of its own), where entries are done by its workers
     image_root: Optional[str] = None

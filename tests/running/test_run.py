@@ -14,7 +14,6 @@ from common.records import PendingEntry
 from common.running.run import Job, run
 from common.running.sampler import Sampler
 from common.scoring.judge import Judge
-from common.scoring.scorers import judge_scorer
 from common.servers.client import ChatClient
 from tests.helpers import ROOT, conversation, environment, questions, read_lines, write_input
 from tests.scripted_server import Reply, Request, ScriptedServer, completion
@@ -34,7 +33,7 @@ def make_job(folder: Path, generator: ScriptedServer, judge: Optional[ScriptedSe
         "read": lambda item, line: PendingEntry(entry_from_conversation(item, line), None),
         "clients": clients,
         "sampler": Sampler(clients[0], 4),
-        "scorer": judge_scorer(Judge(clients[1], 0, 10)) if judge is not None else None,
+        "scorer": Judge(clients[1], 0, 10) if judge is not None else None,
         "quiet": True,
         **options,
     }

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 import score
-from common.cli.flags import make_client, make_scorer
-from common.scoring.scorers import Scorer
+from common.cli.flags import make_client
+from common.scoring.scorers import make_scorer
+from common.scoring.shapes import Scorer
 
 CHECK = "def verify(question, reference, answer):\n    return answer == reference\n"
 MATH = "0.9.0"  # the version of math-verify that the fingerprints with math were made with
