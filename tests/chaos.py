@@ -29,7 +29,6 @@ from common.running.job import Job, Pipeline
 from common.running.run import run
 from common.running.sampler import Sampler
 from common.scoring import judge
-from common.scoring.scorers import judge_scorer
 from common.servers.client import ChatClient
 from tests.helpers import ROOT, command, conversation, environment, read_lines, write_input
 from tests.scripted_server import Reply, Request, ScriptedServer, completion
@@ -605,7 +604,7 @@ def job(world: World) -> Job:
         ledger_file=str(world.cache),
         keep_ledger=True,
         read=lambda item, line: PendingEntry(entry_from_conversation(item, line), None),
-        pipeline=Pipeline(clients, Sampler(clients[0], ANSWERS), judge_scorer(judge.Judge(clients[1], 0, 10))),
+        pipeline=Pipeline(clients, Sampler(clients[0], ANSWERS), judge.Judge(clients[1], 0, 10)),
         quiet=True,
     )
 

@@ -139,7 +139,7 @@ def make_rate_limit(args: argparse.Namespace, role: Role) -> RateLimit | None:
 
 
 def api_key(variable: str) -> str | None:
-    """The key in an environment variable; None if it is empty. UsageError, which does not show it, if it is not a key."""
+    """The key in an environment variable; None if it is empty. UsageError, without the text, if it is not a key."""
     key = os.environ.get(variable, "").strip()
     if not key.isascii() or not key.isprintable():
         raise UsageError(
@@ -173,9 +173,8 @@ def make_sampler(args: argparse.Namespace, client: ChatClient) -> Sampler:
 def make_stop_rule(args: argparse.Namespace) -> StopRule | None:
     """When an entry has enough answers; None if each entry gets all."""
     if args.accept_score is not None and args.accept_score > args.score_max:
-        raise UsageError(
-            f"--accept_score {args.accept_score:g} is above --score_max {args.score_max:g}, so no answer could be accepted"
-        )
+        bounds = f"--accept_score {args.accept_score:g} is above --score_max {args.score_max:g}"
+        raise UsageError(f"{bounds}, so no answer could be accepted")
     for name in ("stop_after", "give_up_after"):
         value = vars(args)[name]
         if value is not None and args.accept_score is None:

@@ -71,7 +71,7 @@ def add_sample_flags(parser: argparse.ArgumentParser) -> None:
 def add_score_flags(parser: argparse.ArgumentParser) -> None:
     flags.add_files(parser, "records of sampling.py", "the same records with scores: one line per entry")
     flags.add_concurrency(flags.add_server(parser, JUDGE), "--concurrency", 10)
-    add_scorer_flags(parser)
+    add_scorer_flags(parser.add_argument_group("scoring"))
     flags.add_selection(parser)
     flags.add_running(parser)
 
@@ -87,7 +87,7 @@ def add_reject_flags(parser: argparse.ArgumentParser) -> None:
     flags.add_server(parser, REJECT_JUDGE)
     flags.add_sampling(parser, answers=4)
     flags.add_stopping(parser)
-    add_scorer_flags(parser)
+    add_scorer_flags(parser.add_argument_group("scoring"))
     flags.add_selection(parser)
     flags.add_running(parser)
 

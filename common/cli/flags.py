@@ -65,9 +65,7 @@ class Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFo
     """Shows the defaults that say something, and the example as it is written."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        silent = (
-            action.default is None or action.default is False or action.default in ({}, ["judge"], argparse.SUPPRESS)
-        )
+        silent = action.default in (None, argparse.SUPPRESS) or isinstance(action.default, (bool, dict, list))
         return action.help if silent else super()._get_help_string(action)
 
 

@@ -1,245 +1,197 @@
-"""The judge: an LLM that scores, by its words, by a JSON object, or by its token probabilities.
+"""``--scorer judge``: an LLM scores the answer by its words, by a JSON object, or by its token probabilities.
 
-Every way ends in a number of the range or in an unscored answer with its reason; a request that fails is neither.
+In each mode the result is a number in the range, or an unscored answer with its reason. A failed request is neither.
 
 Example: ``score = await Judge(client, 0, 10, mode="logprob").score(entry, [], "2 + 2 is 4")``
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import math
 import statistics
-from dataclasses import dataclass, field
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Sequence
 
-from ..errors import RequestFailed, Retryable, ServerRefused
-from ..fast_json import dumps
-from ..records import Answer, Entry, Score, fingerprint, number_text
+from ..errors import UsageError
+from ..flag_types import float_between, int_between
+from ..records import Entry, Score, fingerprint, number_text
 from ..servers.client import ChatClient
 from ..servers.messages import Message
-from .judge_logprobs import Step, continues, from_the_score, mean_and_spread, score_masses, steps_of
-from .judge_prompt import ENDINGS, JUDGE_PROMPT, ask_again, judge_messages, judge_text
+from .judge_logprobs import ProbabilityReader
+from .judge_prompt import ENDINGS, JUDGE_PROMPT, ask_again, judge_messages, judge_text, read_judge_prompt
 from .judge_reply import parse_verdict
+from .judge_requests import JudgeRequests, Usage
+from .shapes import AnswerScorer
 
 MODES = ("text", "json", "logprob")
-OPENING = "Score:"  # what a reply is begun with where token probabilities are read
-LEAST_MASS = 0.5  # of the judge's probability must be on scores
-TOP = 20  # likeliest tokens asked for at each place: the most that OpenAI and vLLM give
+MAX_TOKENS = {"text": 1024, "json": 1024, "logprob": 8}  # in logprob mode, the judge says only its score
+MOST_SCORES = 1000  # of logprob mode
 
-SCHEMA = {
+_VERDICT_SCHEMA = {
     "type": "object",
     "properties": {"reasoning": {"type": "string"}, "score": {"type": "number"}},
     "required": ["reasoning", "score"],
     "additionalProperties": False,
 }
-FEATURES: Dict[str, Dict[str, Any]] = {
-    "text": {},
-    "json": {
-        "response_format": {
-            "type": "json_schema",
-            "json_schema": {"name": "verdict", "strict": True, "schema": SCHEMA},
-        }
-    },
-    "logprob": {"logprobs": True, "top_logprobs": TOP},
-}
-CONTINUE = {"continue_final_message": True, "add_generation_prompt": False}  # vLLM's and SGLang's; llama.cpp just does
-NOT_CONTINUED = (
-    "the digits that the judge's reply begins with lead to no score, or its server does not go on with a begun reply: "
-    "judge from 0 to 9, or by --judge_mode text"
-)
+_JSON_FORMAT = {"type": "json_schema", "json_schema": {"name": "verdict", "strict": True, "schema": _VERDICT_SCHEMA}}
 
 
-class _NoContinuing(Exception):
-    """The server does not go on with a reply that was begun, or not to a score."""
+class Judge(AnswerScorer):
+    """Scores from ``low`` to ``high``. The score is the mean of ``samples`` replies.
 
-
-@dataclass
-class Judge:
-    """Scores from ``low`` to ``high``. ``samples`` replies are asked for and their mean is the score.
-
-    ``max_tokens`` None: 1024 where the judge reasons, 8 where only its score is read. ``template`` and ``images`` as
-    in messages.py. ``score`` raises RequestFailed, or ServerRefused where the server cannot do what ``mode`` needs.
+    ``template`` is the user's own prompt, ``temperature`` None means the server's, and ``max_tokens`` None means
+    ``MAX_TOKENS``. ``score`` raises RequestFailed, or ServerRefused if the server does not support the ``mode``.
     """
 
-    client: ChatClient
-    low: float
-    high: float
-    mode: str = "text"
-    samples: int = 1
-    template: Optional[str] = None
-    temperature: Optional[float] = 0.0
-    max_tokens: Optional[int] = None
-    images: bool = False
-    _understood: bool = field(default=False, init=False)  # a request with the mode's features was answered
-    _continues: Optional[bool] = field(default=None, init=False)  # whether the server goes on with a begun reply
-    _gives: bool = field(default=False, init=False)  # a reply came with its logprobs
+    name = "judge"
+    usage = "judge"
+    help = "an LLM scores the answer"
+    needs_client = True
 
-    def settings(self) -> Dict[str, Any]:
-        """All that makes a score what it is, but for the entry and the answer."""
-        return {
-            "scorer": "judge",
-            "model": self.client.model,
-            "score_min": self.low,
-            "score_max": self.high,
-            "prompt": fingerprint(self.template or JUDGE_PROMPT + ENDINGS[self.mode]),
-            "judge_mode": self.mode,
-            "judge_samples": self.samples,
-            "judge_temperature": self.temperature,
-            "judge_max_tokens": self._limit(),
-            "judge_images": self.images,
-            "extra_body": self.client.extra_body,
+    def __init__(
+        self,
+        client: ChatClient,
+        low: float,
+        high: float,
+        mode: str = "text",
+        samples: int = 1,
+        template: str | None = None,
+        temperature: float | None = 0.0,
+        max_tokens: int | None = None,
+        wants_images: bool = False,
+    ) -> None:
+        max_tokens = max_tokens or MAX_TOKENS[mode]
+        settings: dict[str, Any] = {
+            "model": client.model,
+            "score_min": low,
+            "score_max": high,
+            "prompt": fingerprint(template or JUDGE_PROMPT + ENDINGS[mode]),
+            "judge_mode": mode,
+            "judge_samples": samples,
+            "judge_temperature": temperature,
+            "judge_max_tokens": max_tokens,
+            "judge_images": wants_images,
+            "extra_body": client.extra_body,
         }
+        super().__init__(settings)
+        self.wants_images = wants_images
+        self._client = client
+        self._low = low
+        self._high = high
+        self._mode = mode
+        self._samples = samples
+        self._template = template
+        self._requests = JudgeRequests(client, temperature, max_tokens)
+        self._probability_reader = ProbabilityReader(self._requests, low, high)
 
-    async def score(self, entry: Entry, shown: Sequence[str], text: str) -> Score:
-        """The score of one answer's text; ``shown`` are the URLs of the entry's images."""
-        prompt = judge_text(entry, text, self.low, self.high, self.template, self.mode)
-        asked = judge_messages(prompt, shown)
-        one = self._by_probability if self.mode == "logprob" else self._by_word
-        if self.samples == 1:
-            return await one(entry.entry_id, asked)
-        asking = [asyncio.ensure_future(one(entry.entry_id, asked)) for _ in range(self.samples)]
+    @staticmethod
+    def add_flags(group: argparse._ArgumentGroup) -> None:
+        """--judge_prompt, --judge_mode and how the judge's replies are sampled."""
+        add = group.add_argument
+        add("--judge_prompt", metavar="FILE", help="a prompt of your own with {question}, {reference}, {answer}")
+        add("--judge_images", action="store_true", help="show the judge the entry's images")
+        add("--judge_mode", choices=MODES, default="text", help="how the judge says its score")
+        add("--judge_samples", type=int_between(1), default=1, metavar="K", help="replies whose mean is the score")
+        add(
+            "--judge_temperature",
+            type=float_between(0),
+            metavar="T",
+            help="the judge's sampling temperature (default: 0, or 1 for several samples)",
+        )
+        add(
+            "--judge_max_tokens",
+            type=int_between(1),
+            metavar="N",
+            help="tokens per judge's reply (default: 1024, or 8 in logprob mode)",
+        )
+
+    @classmethod
+    def from_flags(cls, spec: str, args: argparse.Namespace, client: ChatClient | None) -> Judge:
+        """The judge that the --judge flags ask for."""
+        assert client is not None
+        check_flags(args)
+        return cls(
+            client,
+            args.score_min,
+            args.score_max,
+            mode=args.judge_mode,
+            samples=args.judge_samples,
+            template=read_judge_prompt(args.judge_prompt) if args.judge_prompt else None,
+            temperature=float(args.judge_samples > 1) if args.judge_temperature is None else args.judge_temperature,
+            max_tokens=args.judge_max_tokens,
+            wants_images=args.judge_images,
+        )
+
+    async def score(self, entry: Entry, images: Sequence[str], text: str) -> Score:
+        """The score of one answer's text; ``images`` are the URLs that the judge is shown."""
+        prompt = judge_text(entry, text, self._low, self._high, self._template, self._mode)
+        messages = judge_messages(prompt, images)
+        if self._samples == 1:
+            return await self._score_once(entry.entry_id, messages)
+        tasks = [asyncio.ensure_future(self._score_once(entry.entry_id, messages)) for _ in range(self._samples)]
         try:
-            return _mean(await asyncio.gather(*asking))
-        finally:  # where one fails, there is no score: the others need not go on
-            for task in asking:
+            return mean_score(await asyncio.gather(*tasks))
+        finally:  # if one fails, there is no score, and the others need not go on
+            for task in tasks:
                 task.cancel()
 
-    def _limit(self) -> int:
-        return self.max_tokens or (8 if self.mode == "logprob" else 1024)
+    async def room(self, depth: int) -> None:
+        """Returns when fewer requests wait than ``depth`` times the number in flight."""
+        await self._client.room(depth)
 
-    async def _by_word(self, entry_id: str, asked: List[Message]) -> Score:
-        """The last verdict of a reply (see verdicts.py); a reply without one is answered and asked again."""
-        messages, usage = asked, _Usage(entry_id)
-        for _ in range(self.client.max_retries + 1):
-            reply = await self._ask(usage, messages, FEATURES[self.mode])
+    def idle(self) -> bool:
+        """Whether a request would be sent at once."""
+        return self._client.idle()
+
+    async def _score_once(self, entry_id: str, messages: list[Message]) -> Score:
+        usage = Usage(entry_id)
+        if self._mode == "logprob":
+            score = await self._probability_reader.score(messages, usage)
+        else:
+            score = await self._score_by_words(messages, usage)
+        return score._replace(judge_usage=usage.spent)
+
+    async def _score_by_words(self, messages: list[Message], usage: Usage) -> Score:
+        """The last verdict of a reply; after a reply without a verdict, the judge is asked again."""
+        features = {"response_format": _JSON_FORMAT} if self._mode == "json" else {}
+        turns = messages
+        for _ in range(self._client.max_retries + 1):
+            reply = await self._requests.ask(usage, turns, features)
             # a reply that was cut may have been about to say something else
-            value = None if reply.cut else parse_verdict(reply.text, self.low, self.high)
+            value = None if reply.cut else parse_verdict(reply.text, self._low, self._high)
             if value is not None:
-                return Score(value, reply.text, judge_usage=usage.spent())
-            messages = ask_again(asked, reply.text, self.low, self.high, self.mode)
-        bounds = f"from {number_text(self.low)} to {number_text(self.high)}"
-        why = "was cut by its length" if reply.cut else f"has no score {bounds}"
-        return Score(None, reply.text, f"the judge's reply {why}", judge_usage=usage.spent())
-
-    async def _by_probability(self, entry_id: str, asked: List[Message]) -> Score:
-        """The expected score under the judge's own distribution over the whole numbers of the range."""
-        usage = _Usage(entry_id)
-        text, steps = await self._reply(asked, usage)
-        before, steps = from_the_score(steps)
-        begun = (OPENING if self._continues else "") + before
-        values = range(math.ceil(self.low), math.floor(self.high) + 1)
-
-        async def follow(digits: str) -> List[Step]:
-            _, following = await self._continued(asked, begun + digits, usage)
-            if not self._continues or not continues(digits, following, steps[0], values):
-                raise _NoContinuing
-            return following
-
-        try:
-            masses = await score_masses(steps, values, follow)
-        except _NoContinuing:
-            return Score(None, text, NOT_CONTINUED, judge_usage=usage.spent())
-        found = mean_and_spread(masses)
-        seen = {str(value): round(mass, 6) for value, mass in sorted(masses.items())}
-        if found is None or sum(masses.values()) < LEAST_MASS:
-            why = f"{sum(masses.values()):.0%} of the judge's probability is on scores"
-            return Score(None, text, why, probabilities=seen, judge_usage=usage.spent())
-        mean, spread = found
-        return Score(mean, text, spread=spread, probabilities=seen, judge_usage=usage.spent())
-
-    async def _reply(self, asked: List[Message], usage: _Usage) -> Tuple[str, List[Step]]:
-        """A reply and its steps: one that goes on from ``OPENING`` where the server can, else one of its own."""
-        if self._continues is not False:
-            try:
-                return await self._continued(asked, OPENING, usage)
-            except RequestFailed as error:
-                if self._continues or isinstance(error, Retryable):
-                    raise
-        reply = await self._ask(usage, asked, FEATURES["logprob"])
-        self._continues = False
-        return reply.text, self._steps(reply)
-
-    async def _continued(self, asked: List[Message], begun: str, usage: _Usage) -> Tuple[str, List[Step]]:
-        if self._continues is False:
-            raise _NoContinuing
-        messages = [*asked, {"role": "assistant", "content": begun}]
-        reply = await self._ask(usage, messages, {**FEATURES["logprob"], **CONTINUE}, probe=False)
-        steps = self._steps(reply)
-        anew = bool(steps) and OPENING.lower().startswith(steps[0].token.strip().lower() or "?")
-        # one that went on before may still say "Score" at times, and a reply without a score tells nothing
-        if self._continues is None and (anew or from_the_score(steps)[1]):
-            self._continues = not anew
-        if anew and begun != OPENING:
-            raise _NoContinuing
-        whole = anew or not self._continues or reply.text.startswith(begun)
-        return reply.text if whole else begun + reply.text, steps
-
-    def _steps(self, reply: Answer) -> List[Step]:
-        if reply.logprobs is None and (self._gives or not reply.text):
-            return []  # filtered, or nothing said: this reply's matter, not the server's
-        try:
-            steps = steps_of(reply.logprobs)
-            self._gives = True
-            return steps
-        except ValueError as error:
-            raise ServerRefused(f"{self._where()} gives {error}: judge by --judge_mode text or json") from error
-
-    def _where(self) -> str:
-        return f"the judge's server ({', '.join(self.client.urls)})"
-
-    async def _ask(
-        self, usage: _Usage, messages: Sequence[Message], features: Dict[str, Any], probe: bool = True
-    ) -> Answer:
-        """One reply. Where the first one with ``features`` is refused, whether one without them is tells why."""
-        try:
-            reply = await self._complete(usage.entry_id, messages, features)
-        except RequestFailed as error:
-            refused = error.status in (400, 422, 500) and not isinstance(error, Retryable)
-            if not (probe and features and not self._understood and refused):
-                raise
-            await self._complete(usage.entry_id, messages, {})
-            names = ", ".join(features)
-            raise ServerRefused(f"{error}; {self._where()} takes no {names}: judge by --judge_mode text") from error
-        self._understood = True
-        usage.add(reply)
-        return reply
-
-    async def _complete(self, entry_id: str, messages: Sequence[Message], features: Dict[str, Any]) -> Answer:
-        parameters = {"temperature": self.temperature, "max_tokens": self._limit(), **features}
-        try:
-            # a begun reply may be complete as it is: nothing comes after it but its end, with its probability
-            return (await self.client.complete(dumps(messages), parameters, "logprobs" in features, entry_id))[0]
-        except RequestFailed as error:
-            error.stage = "score"
-            raise
+                return Score(value, reply.text)
+            turns = ask_again(messages, reply.text, self._low, self._high, self._mode)
+        bounds = f"from {number_text(self._low)} to {number_text(self._high)}"
+        reason = "was cut by its length" if reply.cut else f"has no score {bounds}"
+        return Score(None, reply.text, f"the judge's reply {reason}")
 
 
-class _Usage:
-    """Adds up what the requests for one score of an entry took."""
+def check_flags(args: argparse.Namespace) -> None:
+    """UsageError if the judge's flags cannot be used together."""
+    low, high, samples = args.score_min, args.score_max, args.judge_samples
+    if args.judge_mode == "logprob":
+        if math.floor(high) - math.ceil(low) < 1:
+            raise UsageError(
+                f"--judge_mode logprob needs two whole numbers from --score_min {low:g} to --score_max {high:g}"
+            )
+        if high - low > MOST_SCORES:
+            raise UsageError(f"--judge_mode logprob can use at most {MOST_SCORES} scores, not {low:g} to {high:g}")
+        if samples > 1:
+            raise UsageError("--judge_mode logprob needs no --judge_samples: it reads the whole distribution at once")
+    if samples > 1 and args.judge_temperature == 0:
+        raise UsageError(f"--judge_samples {samples} at --judge_temperature 0 asks for the same reply {samples} times")
 
-    def __init__(self, entry_id: str) -> None:
-        self.entry_id = entry_id
-        self._spent = {"requests": 0, "prompt_tokens": 0, "completion_tokens": 0}
 
-    def add(self, reply: Answer) -> None:
-        self._spent["requests"] += 1
-        for name in ("prompt_tokens", "completion_tokens"):
-            tokens = (reply.usage or {}).get(name)
-            self._spent[name] += tokens if isinstance(tokens, int) and tokens > 0 else 0
-
-    def spent(self) -> Dict[str, int]:
-        return self._spent
-
-
-def _mean(scores: Sequence[Score]) -> Score:
-    """The mean of several replies' scores, those without one left out, and their standard deviation."""
+def mean_score(scores: Sequence[Score]) -> Score:
+    """The mean and the standard deviation of several replies' scores; replies without a score do not count."""
     samples = [{"score": score.value, "reply": score.judge_reply} for score in scores]
     values = [score.value for score in scores if score.value is not None]
-    usage: Dict[str, int] = {}
+    usage: dict[str, int] = {}
     for score in scores:
-        for name, number in (score.judge_usage or {}).items():
-            usage[name] = usage.get(name, 0) + number
+        for name, count in (score.judge_usage or {}).items():
+            usage[name] = usage.get(name, 0) + count
     if not values:
         return Score(None, unscored=scores[0].unscored, judge_samples=samples, judge_usage=usage)
     spread = statistics.pstdev(values)

@@ -11,24 +11,7 @@ import json
 import re
 from typing import Any, Dict, Iterator, List, Match, Optional
 
-THINKING_ENDS = re.compile(r"</(?:think|thinking)>", re.I)  # its opening tag may stand in the chat template
-_THINKING_BEGINS = re.compile(r"<(?:think|thinking)>", re.I)
-_ASIDES = re.compile(r"<(/?)(thought|reasoning)>", re.I)
-
-
-def without_thoughts(text: str) -> Optional[str]:
-    """What follows the last thinking block, without other reasoning in tags; None if the thinking never ended."""
-    ends = [match.end() for match in THINKING_ENDS.finditer(text)]
-    spoken = text[ends[-1] :] if ends else text
-    if _THINKING_BEGINS.search(spoken):
-        return None
-    kept, place, inside = [], 0, False
-    for tag in _ASIDES.finditer(spoken):
-        if not inside:
-            kept.append(spoken[place : tag.start()])
-        place, inside = tag.end(), not tag[1]
-    return None if inside else "".join([*kept, spoken[place:]])
-
+from .thinking import without_thoughts
 
 # A number, the scale it names ("/10", "out of 10"), and what spoils it after it: more digits, a decimal comma, a sum,
 # a range, an alternative, a per cent sign, a second slash, a word glued on.

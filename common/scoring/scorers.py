@@ -1,185 +1,127 @@
-"""(Entry, answer) -> Score: the judge, the rules, and cascades of them.
+"""The scorers of ``--scorer``, several of them in turn, and their flags.
 
-A scorer is a ``Scorer``: its settings, which make its scores what they are, and a coroutine that scores one answer.
+A new scorer is a class of shapes.py in a file of its own, one line in ``SCORERS``, and a test.
 
-Example: ``score = await cascade([match_scorer(0, 10), judge_scorer(judge)]).score(entry, [], "2 + 2 is 4")``
+Example: ``score = await Cascade([Match(0, 10), Judge(client, 0, 10)], 0).score(entry, [], "2 + 2 is 4")``
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Awaitable, Callable, Dict, List, Sequence
+import argparse
+from typing import Sequence
 
-from ..records import Entry, Score, fingerprint
+from ..errors import UsageError
+from ..flag_types import finite
+from ..records import Entry, Score
+from ..servers.client import ChatClient
 from .judge import Judge
-from .match import matches
-from .rule_processes import Verifier, VerifierFailed
+from .match import Match
+from .math_equal import Math
+from .shapes import AnswerScorer, Scorer
+from .user_function import UserFunction
+
+SCORERS: dict[str, type[Scorer]] = {
+    "judge": Judge,
+    "match": Match,
+    "math": Math,
+    "python": UserFunction,
+}
+DEFAULT = ["judge"]
 
 
-async def _room(_: int) -> None:
-    """A scorer that never waits has room at once."""
+class Cascade(AnswerScorer):
+    """Asks several scorers in turn until one decides; that scorer's name is kept with the score.
 
-
-def _idle() -> bool:
-    """And nothing to do."""
-    return True
-
-
-@dataclass(frozen=True)
-class Scorer:
-    """``score(entry, images, text)`` gives the score of one text; ``images`` are the entry's URLs where wanted.
-
-    ``room(depth)`` returns once fewer than ``depth`` times what it does at once is waiting, ``idle`` says whether a
-    score asked for now would be begun at once. ``low_is_final`` says whether its lowest score settles the matter in
-    a cascade. ``close`` ends what it started.
+    If a scorer's ``low_is_final`` is False, its ``low`` decides only if no scorer after it gives a score, and not if a
+    judge was asked whose reply could not be read.
     """
 
-    settings: Dict[str, Any]
-    score: Callable[[Entry, Sequence[str], str], Awaitable[Score]]
-    wants_images: bool = False
-    low_is_final: bool = True
-    room: Callable[[int], Awaitable[None]] = _room
-    idle: Callable[[], bool] = _idle
-    close: Callable[[], None] = lambda: None
+    def __init__(self, scorers: Sequence[AnswerScorer], low: float) -> None:
+        settings = {key: value for scorer in scorers for key, value in scorer.settings.items() if key != "scorer"}
+        super().__init__(settings, name=" ".join(scorer.name for scorer in scorers))
+        self.wants_images = any(scorer.wants_images for scorer in scorers)
+        self._scorers = scorers
+        self._low = low
 
-    @cached_property
-    def settings_id(self) -> str:
-        """The fingerprint of the settings: which of the ledger's scores are this scorer's."""
-        return fingerprint(self.settings)
+    async def score(self, entry: Entry, images: Sequence[str], text: str) -> Score:
+        """The score of the first scorer that decides."""
+        undecided = []
+        for scorer in self._scorers:
+            score = (await scorer.score(entry, images, text))._replace(scorer=scorer.name)
+            if score.value is not None and (scorer.low_is_final or score.value > self._low):
+                return score
+            undecided.append(score)
+        judged = [score for score in undecided if score.judge_usage is not None]
+        missed = [score for score in undecided if score.value is not None]
+        return (judged or missed or undecided)[-1]
 
-
-def match_scorer(low: float, high: float) -> Scorer:
-    """``high`` where the answer ends in the reference, ``low`` where not, unscored where there is no reference."""
-
-    async def score(entry: Entry, _: Sequence[str], text: str) -> Score:
-        matched = None if entry.reference is None else matches(entry.reference, text)
-        if matched is None:
-            return Score(None, unscored="no reference to match")
-        return Score(high if matched else low)
-
-    return Scorer({"scorer": "match", "score_min": low, "score_max": high}, score, low_is_final=False)
-
-
-def judge_scorer(judge: Judge) -> Scorer:
-    """The judge as a scorer."""
-    client = judge.client
-    return Scorer(judge.settings(), judge.score, wants_images=judge.images, room=client.room, idle=client.idle)
-
-
-def verifier_scorer(settings: Dict[str, Any], verifier: Verifier, low: float, high: float) -> Scorer:
-    """A verifier's verdicts as scores: True is ``high``, False ``low``, a number itself, None unscored.
-
-    Its score raises VerifierFailed where the rule itself fails, or gives a number outside the range.
-    """
-
-    async def score(entry: Entry, _: Sequence[str], text: str) -> Score:
-        verdict = await verifier.check(entry.question, entry.reference, text)
-        value = verdict.value
-        if value is None:
-            return Score(None, unscored=verdict.why or f"{settings['scorer']} gave no score")
-        if isinstance(value, bool):
-            return Score(high if value else low)
-        if not low <= value <= high:
-            raise VerifierFailed(f"{settings['scorer']} gave {value:g}, which is not from {low:g} to {high:g}")
-        return Score(float(value))
-
-    bounds = {"score_min": low, "score_max": high}
-    return Scorer({**settings, **bounds}, score, room=verifier.room, idle=verifier.idle, close=verifier.close)
-
-
-def cascade(scorers: Sequence[Scorer], low: float) -> Scorer:
-    """Asks each in turn until one decides; its name is kept with the score.
-
-    A scorer that is not sure of a miss decides by a hit alone: its ``low`` counts where none after it has a say, and
-    not where a judge was asked and said nothing that could be read.
-    """
-    names = [str(scorer.settings["scorer"]) for scorer in scorers]
-
-    async def score(entry: Entry, images: Sequence[str], text: str) -> Score:
-        found: List[Score] = []
-        for name, scorer in zip(names, scorers):
-            last = (await scorer.score(entry, images, text))._replace(scorer=name)
-            if last.value is not None and (scorer.low_is_final or last.value > low):
-                return last
-            found.append(last)
-        judged = [one for one in found if one.judge_usage is not None]
-        missed = [one for one in found if one.value is not None]
-        return (judged or missed or found)[-1]
-
-    async def room(depth: int) -> None:
-        for scorer in scorers:
+    async def room(self, depth: int) -> None:
+        """Returns when each of the scorers has room."""
+        for scorer in self._scorers:
             await scorer.room(depth)
 
-    def idle() -> bool:
-        return all(scorer.idle() for scorer in scorers)
+    def idle(self) -> bool:
+        """Whether all the scorers are idle."""
+        return all(scorer.idle() for scorer in self._scorers)
 
-    def close() -> None:
-        for scorer in scorers:
+    def close(self) -> None:
+        """Ends the processes that the scorers started."""
+        for scorer in self._scorers:
             scorer.close()
 
-    settings: Dict[str, Any] = {}
-    for scorer in scorers:
-        settings.update(scorer.settings)
-    settings["scorer"] = " ".join(names)
-    shown = any(scorer.wants_images for scorer in scorers)
-    return Scorer(settings, score, wants_images=shown, room=room, idle=idle, close=close)
+
+def scorer_name(text: str) -> str:
+    """A flag's type: a scorer as it is written after --scorer.
+
+    >>> scorer_name("python:check.py:verify")
+    'python:check.py:verify'
+    """
+    name, colon, _ = text.partition(":")
+    if name not in SCORERS or bool(colon) != (":" in SCORERS[name].usage):
+        *usages, last = (scorer.usage for scorer in SCORERS.values())
+        raise argparse.ArgumentTypeError(f"must be {', '.join(usages)} or {last}, not {text!r}")
+    return text
 
 
-def needs_client(names):  # TEMP
-    return "judge" in names
-
-
-def add_scorer_flags(parser):  # TEMP
-    from ..flag_types import finite
-    from ..flag_types import float_between as number
-    from ..flag_types import int_between as whole
-    from .judge import MODES
-
-    group = parser.add_argument_group("scoring")
-    group.add_argument("--scorer", nargs="+", default=["judge"], metavar="NAME", help="")
+def add_scorer_flags(group: argparse._ArgumentGroup) -> None:
+    """--scorer, --score_min, --score_max, and the flags that only one scorer has."""
+    names = "; ".join(f"{scorer.usage}: {scorer.help}" for scorer in SCORERS.values())
+    text = f"{names}. Of several scorers, the first that decides counts (default: {' '.join(DEFAULT)})"
+    group.add_argument("--scorer", type=scorer_name, nargs="+", default=DEFAULT, metavar="NAME", help=text)
     group.add_argument("--score_min", type=finite, default=0.0, metavar="S", help="lowest score")
     group.add_argument("--score_max", type=finite, default=10.0, metavar="S", help="highest score")
-    group.add_argument("--judge_prompt", metavar="FILE", help="")
-    group.add_argument("--judge_images", action="store_true", help="")
-    group.add_argument("--judge_mode", choices=MODES, default="text", help="how the judge says its score")
-    group.add_argument("--judge_samples", type=whole(1), default=1, metavar="K", help="replies whose mean is the score")
-    group.add_argument("--judge_temperature", type=number(0), metavar="T", help="the")
-    group.add_argument("--judge_max_tokens", type=whole(1), metavar="N", help="tokens a judge's")
-    group.add_argument("--verifier_timeout", type=number(0.001), default=30.0, metavar="S", help="seconds")
+    for add_flags in dict.fromkeys(scorer.add_flags for scorer in SCORERS.values()):  # some scorers share theirs
+        add_flags(group)
 
 
-def make_scorer(args, client):  # TEMP
-    from .rule_processes import need_math_verify, source_of
+def needs_client(specs: Sequence[str]) -> bool:
+    """Whether one of these scorers sends requests to a server.
 
-    def one(name):
-        low, high = args.score_min, args.score_max
-        if name == "match":
-            return match_scorer(low, high)
-        if name == "judge":
-            from .judge_prompt import read_judge_prompt
+    >>> needs_client(["match", "judge"]), needs_client(["match", "python:check.py:verify"])
+    (True, False)
+    """
+    return any(_class_of(spec).needs_client for spec in specs)
 
-            s, t = args.judge_samples, args.judge_temperature
-            return judge_scorer(
-                Judge(
-                    client,
-                    low,
-                    high,
-                    mode=args.judge_mode,
-                    samples=s,
-                    template=read_judge_prompt(args.judge_prompt) if args.judge_prompt else None,
-                    temperature=t if t is not None else float(s > 1),
-                    max_tokens=args.judge_max_tokens,
-                    images=args.judge_images,
-                )
-            )
-        v = Verifier(name, concurrency=args.concurrency or 8, timeout=args.verifier_timeout)
-        return verifier_scorer(
-            {"scorer": name, f"{name} version": need_math_verify() if name == "math" else source_of(name[7:])},
-            v,
-            low,
-            high,
+
+def make_scorer(args: argparse.Namespace, client: ChatClient | None) -> Scorer:
+    """The scorer that the flags ask for; ``client`` is the judge's, and None if no scorer needs one.
+
+    UsageError if the flags cannot be used together, or if a package is missing.
+    """
+    if args.score_min >= args.score_max:
+        raise UsageError(f"--score_min {args.score_min:g} must be below --score_max {args.score_max:g}")
+    if len(set(args.scorer)) < len(args.scorer):
+        raise UsageError(f"--scorer {' '.join(args.scorer)} names a scorer twice")
+    scorers = [_class_of(spec).from_flags(spec, args, client) for spec in args.scorer]
+    if len(scorers) == 1:
+        return scorers[0]
+    alone = [scorer for scorer in scorers if isinstance(scorer, AnswerScorer)]
+    if len(alone) < len(scorers):
+        raise UsageError(
+            f"--scorer {' '.join(args.scorer)}: a scorer that scores an entry's answers together stands alone"
         )
+    return Cascade(alone, args.score_min)
 
-    ss = [one(n) for n in args.scorer]
-    return ss[0] if len(ss) == 1 else cascade(ss, args.score_min)
+
+def _class_of(spec: str) -> type[Scorer]:
+    return SCORERS[spec.partition(":")[0]]

@@ -1,12 +1,84 @@
+"""The two shapes of a scorer: one scores each answer by itself, the other scores an entry's answers together.
+
+A new scorer is a class in a file of its own, one line in ``SCORERS`` of scorers.py, and a test.
+
+Example: ``class Length(AnswerScorer)`` with ``async def score(self, entry, images, text): return Score(len(text))``
+"""
+
 from __future__ import annotations
 
-from typing import Sequence
+import argparse
+from abc import ABC, abstractmethod
+from functools import cached_property
+from typing import Any, ClassVar, Mapping, Sequence
 
-from ..records import Entry, Score
-from .scorers import Scorer
-
-AnswerScorer = Scorer
+from ..records import Entry, Score, fingerprint
+from ..servers.client import ChatClient
 
 
-class EntryScorer(Scorer):
-    async def score_together(self, entry: Entry, images: Sequence[str], texts: Sequence[str]) -> list[Score]: ...
+class Scorer:
+    """What all scorers share.
+
+    ``name`` is kept beside each score that the scorer decides in a cascade. ``settings`` is everything that makes its
+    scores what they are: it is written beside the output, and its fingerprint marks the scores in the ledger.
+    ``wants_images`` says whether the scorer is shown the entry's images. ``low_is_final`` says whether its lowest score
+    decides in a cascade; if not, the next scorer is asked.
+    """
+
+    name: str
+    usage: ClassVar[str]  # how it is written after --scorer; a scorer with an argument has a colon here
+    help: ClassVar[str]  # one line for --help
+    needs_client: ClassVar[bool] = False  # whether it sends requests to a server
+    wants_images: bool = False
+    low_is_final: bool = True
+
+    def __init__(self, settings: Mapping[str, Any], name: str | None = None) -> None:
+        if name is not None:
+            self.name = name
+        self.settings: dict[str, Any] = {"scorer": self.name, **settings}
+
+    @cached_property
+    def settings_id(self) -> str:
+        """The fingerprint of the settings: it tells which scores of the ledger are this scorer's."""
+        return fingerprint(self.settings)
+
+    @staticmethod
+    def add_flags(group: argparse._ArgumentGroup) -> None:
+        """Adds the flags that only this scorer has."""
+
+    @classmethod
+    def from_flags(cls, spec: str, args: argparse.Namespace, client: ChatClient | None) -> Scorer:
+        """The scorer that ``--scorer spec`` and the other flags ask for; ``client`` is set if it ``needs_client``.
+
+        UsageError if the flags cannot be used together, or if a package is missing.
+        """
+        raise NotImplementedError(f"{cls.__name__} is not made from flags")
+
+    async def room(self, depth: int) -> None:
+        """Returns when fewer answers wait for the scorer than ``depth`` times the number that it scores at once."""
+
+    def idle(self) -> bool:
+        """Whether the scorer would begin at once with another answer."""
+        return True
+
+    def close(self) -> None:
+        """Ends the processes that the scorer started."""
+
+
+class AnswerScorer(Scorer, ABC):
+    """Scores each answer by itself, as soon as it arrives."""
+
+    @abstractmethod
+    async def score(self, entry: Entry, images: Sequence[str], text: str) -> Score:
+        """The score of one answer's text; ``images`` are the URLs of the entry's images if ``wants_images``.
+
+        An answer that cannot be scored is unscored, with the reason. EntryFailed if the scorer itself fails.
+        """
+
+
+class EntryScorer(Scorer, ABC):
+    """Scores an entry's answers together, when all of them are there."""
+
+    @abstractmethod
+    async def score_together(self, entry: Entry, images: Sequence[str], texts: Sequence[str]) -> list[Score]:
+        """The score of each of the answers' texts, in their order; otherwise as ``AnswerScorer.score``."""

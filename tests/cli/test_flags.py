@@ -11,17 +11,11 @@ from common.cli.build import api_key, check_files
 from common.cli.commands import COMMANDS
 from common.cli.flags import base_url
 from common.errors import UsageError
-from common.flag_types import float_between, int_between, json_object
 
 
 @pytest.mark.parametrize(
     ("parse", "text", "value"),
     [
-        (int_between(1), "7", 7),
-        (int_between(0), "0", 0),
-        (float_between(0), "0.8", 0.8),
-        (float_between(0, 1), "1", 1.0),
-        (json_object, '{"a": null}', {"a": None}),
         (base_url, "https://api.example/v1/", "https://api.example/v1"),
     ],
 )
@@ -32,16 +26,6 @@ def test_a_flag_takes_what_it_should(parse: Callable[[str], Any], text: str, val
 @pytest.mark.parametrize(
     ("parse", "text"),
     [
-        (int_between(1), "0"),
-        (int_between(1), "1.5"),
-        (int_between(1), ""),
-        (int_between(1, 65535), "65536"),
-        (float_between(0), "-1"),
-        (float_between(0), "nan"),
-        (float_between(0), "inf"),
-        (float_between(0, 1), "1.01"),
-        (json_object, "[1]"),
-        (json_object, "{"),
         (base_url, "localhost:8000/v1"),
         (base_url, "ftp://host/v1"),
         (base_url, "http:///v1"),

@@ -310,7 +310,7 @@ def test_selection_is_said_in_rows_and_entries(tmp_path: Path) -> None:
         (["--give_up_after", "2"], "--give_up_after needs --accept_score"),
         (["--accept_score", "5", "--stop_after", "9"], "--stop_after 9 is more than --answers_per_question 4"),
         (["--accept_score", "80", "--stop_after", "1"], "--accept_score 80 is above --score_max 10"),
-        (["--judge_mode", "logprob", "--score_max", "100000"], "knows 1000 scores at most"),
+        (["--judge_mode", "logprob", "--score_max", "100000"], "can use at most 1000 scores"),
         (["--scorer", "match", "match"], "names a scorer twice"),
         (["--scorer", "guess"], "must be judge, match, math or python:FILE.py:FUNCTION"),
         (["--scorer", "python:none.py:f"], "none.py"),

@@ -16,7 +16,7 @@ from common.running.early_stopping import StopRule
 from common.running.entry_state import EntryState
 from common.running.job import Pipeline
 from common.running.sampler import Sampler
-from common.scoring.scorers import Scorer
+from common.scoring.shapes import AnswerScorer
 from common.servers.client import ChatClient
 from common.storage.ledger import Ledger
 from tests.helpers import conversation
@@ -25,27 +25,37 @@ from tests.scripted_server import Reply, Request, ScriptedServer, completion
 ENTRY = entry_from_conversation(conversation("q?", "r"))
 
 
-def number_scorer(
-    delay: Callable[[str], float] = lambda text: 0.0, calls: Optional[List[str]] = None, well: bool = False
-) -> Scorer:
+class NumberScorer(AnswerScorer):
     """Scores an answer by the number its text ends in; one that ends in "fail" makes it fail, unless it is ``well``."""
 
-    async def score(_: Entry, __: Sequence[str], text: str) -> Score:
-        if calls is not None:
-            calls.append(text)
-        await asyncio.sleep(delay(text))
-        if text.endswith("fail") and not well:
+    name = "number"
+
+    def __init__(
+        self,
+        delay: Callable[[str], float] = lambda text: 0.0,
+        calls: Optional[List[str]] = None,
+        well: bool = False,
+        name: str = "number",
+    ) -> None:
+        super().__init__({}, name)
+        self._delay = delay
+        self._calls = calls
+        self._well = well
+
+    async def score(self, entry: Entry, images: Sequence[str], text: str) -> Score:
+        if self._calls is not None:
+            self._calls.append(text)
+        await asyncio.sleep(self._delay(text))
+        if text.endswith("fail") and not self._well:
             raise RequestFailed("the judge failed")
         return Score(float(text.split()[-1].replace("fail", "9")))
-
-    return Scorer({"scorer": "number"}, score)
 
 
 def play(
     server: ScriptedServer,
     folder: Path,
     rule: Optional[StopRule],
-    scorer: Optional[Scorer] = None,
+    scorer: Optional[AnswerScorer] = None,
     count: int = 8,
     servers_idle: bool = False,
     per_request: int = 1,
@@ -57,7 +67,7 @@ def play(
         try:
             async with ChatClient([server.url], "m", 16, max_retries=0) as client:
                 sampler = Sampler(client, count, per_request)
-                pipeline = Pipeline([client], sampler, scorer or number_scorer(), rule)
+                pipeline = Pipeline([client], sampler, scorer or NumberScorer(), rule)
                 state = EntryState(ENTRY, messages=b'[{"role": "user", "content": "q?"}]')
                 state.recall(ledger.recall(ENTRY.entry_id), pipeline)
                 candidates = Candidates(state, pipeline, ledger.append, lambda error: None, lambda: servers_idle)
@@ -130,7 +140,7 @@ def test_what_is_in_flight_for_a_finished_entry_is_dropped(tmp_path: Path) -> No
 
 def test_an_answer_that_came_but_was_not_judged_any_more_is_kept_unscored(tmp_path: Path) -> None:
     """With idle servers two are sampled after the first miss: one is judged slowly, the other is enough meanwhile."""
-    slow = number_scorer(delay=lambda text: 60.0 if text.startswith("slow") else 0.0)
+    slow = NumberScorer(delay=lambda text: 60.0 if text.startswith("slow") else 0.0)
     with ScriptedServer(says("a 1", "slow 9", "b 9")) as server:
         record, _ = play(server, tmp_path, StopRule(8.0, stop_after=1), slow, servers_idle=True)
     scores: Dict[str, Any] = dict(zip(record["generated_answers"], record["generated_scores"]))
@@ -140,7 +150,7 @@ def test_an_answer_that_came_but_was_not_judged_any_more_is_kept_unscored(tmp_pa
 
 
 def test_a_failure_does_not_matter_once_enough_are_accepted(tmp_path: Path) -> None:
-    scorer = number_scorer(delay=lambda text: 0.2 if text.endswith("9") else 0.0)
+    scorer = NumberScorer(delay=lambda text: 0.2 if text.endswith("9") else 0.0)
     with ScriptedServer(says("a 1", "b fail", "c 9")) as server:
         record, _ = play(server, tmp_path, StopRule(8.0, stop_after=1), scorer, servers_idle=True)
     assert sorted(record["generated_answers"]) == ["a 1", "b fail", "c 9"]
@@ -158,7 +168,7 @@ def test_a_resumed_entry_counts_what_it_has(tmp_path: Path) -> None:
         play(server, tmp_path, rule)
     calls: List[str] = []
     with ScriptedServer(says("d 9")) as server:
-        record, _ = play(server, tmp_path, rule, number_scorer(calls=calls, well=True), count=3)
+        record, _ = play(server, tmp_path, rule, NumberScorer(calls=calls, well=True), count=3)
         assert server.chats == []
     assert calls == ["c fail"]
     assert record["generated_scores"] == [9, 1, 9]
@@ -186,9 +196,9 @@ def test_several_choices_a_request_are_sized_by_what_is_needed(tmp_path: Path) -
 
 def test_answers_at_hand_are_judged_only_as_far_as_needed(tmp_path: Path) -> None:
     with ScriptedServer(lambda request: completion(f"{request.number} 9")) as server:
-        play(server, tmp_path, None, Scorer({"scorer": "other"}, number_scorer().score), count=8)
+        play(server, tmp_path, None, NumberScorer(name="other"), count=8)
         calls: List[str] = []
-        record, _ = play(server, tmp_path, StopRule(8.0, stop_after=2), number_scorer(calls=calls), count=8)
+        record, _ = play(server, tmp_path, StopRule(8.0, stop_after=2), NumberScorer(calls=calls), count=8)
         assert len(server.chats) == 8
     assert len(calls) == 2
     assert len(record["generated_answers"]) == 8

@@ -15,7 +15,6 @@ from common.running.job import Job, Pipeline
 from common.running.run import run
 from common.running.sampler import Sampler
 from common.scoring.judge import Judge
-from common.scoring.scorers import judge_scorer
 from common.servers.client import ChatClient
 from tests.helpers import ROOT, conversation, environment, questions, read_lines, write_input
 from tests.scripted_server import Reply, Request, ScriptedServer, completion
@@ -33,9 +32,7 @@ def make_job(folder: Path, generator: ScriptedServer, judge: Optional[ScriptedSe
         "ledger_file": str(folder / "ledger"),
         "keep_ledger": False,
         "read": lambda item, line: PendingEntry(entry_from_conversation(item, line), None),
-        "pipeline": Pipeline(
-            clients, Sampler(clients[0], 4), judge_scorer(Judge(clients[1], 0, 10)) if judge is not None else None
-        ),
+        "pipeline": Pipeline(clients, Sampler(clients[0], 4), Judge(clients[1], 0, 10) if judge is not None else None),
         "quiet": True,
         **options,
     }

@@ -461,11 +461,11 @@ def test_every_setting_of_the_judge_makes_other_scores() -> None:
         other = ChatClient(["http://127.0.0.1:1/v1"], "other", 1)
         kinds: List[Dict[str, Any]] = [
             {}, {"mode": "json"}, {"mode": "logprob"}, {"samples": 3}, {"temperature": 1.0}, {"max_tokens": 5},
-            {"images": True}, {"template": "{answer}"},
+            {"wants_images": True}, {"template": "{answer}"},
         ]  # fmt: skip
         judges = [Judge(client, 0, 10, **kind) for kind in kinds]
         judges += [Judge(other, 0, 10), Judge(client, 1, 10), Judge(client, 0, 5)]
-        return [judge.settings() for judge in judges]
+        return [judge.settings for judge in judges]
 
     made = [json.dumps(settings, sort_keys=True) for settings in asyncio.run(main())]
     assert len(set(made)) == len(made)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.scoring.judge_reply import parse_verdict, weighed_verdict, without_thoughts
+from common.scoring.judge_reply import parse_verdict, weighed_verdict
 from common.scoring.match import matches
 from tests.texts import REPLIES
 
@@ -383,24 +383,6 @@ def test_four_times_the_text_takes_nothing_like_sixteen_times_the_time(unit: str
 
     short, long = (unit * (size // len(unit)) + "x" for size in (5_000, 20_000))
     assert cost(work, long) < 10 * max(cost(work, short), 0.002)
-
-
-@pytest.mark.parametrize(
-    ("text", "spoken"),
-    [
-        ("plain", "plain"),
-        ("<think>a</think>b", "b"),
-        ("a</think>b", "b"),
-        ("<THINK>a</THINK>b", "b"),
-        ("<reasoning>a</reasoning>b", "b"),
-        ("<think>a</think>b<think>c</think>d", "d"),
-        ("<think>a", None),
-        ("<think>a</think>b<think>c", None),
-        ("", ""),
-    ],
-)
-def test_what_is_spoken_follows_the_last_thought(text: str, spoken: object) -> None:
-    assert without_thoughts(text) == spoken
 
 
 PIECES = (

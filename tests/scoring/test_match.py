@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.scoring.match import final_answer, matches
+from common.input.conversations import entry_from_conversation
+from common.records import Entry, Score
+from common.scoring.match import Match, matches
+from tests.helpers import conversation
 from tests.texts import REPLIES
-
-
-@pytest.mark.parametrize(
-    ("text", "answer"),
-    [
-        ("\\boxed{4} or rather \\boxed{5}", "5"),
-        ("\\boxed{\\frac{1}{2}}", "\\frac{1}{2}"),
-        ("3 + 4 = 7\n#### 7", "7"),
-        ("The answer is 7", "7"),
-        ("**Answer:**\n\n7", "7"),
-        ("First.\n\nSo it is 7.\n\n", "So it is 7."),
-        ("", ""),
-        (" \n ", ""),
-    ],
-)
-def test_the_final_answer_is_the_last_marked_one_or_the_last_line(text: str, answer: str) -> None:
-    assert final_answer(text) == answer
 
 
 @pytest.mark.parametrize(
@@ -84,6 +73,9 @@ def test_the_final_answer_is_the_last_marked_one_or_the_last_line(text: str, ans
         ("yes", "Yes, it is."),
         ("100", "Water boils at 100\xb0C."),
         ("1990", "It was released in 1990."),
+        ("4", r"First \boxed{\frac{\sqrt{2}}{3}}, then \boxed {4}"),
+        ("\\frac{\\sqrt{2}}{3}", r"So it is \boxed{\frac{\sqrt{2}}{3}}."),
+        ("\\{1, 2\\}", r"\boxed{\{1, 2\}}"),
     ],
 )
 def test_an_answer_that_ends_in_the_reference_matches(reference: str, answer: str) -> None:
@@ -203,6 +195,20 @@ def test_an_answer_that_ends_in_the_reference_matches(reference: str, answer: st
         ("Paris", "Paris and Lyon"),
         ("Paris", "Is it Paris?"),
         ("x^2", "\\boxed{x^2 + 1}"),
+        # the last box counts, however deep its braces are nested, and an earlier box does not stand in for it
+        ("4", r"First $x = \boxed{4}$. Checking, the result is \boxed{\frac{\sqrt{2}}{3}}."),
+        ("4", r"\boxed{4}, then \boxed{\sqrt{\frac{\sqrt{2}}{3}}}"),
+        ("4", r"\boxed{4}, then \boxed{\sqrt{1 + \sqrt{1 + \sqrt{1 + \sqrt{1 + \sqrt{2}}}}}}"),
+        ("4", r"\boxed{4}, then \boxed{\{ 5 \}}"),
+        ("4", r"\boxed{4}, then \boxed{\left\{ x : 0 < x \right.}"),
+        ("4", r"\boxed{4}, then \boxed {5}"),
+        ("4", r"\boxed{4}, then \boxed 5"),
+        ("4", r"\boxed{4}, then \fbox{it is}: \fboxed{5}"),
+        ("4", r"\boxed{4}, then \boxed{5"),
+        ("4", r"\boxed{4}, then \boxed{\frac{1}{2"),
+        ("4", "#### 4\nSo it is \\boxed{\\frac{\\sqrt{2}}{3}}."),
+        ("4", "\\boxed{4}\n#### \\frac{\\sqrt{2}}{3}"),
+        ("2, 3", r"\boxed{1}, \boxed{2} and \boxed{3}"),
         ("5 cm", "- 5 cm"),
         ("2/3", "1 2/3"),
         ("50%", "20% to 50%"),
@@ -231,3 +237,32 @@ def test_two_numbers_match_only_if_they_are_equal(wanted: int, said: int) -> Non
 @given(REPLIES, REPLIES)
 def test_matching_any_two_texts_gives_a_plain_yes_or_no(reference: str, answer: str) -> None:
     assert matches(reference, answer) in (True, False, None)
+
+
+# --- the scorer -------------------------------------------------------------------------------------------------------
+
+ENTRY = entry_from_conversation(conversation("What is 2+2?", "4"))
+OPEN_ENTRY = entry_from_conversation(conversation("Tell me a joke."))
+
+
+def matched(low: float, high: float, entry: Entry, text: str) -> Score:
+    """The rule's score of one text."""
+    return asyncio.run(Match(low, high).score(entry, [], text))
+
+
+@pytest.mark.parametrize(("text", "value"), [("2 + 2 = 4", 5.0), ("It is 5.", -5.0), ("", -5.0), ("<think>4", -5.0)])
+def test_the_match_rule_gives_the_top_or_the_bottom_of_the_range(text: str, value: float) -> None:
+    assert matched(-5, 5, ENTRY, text) == Score(value)
+
+
+def test_without_a_reference_the_match_rule_has_no_score() -> None:
+    score = matched(0, 10, OPEN_ENTRY, "4")
+    assert score.value is None
+    assert score.unscored == "no reference to match"
+
+
+@pytest.mark.parametrize("reference", ["", "  ", "**", "..."])
+def test_a_reference_that_says_nothing_gives_no_score(reference: str) -> None:
+    entry = replace(ENTRY, reference_turn={"from": "gpt", "value": reference})
+    score = matched(0, 10, entry, "4")
+    assert (score.value, score.unscored) == (None, "no reference to match")
