@@ -61,12 +61,12 @@ def _table(title: str, rows: Dict[Row, List[str]]) -> str:
 
 
 def _row(action: argparse.Action) -> Row:
-    values = action.metavar or ("{%s}" % ",".join(map(str, action.choices)) if action.choices else "")
+    values = str(action.metavar or " or ".join(map(str, action.choices or ())))
     if action.nargs == "?":
         values = f"[{values}]"
     elif action.nargs == "+":
         values = f"{values} ..."
-    text = (action.help or "").replace("%%", "%").replace("|", "\\|").replace("<", "&lt;")
+    text = ((action.help or "") % vars(action)).replace("|", "\\|").replace("<", "&lt;")
     return Row(f"{action.option_strings[-1]} {values}".strip(), _default(action), text)
 
 
