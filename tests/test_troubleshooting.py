@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -50,11 +52,20 @@ def limited(what: str, limit: int) -> str:
     )
 
 
-def without(package: str) -> str:
-    """Code that runs sampling.py as if a package were not installed."""
+def without(package: str, script: str = "sampling.py") -> str:
+    """Code that runs a script as if a package were not installed."""
     return (
-        f"import runpy, sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv[0] = 'sampling.py'; "
-        f"sys.modules[{package!r}] = None; runpy.run_path({str(ROOT / 'sampling.py')!r}, run_name='__main__')"
+        f"import runpy, sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv[0] = {script!r}; "
+        f"sys.modules[{package!r}] = None; runpy.run_path({str(ROOT / script)!r}, run_name='__main__')"
+    )
+
+
+def telling_its_pid() -> str:
+    """Code that runs sampling.py after it has written its process id to the file "pid"."""
+    return (
+        f"import os, pathlib, runpy, sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv[0] = 'sampling.py'; "
+        "pathlib.Path('pid').write_text(str(os.getpid())); "
+        f"runpy.run_path({str(ROOT / 'sampling.py')!r}, run_name='__main__')"
     )
 
 
@@ -77,7 +88,7 @@ def server_down(folder: Path) -> str:
 
 @fault
 def server_away(folder: Path) -> str:
-    """The server went away in mid-run and did not come back."""
+    """The server went away during the run and did not come back."""
 
     def script(request: Request) -> Reply:
         if request.number == 1:
@@ -126,7 +137,7 @@ def no_model(folder: Path) -> str:
 
 @fault
 def missing_input(folder: Path) -> str:
-    """The input file is not there."""
+    """The input file does not exist."""
     return against(good, folder, "--input_file", "inptu.json")
 
 
@@ -139,7 +150,7 @@ def broken_input(folder: Path) -> str:
 
 @fault
 def foreign_input(folder: Path) -> str:
-    """The input file is neither JSON nor Parquet."""
+    """The input file has a format that cannot be read."""
     (folder / "input.json").write_text("question,answer\n2+2?,4\n")
     return against(good, folder)
 
@@ -292,7 +303,7 @@ def scored(folder: Path, script: Callable[[Request], Reply], *flags: object) -> 
 
 @fault
 def no_schema(folder: Path) -> str:
-    """The judge's server takes no JSON schema."""
+    """The judge's server does not support a JSON schema."""
     refusal = Reply({"error": {"message": "response_format is not supported"}}, status=400)
     script = lambda request: refusal if "response_format" in request.body else completion("Score: 3")
     return scored(folder, script, "--judge_mode", "json")
@@ -300,17 +311,128 @@ def no_schema(folder: Path) -> str:
 
 @fault
 def no_logprobs(folder: Path) -> str:
-    """The judge's server gives no token probabilities."""
+    """The judge's server does not return token probabilities."""
     return scored(folder, lambda _: completion("Score: 3"), "--judge_mode", "logprob")
 
 
 @fault
 def raising_rule(folder: Path) -> str:
-    """A rule of yours raises (in the errors file)."""
+    """Your own rule raises an error (in the errors file)."""
     (folder / "check.py").write_text("def verify(question, reference, answer):\n    return float(answer)\n")
     scored(folder, good, "--scorer", "python:check.py:verify")
     (folder / "scored.jsonl.errors.jsonl").rename(folder / "out.jsonl.errors.jsonl")
     return re.sub(r"answer \d", "answer 0", errors_line(folder))
+
+
+@fault
+def interrupted(folder: Path) -> str:
+    """Ctrl-C, or SIGTERM."""
+
+    def script(request: Request) -> Reply:
+        os.kill(int((folder / "pid").read_text()), signal.SIGINT)
+        return completion("a", delay=30)
+
+    with ScriptedServer(script) as server:
+        return run(folder, server, "--concurrent_requests", 1, code=telling_its_pid())
+
+
+@fault
+def no_reply(folder: Path) -> str:
+    """The server does not reply in time (in the errors file)."""
+    with ScriptedServer(lambda _: completion("a", delay=2)) as server:
+        run(folder, server, "--request_timeout", 0.3, "--max_retries", 0)
+        return errors_line(folder).replace(str(server.port), "31415")
+
+
+@fault
+def no_completion(folder: Path) -> str:
+    """The reply is not a chat completion (in the errors file)."""
+    against(lambda _: Reply("<html>Welcome</html>"), folder, "--max_retries", 0)
+    return errors_line(folder)
+
+
+@fault
+def empty_answer(folder: Path) -> str:
+    """The model's answer is empty (in the errors file)."""
+    with ScriptedServer(lambda _: completion("")) as server:
+        run(folder, server, "--max_retries", 0)
+        return errors_line(folder).replace(str(server.port), "31415")
+
+
+@fault
+def no_question(folder: Path) -> str:
+    """An entry without a question (in the errors file)."""
+    write_input(folder / "input.json", [{"conversations": [{"from": "gpt", "value": "4"}]}, conversation("q")])
+    against(good, folder)
+    return errors_line(folder)
+
+
+@fault
+def missing_mark(folder: Path) -> str:
+    """An entry with more image marks than images (in the errors file)."""
+    write_input(folder / "input.json", [conversation("<image>q"), conversation("q")])
+    against(good, folder)
+    return errors_line(folder)
+
+
+@fault
+def large_image(folder: Path) -> str:
+    """An entry whose image is too large (in the errors file)."""
+    (folder / "cat.png").write_bytes(bytes(1_100_000))
+    write_input(folder / "input.json", [conversation("q", images=["cat.png"]), conversation("q")])
+    against(good, folder, "--max_image_mb", 1)
+    return errors_line(folder).replace(str(folder), "data")
+
+
+@fault
+def not_records(folder: Path) -> str:
+    """score.py is given conversations (in the errors file)."""
+    line = command("score.py", "--input_file", "input.json", "--output_file", "out.jsonl", "--scorer", "match")
+    questions(folder / "input.json", 1)
+    subprocess.run(line, cwd=folder, capture_output=True, env=environment(), check=False)
+    return errors_line(folder)
+
+
+@fault
+def output_inside_input(folder: Path) -> str:
+    """The output is inside the input folder."""
+    (folder / "train").mkdir()
+    return against(good, folder, "--input_file", "train", "--output_file", "train/out.jsonl")
+
+
+@fault
+def empty_folder(folder: Path) -> str:
+    """The input folder has no file that can be read."""
+    (folder / "train").mkdir()
+    return against(good, folder, "--input_file", "train")
+
+
+def rejected(folder: Path, *flags: object, code: str = "") -> str:
+    """The last line that reject.py says on stderr, where no server is needed."""
+    questions(folder / "input.json", 1)
+    words = ["--input_file", "input.json", "--output_file", "out.jsonl", "--scorer", "match", *map(str, flags)]
+    words += ["--generator_model", "m", "--generator_port", "9"]
+    line = [sys.executable, "-W", "error", "-c", code, *words] if code else command("reject.py", *words)
+    run = subprocess.run(line, cwd=folder, capture_output=True, text=True, env=environment(), check=False)
+    return run.stderr.strip().split("\n")[-1]
+
+
+@fault
+def no_charts(folder: Path) -> str:
+    """A report, and plotly is not installed."""
+    return rejected(folder, "--report_file", "report.html", code=without("plotly", "reject.py"))
+
+
+@fault
+def no_accept_score(folder: Path) -> str:
+    """Early stopping without a score to accept."""
+    return rejected(folder, "--stop_after", 2)
+
+
+@fault
+def unreachable_score(folder: Path) -> str:
+    """No answer can reach the score to accept."""
+    return rejected(folder, "--accept_score", 11)
 
 
 def rows() -> Dict[str, str]:

@@ -1,0 +1,81 @@
+"""Writes docs/flags.md from the parsers: one table per group of flags.
+
+Example: ``python -m tests.flags_page > docs/flags.md``
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Dict, List, NamedTuple
+
+from common.cli.commands import COMMANDS
+
+SCRIPTS = {command.script: command for command in COMMANDS.values()}
+
+INTRODUCTION = """\
+# Flags
+
+This page is generated from the parsers by `python -m tests.flags_page > docs/flags.md`; `--help` shows the same texts.
+A flag without a default is off, or not set. The column "commands" names the scripts that have the flag.
+"""
+
+
+class Row(NamedTuple):
+    """One row of a table: a flag as a user writes it, its default and its help."""
+
+    flag: str
+    default: str
+    text: str
+
+
+def make_parser(command: str) -> argparse.ArgumentParser:
+    """The parser of one command."""
+    return SCRIPTS[command].make_parser()
+
+
+def flags_of(command: str) -> List[str]:
+    """All flags of a command, without --help."""
+    actions = (action for group in make_parser(command)._action_groups for action in group._group_actions)
+    return [option for action in actions if action.dest != "help" for option in action.option_strings]
+
+
+def page() -> str:
+    """The whole page, in Markdown."""
+    groups: Dict[str, Dict[Row, List[str]]] = {}
+    for command in SCRIPTS:
+        for group in make_parser(command)._action_groups:
+            for action in group._group_actions:
+                if action.dest not in ("help", "version"):
+                    rows = groups.setdefault(str(group.title), {})
+                    rows.setdefault(_row(action), []).append(command)
+    return INTRODUCTION + "".join(_table(title, rows) for title, rows in groups.items())
+
+
+def _table(title: str, rows: Dict[Row, List[str]]) -> str:
+    lines = [f"\n## {title[:1].upper()}{title[1:]}\n", "| flag | commands | default | meaning |", "|---|---|---|---|"]
+    flags = [row.flag for row in rows]
+    for row, commands in sorted(rows.items(), key=lambda item: flags.index(item[0].flag)):
+        where = "all" if len(commands) == len(SCRIPTS) else ", ".join(f"`{command}`" for command in commands)
+        lines.append(f"| `{row.flag}` | {where} | {row.default} | {row.text} |")
+    return "\n".join(lines) + "\n"
+
+
+def _row(action: argparse.Action) -> Row:
+    values = str(action.metavar or " or ".join(map(str, action.choices or ())))
+    if action.nargs == "?":
+        values = f"[{values}]"
+    elif action.nargs == "+":
+        values = f"{values} ..."
+    text = ((action.help or "") % vars(action)).replace("|", "\\|").replace("<", "&lt;")
+    return Row(f"{action.option_strings[-1]} {values}".strip(), _default(action), text)
+
+
+def _default(action: argparse.Action) -> str:
+    if action.required:
+        return "required"
+    value = " ".join(action.default) if isinstance(action.default, list) else action.default
+    return "" if value in (None, False, {}) else f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+
+
+if __name__ == "__main__":
+    print(page(), end="")
