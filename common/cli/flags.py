@@ -19,7 +19,8 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ..errors import ToolkitError, UsageError
 from ..records import PendingEntry
-from ..results.export import FORMATS, check_selection
+from ..results.export import check_selection
+from ..results.formats import FORMATS, formats_help
 from ..results.report import need_charts
 from ..results.selection import SELECTS, Selection
 from ..running.early_stopping import StopRule
@@ -165,7 +166,7 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     add(
         "--selected_format",
         choices=FORMATS,
-        help="its form (default: preference for --select dpo, else sharegpt)",
+        help=f"format of --selected_file (default: preference for --select dpo, else sharegpt). {formats_help()}",
     )
     add("--select", choices=SELECTS, default="best", help="which answers of an entry")
     add("--accept_score", type=finite, metavar="S", help="only answers that score at least S")

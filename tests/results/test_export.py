@@ -26,7 +26,8 @@ from common.errors import RunStopped, UsageError
 from common.input.conversations import entry_from_conversation
 from common.input.files import InputFile
 from common.records import Answer, Record, Score, make_record
-from common.results.export import FORMATS, Selected, check_selection, write_selected
+from common.results.export import Selected, check_selection, write_selected
+from common.results.formats import FORMATS
 from common.results.selection import Selection
 from common.servers.messages import chat_messages
 from common.storage.append_file import read_records
@@ -459,7 +460,7 @@ def test_what_can_be_is_not_refused() -> None:
             check_selection(Selection("dpo", 1, 5.0, 2.0, True, 3, True), form, f"x.{ending}")
     check_selection(Selection("top_k", top_k=4), "messages", "x.json")
     check_selection(Selection("random", top_k=4), "messages", "x.json")
-    assert FORMATS == ("sharegpt", "messages", "preference")
+    assert list(FORMATS) == ["sharegpt", "messages", "preference"]
 
 
 def test_parquet_without_pyarrow_is_refused_with_the_command_that_installs_it(
