@@ -9,6 +9,7 @@ import asyncio
 from typing import Any, Callable, Coroutine, Dict, List, Optional, Protocol, Sequence, Set, Tuple
 
 from ..records import (
+    NOT_NEEDED,
     Answer,
     Entry,
     Record,
@@ -25,7 +26,7 @@ from .early_stopping import Drawn, StopRule
 from .sampler import Sampler
 
 JUDGE_DEPTH = 8  # answers that may wait for the judge, in multiples of its concurrency
-NOT_NEEDED = Score(None, unscored="not needed: its entry was settled before")
+NOT_SCORED = Score(None, unscored=NOT_NEEDED)
 
 
 class Notes(Protocol):
@@ -220,7 +221,7 @@ class Candidates:
             stopped_by = stopped
         if self._scorer is None:
             return make_record(self.entry, answers, None, stopped_by), []
-        scores = [self._scores.get(answer.digest, NOT_NEEDED) for answer in answers]
+        scores = [self._scores.get(answer.digest, NOT_SCORED) for answer in answers]
         return make_record(self.entry, answers, scores, stopped_by), scores
 
     def cancel(self) -> None:
