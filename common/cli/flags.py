@@ -21,7 +21,7 @@ from ..errors import ToolkitError, UsageError
 from ..records import PendingEntry
 from ..results.export import check_selection
 from ..results.formats import FORMATS, formats_help
-from ..results.report import need_charts
+from ..results.report import require_packages
 from ..results.selection import SELECTS, Selection
 from ..running.early_stopping import StopRule
 from ..running.ray_cluster import need_ray
@@ -481,7 +481,7 @@ def make_job(
     )
     check_selection(selection, selected_format, selected_file)
     if report_file is not None:
-        need_charts()
+        require_packages()
     if args.ray is not None:
         check_ray(args)
     return Job(

@@ -166,6 +166,40 @@ def spearman(first: Sequence[float], second: Sequence[float]) -> float:
     return across / math.sqrt(math.fsum(map(mul, left, left)) * math.fsum(map(mul, right, right)))
 
 
+class RunningMean:
+    """The mean of values that are added one by one, and its plain normal 95 % interval (0 and -1 to 1 without values).
+
+    >>> mean = RunningMean()
+    >>> for value in (1, 2, 3): mean.add(value)
+    >>> mean.count, mean.mean
+    (3, 2.0)
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.total = 0.0
+        self._squares = 0.0
+
+    def add(self, value: float) -> None:
+        """Adds one value."""
+        self.count += 1
+        self.total += value
+        self._squares += value * value
+
+    @property
+    def mean(self) -> float:
+        """The mean so far, in the unit of the values."""
+        return self.total / self.count if self.count else 0.0
+
+    def interval(self) -> Estimate:
+        """The mean with its interval."""
+        mean, reach = self.mean, 1.0
+        if self.count:
+            variance = max(0.0, self._squares / self.count - mean * mean)
+            reach = Z95 * math.sqrt(variance / self.count)
+        return Estimate(mean, mean - reach, mean + reach)
+
+
 class Reservoir(Generic[T]):
     """A uniform sample of at most ``size`` of the items added, the same in every run with the same items.
 

@@ -55,7 +55,7 @@ class FileShape:
 
 
 def check_selection(selection: Selection, selected_format: str, path: str | None) -> None:
-    """Raises UsageError if the flags contradict each other, or the format cannot be written to ``path`` (None: no file).
+    """Raises UsageError if the flags contradict each other, or if ``path`` (None: no file) needs a missing package.
 
     Reads and writes nothing.
     """

@@ -54,9 +54,9 @@ class Pick(NamedTuple):
 
 
 class _Candidate(NamedTuple):
-    """An answer that may be chosen or rejected; ``index`` is REFERENCE for the reference."""
+    """An answer that may be chosen or rejected; ``place`` is its index, REFERENCE for the reference."""
 
-    index: int
+    place: int
     text: str
     score: float
 
@@ -94,7 +94,7 @@ def accepted(record: Record, accept_score: float | None) -> list[int]:
     >>> accepted({"generated_answers": ["4", " 4 ", "5"], "generated_scores": [8, 9, 1]}, 8)
     [1]
     """
-    return [candidate.index for candidate in _accepted(record, accept_score)]
+    return [candidate.place for candidate in _accepted(record, accept_score)]
 
 
 def choose(record: Record, selection: Selection) -> list[Pick]:
@@ -113,7 +113,7 @@ def choose(record: Record, selection: Selection) -> list[Pick]:
     elif selection.select != "threshold":
         candidates.sort(key=lambda candidate: -candidate.score)
     most = {"best": 1, "threshold": len(candidates)}.get(selection.select, selection.top_k)
-    return [Pick(candidate.index) for candidate in candidates[:most]]
+    return [Pick(candidate.place) for candidate in candidates[:most]]
 
 
 def entry_of(record: Record) -> Entry:
@@ -150,7 +150,7 @@ def _accepted(record: Record, accept_score: float | None) -> list[_Candidate]:
         text = normalised(candidate.text)
         if text not in best or candidate.score > best[text].score:
             best[text] = candidate
-    return sorted(best.values(), key=lambda candidate: candidate.index)
+    return sorted(best.values(), key=lambda candidate: candidate.place)
 
 
 def _name_of(record: Record) -> object:
@@ -206,4 +206,4 @@ def _ranked(good: _Candidate, bad: _Candidate, selection: Selection) -> tuple[tu
     """
     shorter, longer = sorted([len(good.text), len(bad.text)])
     similarity = shorter / longer if selection.length_match else 0.0
-    return (-similarity, -round(good.score - bad.score, 9)), (good.index, bad.index)
+    return (-similarity, -round(good.score - bad.score, 9)), (good.place, bad.place)

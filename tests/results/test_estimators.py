@@ -56,7 +56,7 @@ def test_a_rare_success_keeps_its_digits():
 
 
 @given(SCORES)
-def test_more_draws_never_lower_either_curve(scores):
+def test_more_samples_never_lower_either_curve(scores):
     steps = range(1, len(scores) + 1)
     best = [expected_best(sorted(scores), k) for k in steps]
     passed = [pass_at_k(len(scores), sum(score >= 5 for score in scores), k) for k in steps]
@@ -99,10 +99,10 @@ def test_five_successes_of_five_are_no_certainty():
 
 @pytest.mark.parametrize("chance", [0.05, 0.5, 0.95])
 def test_the_interval_covers_the_truth_about_95_times_in_100(chance):
-    draw = random.Random(1)
+    chances = random.Random(1)
     hits = 0
     for _ in range(1000):
-        found = mean_interval([float(draw.random() < chance) for _ in range(40)], 0, 1)
+        found = mean_interval([float(chances.random() < chance) for _ in range(40)], 0, 1)
         hits += found.low <= chance <= found.high
     assert 925 <= hits <= 995
 
