@@ -18,6 +18,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 
+NOT_NEEDED = "not needed: its entry was settled before"  # ``unscored`` of an answer that early stopping left out
 MARK = "<image>"  # stands in a human turn where the next of the entry's images goes
 Turn = Dict[str, Any]  # {"from": ..., "value": ...} as the dataset has it
 Record = Dict[str, Any]  # one line of an output file
@@ -102,7 +103,6 @@ class PendingEntry(NamedTuple):
     stopped_by: Optional[str] = None
 
 
-NOT_NEEDED = "not needed: its entry was settled before"  # why an answer is unscored after its entry had enough
 OUR_ID = re.compile("[0-9a-f]{32}").fullmatch
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 

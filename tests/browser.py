@@ -17,7 +17,7 @@ import subprocess
 import sys
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, AsyncIterator, Dict, List, Optional
+from typing import Any, AsyncIterator
 
 import aiohttp
 import pytest
@@ -25,7 +25,7 @@ import pytest
 NAMES = ("chromium-headless-shell", "chrome-headless-shell", "chromium", "chromium-browser", "google-chrome", "chrome")
 PACKAGE = "chromium-headless-shell"
 MISSING = f"the report's tests need a Chromium: apt-get install -y {PACKAGE}, or name one in $CHROMIUM"
-PATIENCE = 60  # seconds until a browser that says nothing counts as broken
+PATIENCE = 60  # seconds until a browser that does not reply counts as broken
 FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -41,63 +41,63 @@ FLAGS = (
 )
 
 
-def find_browser() -> Optional[str]:
+def find_browser() -> str | None:
     """The path of a Chromium: $CHROMIUM, or the first of NAMES on the PATH; None if there is none."""
     return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
 
 
 class Page:
-    """One tab. ``events`` holds all that the browser told of it, as {"method", "params"}, oldest first.
+    """One tab. ``events`` holds all that the browser reported of it, as {"method", "params"}, oldest first.
 
     ``group`` is the process group of the browser.
     """
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse, group: int) -> None:
         self.group = group
-        self.events: List[Dict[str, Any]] = []
+        self.events: list[dict[str, Any]] = []
         self._socket = socket
         self._ids = itertools.count(1)
-        self._waiting: Dict[int, asyncio.Future[Any]] = {}
+        self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._listening = asyncio.ensure_future(self._listen())
 
     async def _listen(self) -> None:
         async for message in self._socket:
-            said = message.json()
-            if "id" in said:
-                self._waiting.pop(said["id"]).set_result(said)
+            event = message.json()
+            if "id" in event:
+                self._waiting.pop(event["id"]).set_result(event)
             else:
-                self.events.append(said)
+                self.events.append(event)
 
     async def send(self, method: str, **params: Any) -> Any:
         """The result of a command of the DevTools protocol; RuntimeError if the browser refuses it."""
         number = next(self._ids)
         self._waiting[number] = asyncio.get_running_loop().create_future()
         await self._socket.send_json({"id": number, "method": method, "params": params})
-        said = await asyncio.wait_for(self._waiting[number], PATIENCE)
-        if "error" in said:
-            raise RuntimeError(f"{method}: {said['error']}")
-        return said["result"]
+        reply = await asyncio.wait_for(self._waiting[number], PATIENCE)
+        if "error" in reply:
+            raise RuntimeError(f"{method}: {reply['error']}")
+        return reply["result"]
 
     async def run(self, code: str) -> Any:
         """The value of a JavaScript expression, awaited if it is a promise; RuntimeError if it throws."""
-        said = await self.send("Runtime.evaluate", expression=code, returnByValue=True, awaitPromise=True)
-        if "exceptionDetails" in said:
-            raise RuntimeError(f"{code}: {said['exceptionDetails']}")
-        return said["result"].get("value")
+        reply = await self.send("Runtime.evaluate", expression=code, returnByValue=True, awaitPromise=True)
+        if "exceptionDetails" in reply:
+            raise RuntimeError(f"{code}: {reply['exceptionDetails']}")
+        return reply["result"].get("value")
 
     async def until(self, code: str) -> None:
-        """Waits until a JavaScript expression is true, looking at each frame the page draws."""
+        """Waits until a JavaScript expression is true, which it looks at every 20 ms."""
         look = f"const look = () => ({code}) ? done() : setTimeout(look, 20); look()"
         await self.run(f"new Promise((done) => {{ {look} }})")
 
     async def size(self, width: int, height: int = 900, dark: bool = False) -> None:
-        """Gives the page a width and height in CSS pixels, and the reader's taste."""
+        """Gives the page a width and height in CSS pixels, and a light or dark color scheme."""
         mobile = width < 600
         await self.send(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=mobile
         )
-        taste = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
-        await self.send("Emulation.setEmulatedMedia", features=taste)
+        features = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+        await self.send("Emulation.setEmulatedMedia", features=features)
 
     async def open(self, url: str, ready: str = "document.documentElement.dataset.ready === 'yes'") -> None:
         """Opens a page and waits until ``ready`` is true in it."""
@@ -110,14 +110,14 @@ class Page:
         """The whole page as a PNG."""
         return base64.b64decode((await self.send("Page.captureScreenshot", captureBeyondViewport=True))["data"])
 
-    def requests(self) -> List[str]:
-        """The addresses the page asked for."""
+    def requests(self) -> list[str]:
+        """The addresses that the page requested."""
         return [
             event["params"]["request"]["url"] for event in self.events if event["method"] == "Network.requestWillBeSent"
         ]
 
-    def complaints(self) -> List[Dict[str, Any]]:
-        """What stands in the console: exceptions, refusals by the page's policy, warnings, anything logged."""
+    def complaints(self) -> list[dict[str, Any]]:
+        """The messages in the console: exceptions, refusals by the page's policy, warnings, logs."""
         kinds = ("Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded")
         return [event for event in self.events if event["method"] in kinds]
 
@@ -129,7 +129,7 @@ class Page:
 
 @asynccontextmanager
 async def browser(folder: Path) -> AsyncIterator[Page]:
-    """A tab of a browser of its own, its profile in ``folder``; without a Chromium the test is skipped, saying so.
+    """A tab of a new browser, with its profile in ``folder``. Without a Chromium the test is skipped, and MISSING says why.
 
     The browser and all its processes are gone when the block ends.
     """

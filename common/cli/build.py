@@ -12,7 +12,7 @@ from typing import Any, Callable
 from ..errors import UsageError
 from ..records import PendingEntry
 from ..results.export import check_selection
-from ..results.report import need_charts
+from ..results.report import require_packages
 from ..results.selection import Selection
 from ..running.early_stopping import StopRule
 from ..running.job import Job, Pipeline, Results
@@ -213,7 +213,7 @@ def make_results(args: argparse.Namespace) -> Results:
     selected_format = args.selected_format or ("preference" if args.select == "dpo" else "sharegpt")
     check_selection(selection, selected_format, args.selected_file)
     if args.report_file is not None:
-        need_charts()
+        require_packages()
     return Results(selection, args.selected_file, selected_format, args.report_file, (args.score_min, args.score_max))
 
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from .. import __version__
 from ..flag_types import finite, float_between, int_between, json_object
-from ..results.export import FORMATS
+from ..results.formats import FORMATS, formats_help
 from ..results.selection import SELECTS
 
 ABSENT = {  # the values of the flags that not every command has
@@ -249,7 +249,7 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     add(
         "--selected_format",
         choices=list(FORMATS),
-        help="format of --selected_file (default: preference for --select dpo, else sharegpt)",
+        help=f"format of --selected_file (default: preference for --select dpo, else sharegpt). {formats_help()}",
     )
     add("--select", choices=SELECTS, default="best", help="which answers of an entry are selected")
     add("--accept_score", type=finite, metavar="S", help="an answer is accepted if it scores at least S")

@@ -88,10 +88,10 @@
       const entries = await loadChunk(place);
       if (mine !== searching) return;
       entries.forEach((entry, offset) => {
-        const asked = holds([entry.id, entry.reference, ...entry.turns.map((turn) => turn[1])], wanted);
+        const inQuestion = holds([entry.id, entry.reference, ...entry.turns.map((turn) => turn[1])], wanted);
         const first = columns.first[columns.begins[place] + offset];
         entry.answers.forEach((answer, index) => {
-          found[first + index] = asked || holds([answer.text, answer.judge_reply, answer.unscored], wanted) ? 1 : 0;
+          found[first + index] = inQuestion || holds([answer.text, answer.judge_reply, answer.unscored], wanted) ? 1 : 0;
         });
       });
       if (count > 4) $("count").textContent = `searching ${Math.round((100 * (place + 1)) / count)} %`;
@@ -113,7 +113,7 @@
     for (const at of shown) {
       const entry = await entryAt(entryOf[at]);
       if (mine !== rendering) return;
-      if (grouped && entryOf[at] !== before) list.append(asked(entryOf[at], entry));
+      if (grouped && entryOf[at] !== before) list.append(heading(entryOf[at], entry));
       before = entryOf[at];
       list.append(row(at, entry, grouped));
     }
@@ -136,7 +136,7 @@
     return node;
   }
 
-  function asked(place, entry) {
+  function heading(place, entry) {
     const node = make("div", "heading");
     node.append(make("span", "number", number(place + 1)), words(question(entry)));
     if (entry.stopped) node.append(make("span", "tag", entry.stopped.replace(/_/g, " ")));
@@ -271,7 +271,7 @@
       list.append(button);
     });
     const all = make("div");
-    all.append(make("h3", "", "All answers to this question, by score in the order drawn"), list);
+    all.append(make("h3", "", "Scores of all answers to this question, in the order sampled"), list);
     return all;
   }
 
@@ -367,7 +367,7 @@
     };
     const most = k[k.length - 1];
     const ticks = most <= 16 ? { dtick: 1 } : {};
-    const x = axis("samples a question", { range: [0.7, most + (most - 0.7) * 0.03], showgrid: false, ...ticks });
+    const x = axis("samples per question", { range: [0.7, most + (most - 0.7) * 0.03], showgrid: false, ...ticks });
     const label = (at) => ({
       x: k[at], y: dots.y[at], text: `${+dots.y[at].toFixed(unit ? 0 : 2)}${unit}`, showarrow: false, yshift: at ? 14 : -15,
       xanchor: at ? "right" : "left", xshift: at ? 8 : 4, font: { size: 13, color: color("ink") },

@@ -1,9 +1,13 @@
-"""Which candidates are kept: pure functions over records, no requests, no files.
+"""Which candidates are kept: pure functions over records, which send no requests and open no files.
 
-A candidate can be chosen if it is scored, whole and not empty; answers that differ in space and case alone count once.
-What is unclear (a score that is no finite number, lists of differing lengths) is never chosen, and never rejected.
+A candidate can be chosen if it is scored, complete and not empty. Answers that differ only in space and case count
+once. Unclear data (a score that is not a finite number, lists of different lengths) is never chosen and never rejected.
 
-Example: ``for chosen, rejected in choose(record, Selection("dpo", min_margin=2)): ...``
+>>> record = {"generated_answers": ["4", "5", "four"], "generated_scores": [9, 1, 8]}
+>>> choose(record, Selection("top_k", top_k=2))
+[Pick(chosen=0, rejected=None), Pick(chosen=2, rejected=None)]
+>>> choose(record, Selection("dpo", min_margin=2))
+[Pick(chosen=0, rejected=1)]
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ from __future__ import annotations
 import sys
 import unicodedata
 from dataclasses import dataclass
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import NamedTuple
 
 from ..errors import BadEntry
 from ..input.conversations import work_from_record
@@ -19,38 +23,38 @@ from ..records import Entry, Record, fingerprint
 
 SELECTS = ("best", "top_k", "threshold", "random", "dpo")
 TIE = 1e-9  # scores that differ by no more are equal: 0.3 and 0.1 + 0.2
+REFERENCE = -1  # stands for the index of the reference, which is not one of the answers
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What to choose from a record, as the flags of the same names say it.
+    """What to choose from a record; each field is the flag of the same name."""
 
-    ``select`` is best (the highest score), top_k, threshold (all that are accepted), random (``top_k`` of the accepted
-    ones whatever their scores: the baseline of equal budget) or dpo (pairs). ``accept_score`` is the lowest score that
-    is accepted, ``min_margin`` the least difference of a pair's scores, ``reference_score`` the score that the
-    reference counts as having where ``reference_as_chosen`` puts it in each pair.
-    """
-
-    select: str = "best"
+    select: str = "best"  # best: the highest score. top_k. threshold: all accepted. random: top_k of the accepted. dpo
     top_k: int = 1
-    accept_score: Optional[float] = None
-    min_margin: float = 0.0
-    length_match: bool = False
+    accept_score: float | None = None  # the lowest score that is accepted
+    min_margin: float = 0.0  # the least difference of a pair's scores
+    length_match: bool = False  # prefer pairs of similar length
     pairs_per_entry: int = 1
-    reference_as_chosen: bool = False
-    reference_score: float = 10.0
-    seed: int = 0
+    reference_as_chosen: bool = False  # the reference is the chosen answer of each pair
+    reference_score: float = 10.0  # the score that the reference counts as having
+    seed: int = 0  # of random
+
+    @property
+    def makes_pairs(self) -> bool:
+        """Whether it chooses pairs of answers."""
+        return self.select == "dpo"
 
 
 class Pick(NamedTuple):
     """Indices of answers: the chosen one (None is the reference) and, in a pair, the rejected one."""
 
-    chosen: Optional[int]
-    rejected: Optional[int] = None
+    chosen: int | None
+    rejected: int | None = None
 
 
-class _Side(NamedTuple):
-    """What may stand on a side of a pair; ``place`` is an answer's index, -1 for the reference."""
+class _Candidate(NamedTuple):
+    """An answer that may be chosen or rejected; ``place`` is its index, REFERENCE for the reference."""
 
     place: int
     text: str
@@ -58,13 +62,21 @@ class _Side(NamedTuple):
 
 
 def normalised(text: str) -> str:
-    """The text by which answers are told apart: caseless (Unicode's canonical caseless match, D145), single spaces."""
+    """The text by which answers are compared: case folded (Unicode's canonical caseless match, D145), single spaces.
+
+    >>> normalised(" The  ANSWER\\n")
+    'the answer'
+    """
     caseless = unicodedata.normalize("NFD", text).casefold()
     return " ".join(unicodedata.normalize("NFC", caseless).split())
 
 
-def selectable(text: str, finish_reason: Optional[str], score: object) -> bool:
-    """Whether a candidate may be chosen or rejected: its score is a finite number, it is not cut, it is not empty."""
+def selectable(text: str, finish_reason: str | None, score: object) -> bool:
+    """Whether a candidate may be chosen or rejected: its score is a finite number, it is not cut, it is not empty.
+
+    >>> selectable("4", "stop", 9), selectable("4", "length", 9), selectable("4", "stop", None)
+    (True, False, False)
+    """
     return (
         isinstance(score, (int, float))
         and not isinstance(score, bool)
@@ -74,8 +86,44 @@ def selectable(text: str, finish_reason: Optional[str], score: object) -> bool:
     )
 
 
-def _candidates(record: Record) -> List[_Side]:
-    """The selectable candidates of a record, in its order; none where its lists do not fit each other."""
+def accepted(record: Record, accept_score: float | None) -> list[int]:
+    """The indices, ascending, of a record's selectable candidates of at least ``accept_score`` (None: of any score).
+
+    If the ``normalised`` texts of several are equal, only the one with the highest score, the first of equals.
+
+    >>> accepted({"generated_answers": ["4", " 4 ", "5"], "generated_scores": [8, 9, 1]}, 8)
+    [1]
+    """
+    return [candidate.place for candidate in _accepted(record, accept_score)]
+
+
+def choose(record: Record, selection: Selection) -> list[Pick]:
+    """What a record gives: nothing, one answer, several, or pairs, the best first (threshold: in the record's order).
+
+    Never raises for what the record holds. ``random`` takes ``top_k`` accepted answers whatever their scores, the
+    baseline of equal budget. It orders them by a hash of seed, entry and text: the same in every run, whatever else the
+    file holds.
+    """
+    if selection.makes_pairs:
+        return _pairs(record, selection)
+    candidates = _accepted(record, selection.accept_score)
+    if selection.select == "random":
+        name = _name_of(record) if candidates else None
+        candidates.sort(key=lambda candidate: fingerprint([selection.seed, name, normalised(candidate.text)], 32))
+    elif selection.select != "threshold":
+        candidates.sort(key=lambda candidate: -candidate.score)
+    most = {"best": 1, "threshold": len(candidates)}.get(selection.select, selection.top_k)
+    return [Pick(candidate.place) for candidate in candidates[:most]]
+
+
+def entry_of(record: Record) -> Entry:
+    """The conversation that a record's answers are for; BadEntry if the record has no readable one."""
+    keys = ("original_question", "original_answers", "images", "entry_id")
+    return work_from_record({"generated_answers": [], **{key: record[key] for key in keys if key in record}}).entry
+
+
+def _selectable_candidates(record: Record) -> list[_Candidate]:
+    """The selectable candidates of a record, in its order; none if its lists do not match."""
     if not isinstance(record, dict):
         return []
     texts, scores = record.get("generated_answers"), record.get("generated_scores")
@@ -87,56 +135,27 @@ def _candidates(record: Record) -> List[_Side]:
     if not isinstance(details, list) or not len(texts) == len(scores) == len(details):
         return []
     return [
-        _Side(index, text, score)
+        _Candidate(index, text, score)
         for index, (text, score, detail) in enumerate(zip(texts, scores, details))
         if isinstance(text, str) and isinstance(detail, dict) and selectable(text, detail.get("finish_reason"), score)
     ]
 
 
-def _accepted(record: Record, accept_score: Optional[float]) -> List[_Side]:
-    best: Dict[str, _Side] = {}
-    for side in _candidates(record):
-        text = normalised(side.text)
-        if (accept_score is None or side.score >= accept_score) and (text not in best or side.score > best[text].score):
-            best[text] = side
-    return sorted(best.values(), key=lambda side: side.place)
-
-
-def accepted(record: Record, accept_score: Optional[float]) -> List[int]:
-    """The indices, ascending, of a record's selectable candidates of at least ``accept_score``.
-
-    Of those whose ``normalised`` texts are equal only the one with the highest score, the first of equals.
-    """
-    return [side.place for side in _accepted(record, accept_score)]
-
-
-def choose(record: Record, selection: Selection) -> List[Pick]:
-    """What a record gives: nothing, one answer, several, or pairs, the best first (threshold: in the record's order).
-
-    Never raises for what the record holds. For ``random`` the answers' order is a hash of seed, entry and text: the
-    same in every run, whatever else the file holds.
-    """
-    if selection.select == "dpo":
-        return _pairs(record, selection)
-    sides = _accepted(record, selection.accept_score)
-    if selection.select == "random":
-        whose = _name_of(record) if sides else None
-        sides.sort(key=lambda side: fingerprint([selection.seed, whose, normalised(side.text)], 32))
-    elif selection.select != "threshold":
-        sides.sort(key=lambda side: -side.score)
-    most = {"best": 1, "threshold": len(sides)}.get(selection.select, selection.top_k)
-    return [Pick(side.place) for side in sides[:most]]
+def _accepted(record: Record, accept_score: float | None) -> list[_Candidate]:
+    """The candidates whose indices are ``accepted``."""
+    best: dict[str, _Candidate] = {}
+    for candidate in _selectable_candidates(record):
+        if accept_score is not None and candidate.score < accept_score:
+            continue
+        text = normalised(candidate.text)
+        if text not in best or candidate.score > best[text].score:
+            best[text] = candidate
+    return sorted(best.values(), key=lambda candidate: candidate.place)
 
 
 def _name_of(record: Record) -> object:
-    """What tells a record from others: its id, or all that makes it where it has none."""
+    """What tells a record from others: its id, or its conversation if it has none."""
     return record.get("entry_id") or [record.get(key) for key in ("original_question", "original_answers", "images")]
-
-
-def entry_of(record: Record) -> Entry:
-    """The conversation that a record's answers are for; BadEntry if it holds none that can be read."""
-    keys = ("original_question", "original_answers", "images", "entry_id")
-    return work_from_record({"generated_answers": [], **{key: record[key] for key in keys if key in record}}).entry
 
 
 def _reference(record: Record) -> str:
@@ -147,36 +166,44 @@ def _reference(record: Record) -> str:
         return ""
 
 
-def _pairs(record: Record, selection: Selection) -> List[Pick]:
-    """Up to ``pairs_per_entry`` pairs, each the first in order of those that repeat the fewest answers."""
-    rejected = _accepted(record, None)
-    if selection.reference_as_chosen:
-        reference = _reference(record) if rejected else ""
-        chosen = [_Side(-1, reference, selection.reference_score)] if reference.strip() else []
-        rejected = [side for side in rejected if normalised(side.text) != normalised(reference)]
-    else:
-        chosen = rejected
-    if selection.accept_score is not None:
-        chosen = [side for side in chosen if side.score >= selection.accept_score]
+def _pairs(record: Record, selection: Selection) -> list[Pick]:
+    """Up to ``pairs_per_entry`` pairs: each time the first in rank of those that repeat the fewest answers."""
+    chosen, rejected = _sides(record, selection)
     waiting = [_ranked(good, bad, selection) for good in chosen for bad in rejected if _differ(good, bad, selection)]
-    picks: List[Pick] = []
+    picks: list[Pick] = []
+    used: set[int] = set()
     while waiting and len(picks) < selection.pairs_per_entry:
-        used = {index for pick in picks for index in pick}
-        first = min(waiting, key=lambda ranked: (sum(place in used for place in ranked[1]), ranked))
+        first = min(waiting, key=lambda ranked: (sum(index in used for index in ranked[1]), ranked))
         waiting.remove(first)
-        chosen_place, rejected_place = first[1]
-        picks.append(Pick(None if chosen_place < 0 else chosen_place, rejected_place))
+        chosen_index, rejected_index = first[1]
+        used.update(first[1])
+        picks.append(Pick(None if chosen_index == REFERENCE else chosen_index, rejected_index))
     return picks
 
 
-def _differ(good: _Side, bad: _Side, selection: Selection) -> bool:
-    """Whether one side's score is higher than the other's, by ``min_margin`` at least."""
+def _sides(record: Record, selection: Selection) -> tuple[list[_Candidate], list[_Candidate]]:
+    """The candidates that may be chosen, and those that may be rejected."""
+    candidates = chosen = _accepted(record, None)
+    if selection.reference_as_chosen:
+        reference = _reference(record) if candidates else ""
+        chosen = [_Candidate(REFERENCE, reference, selection.reference_score)] if reference.strip() else []
+        candidates = [one for one in candidates if normalised(one.text) != normalised(reference)]
+    if selection.accept_score is not None:
+        chosen = [one for one in chosen if one.score >= selection.accept_score]
+    return chosen, candidates
+
+
+def _differ(good: _Candidate, bad: _Candidate, selection: Selection) -> bool:
+    """Whether the first one's score is higher than the other's, by ``min_margin`` at least."""
     margin = good.score - bad.score
     return margin > TIE and margin >= selection.min_margin - TIE
 
 
-def _ranked(good: _Side, bad: _Side, selection: Selection) -> Tuple[Tuple[float, float], Tuple[int, int]]:
-    """A pair after what it is ranked by, the least first: unlikeness of lengths (characters) if asked, margin."""
-    lengths = sorted([len(good.text), len(bad.text)])
-    unlike = -lengths[0] / lengths[1] if selection.length_match else 0.0
-    return (unlike, -round(good.score - bad.score, 9)), (good.place, bad.place)
+def _ranked(good: _Candidate, bad: _Candidate, selection: Selection) -> tuple[tuple[float, float], tuple[int, int]]:
+    """The rank of a pair, which sorts ascending, and its indices.
+
+    With ``length_match`` pairs of similar length (in characters) come first, then those with the widest margin.
+    """
+    shorter, longer = sorted([len(good.text), len(bad.text)])
+    similarity = shorter / longer if selection.length_match else 0.0
+    return (-similarity, -round(good.score - bad.score, 9)), (good.place, bad.place)

@@ -29,14 +29,14 @@ SCORES = st.lists(st.integers(0, 10).map(float), min_size=1, max_size=8)
 def test_pass_at_k_is_the_share_of_subsets_with_an_accepted_answer(scores, lowest):
     accepted = [score >= lowest for score in scores]
     for k in range(1, len(scores) + 1):
-        counted = mean(any(drawn) for drawn in combinations(accepted, k))
+        counted = mean(any(sample) for sample in combinations(accepted, k))
         assert pass_at_k(len(scores), sum(accepted), k) == pytest.approx(counted, abs=1e-12)
 
 
 @given(SCORES)
 def test_expected_best_is_the_mean_of_the_best_of_every_subset(scores):
     for k in range(1, len(scores) + 1):
-        counted = mean(max(drawn) for drawn in combinations(scores, k))
+        counted = mean(max(sample) for sample in combinations(scores, k))
         assert expected_best(sorted(scores), k) == pytest.approx(counted, abs=1e-12)
 
 
@@ -56,7 +56,7 @@ def test_a_rare_success_keeps_its_digits():
 
 
 @given(SCORES)
-def test_more_draws_never_lower_either_curve(scores):
+def test_more_samples_never_lower_either_curve(scores):
     steps = range(1, len(scores) + 1)
     best = [expected_best(sorted(scores), k) for k in steps]
     passed = [pass_at_k(len(scores), sum(score >= 5 for score in scores), k) for k in steps]
@@ -64,8 +64,8 @@ def test_more_draws_never_lower_either_curve(scores):
 
 
 @pytest.mark.parametrize(("n", "c", "k"), [(3, 1, 4), (3, 1, 0), (3, 4, 1), (3, -1, 1), (0, 0, 1)])
-def test_an_impossible_draw_is_refused(n, c, k):
-    with pytest.raises(ValueError, match=r"draw|accepted"):
+def test_an_impossible_sample_size_is_refused(n, c, k):
+    with pytest.raises(ValueError, match=r"sample|accepted"):
         pass_at_k(n, c, k)
 
 
@@ -99,10 +99,10 @@ def test_five_successes_of_five_are_no_certainty():
 
 @pytest.mark.parametrize("chance", [0.05, 0.5, 0.95])
 def test_the_interval_covers_the_truth_about_95_times_in_100(chance):
-    draw = random.Random(1)
+    chances = random.Random(1)
     hits = 0
     for _ in range(1000):
-        found = mean_interval([float(draw.random() < chance) for _ in range(40)], 0, 1)
+        found = mean_interval([float(chances.random() < chance) for _ in range(40)], 0, 1)
         hits += found.low <= chance <= found.high
     assert 925 <= hits <= 995
 

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import tracemalloc
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List
 
 import pyarrow.parquet as parquet
 import pytest
@@ -26,7 +26,8 @@ from common.errors import RunStopped, UsageError
 from common.input.conversations import entry_from_conversation
 from common.input.files import InputFile
 from common.records import Answer, Record, Score, make_record
-from common.results.export import FORMATS, Selected, check_selection, write_selected
+from common.results.export import Selected, check_selection, write_selected
+from common.results.formats import FORMATS
 from common.results.selection import Selection
 from common.servers.messages import chat_messages
 from common.storage.append_file import read_records
@@ -44,7 +45,7 @@ EXPORTS = [
 Rows = List[Dict[str, Any]]
 
 
-def record(item: Dict[str, Any], scores: List[Optional[float]], texts: Optional[List[str]] = None) -> Record:
+def record(item: dict[str, Any], scores: list[float | None], texts: list[str] | None = None) -> Record:
     """A record as the scripts write it, with answers "answer 0", "answer 1", ..."""
     answers = [Answer(text, "stop") for text in texts or [f"answer {index}" for index in range(len(scores))]]
     return make_record(entry_from_conversation(item), answers, [Score(score) for score in scores])
@@ -54,9 +55,9 @@ def plain(name: object = 0, **more: Any) -> Record:
     return record(conversation(f"question {name}?", "reference", **more), [2.0, 9.0])
 
 
-def told(turns: List[Any], images: Optional[List[str]] = None) -> Dict[str, Any]:
+def told(turns: list[Any], images: list[str] | None = None) -> dict[str, Any]:
     """An input item of (role, text) turns."""
-    item: Dict[str, Any] = {"conversations": [{"from": role, "value": text} for role, text in turns]}
+    item: dict[str, Any] = {"conversations": [{"from": role, "value": text} for role, text in turns]}
     return {**item, "images": images} if images else item
 
 
@@ -113,7 +114,7 @@ def test_system_turn_history_and_images_are_kept_in_each_form(tmp_path: Path, en
     assert written(path, kept) == [{"conversations": [*turns, good], **images}]
     assert written(path, kept, DPO) == [{"conversations": turns, "chosen": good, "rejected": bad, **images}]
 
-    def said(role: str, text: str, image: bool = False) -> Dict[str, Any]:
+    def said(role: str, text: str, image: bool = False) -> dict[str, Any]:
         none = {"text": None} if ending == "parquet" else {}
         return {"role": role, "content": [{"type": "image", **none}] * image + [{"type": "text", "text": text}]}
 
@@ -176,7 +177,7 @@ def test_the_parts_of_a_message_are_what_the_generator_was_shown(history: Any, q
     marks = sum(text.count("<image>") for role, text in turns if role == "human")
     images = [f"{n}.png" for n in range(marks + spare)] or ["unseen.png"]
     item = told(turns, images)
-    shown: List[Any] = []
+    shown: list[Any] = []
     for message in chat_messages(entry_from_conversation(item), images, None):
         content = message["content"]
         parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
@@ -188,7 +189,7 @@ def test_the_parts_of_a_message_are_what_the_generator_was_shown(history: Any, q
     assert list(waiting) == []
 
 
-def as_messages(kept: Record) -> Dict[str, Any]:
+def as_messages(kept: Record) -> dict[str, Any]:
     """The one row of a record as messages."""
     with tempfile.TemporaryDirectory() as folder:
         return written(Path(folder) / "x.jsonl", [kept], BEST, "messages")[0]
@@ -197,7 +198,7 @@ def as_messages(kept: Record) -> Dict[str, Any]:
 @pytest.mark.parametrize("ending", ENDINGS)
 @pytest.mark.parametrize(("name", "how", "form", "columns"), EXPORTS, ids=[export[0] for export in EXPORTS])
 def test_a_file_without_images_has_no_such_column_and_marks_stay_text(
-    tmp_path: Path, ending: str, name: str, how: Selection, form: str, columns: List[str]
+    tmp_path: Path, ending: str, name: str, how: Selection, form: str, columns: list[str]
 ) -> None:
     kept = plain("<image>")
     rows = written(tmp_path / f"x.{ending}", [kept, plain()], how, form)
@@ -219,10 +220,10 @@ def type_names(feature: Any) -> Any:
     return [type_names(feature.feature)] if hasattr(feature, "feature") else getattr(feature, "dtype", "json")
 
 
-def documented(name: str, images: bool) -> Dict[str, Any]:
+def documented(name: str, images: bool) -> dict[str, Any]:
     """The columns that TRL and LLaMA-Factory document, with their types."""
     messages = [{"role": TEXT, "content": PARTS if images else TEXT}]
-    columns: Dict[str, Any] = {
+    columns: dict[str, Any] = {
         "sharegpt": {"conversations": TURNS},
         "ranking": {"conversations": TURNS, "chosen": TURNS[0], "rejected": TURNS[0]},
         "messages": {"messages": messages},
@@ -231,7 +232,7 @@ def documented(name: str, images: bool) -> Dict[str, Any]:
     return {**columns, "images": [TEXT]} if images else columns
 
 
-def mixed() -> List[Record]:
+def mixed() -> list[Record]:
     """Entries with and without images, with and without a system turn, and one with extra keys in a turn."""
     extra = conversation("extra?", "old")
     extra["conversations"][0].update(weight=0.5, tags=["a"])
@@ -277,7 +278,7 @@ def without_nulls(value: Any) -> Any:
     return [without_nulls(one) for one in value] if isinstance(value, list) else value
 
 
-def late(records: List[Record]) -> Iterator[Record]:
+def late(records: list[Record]) -> Iterator[Record]:
     """The records after more than datasets reads before it settles a file's columns (10 MB)."""
     long = "x" * 60_000
     for n in range(200):
@@ -334,7 +335,7 @@ def test_records_that_give_nothing_leave_no_comma_in_the_list(tmp_path: Path) ->
 def test_a_record_without_a_readable_conversation_is_left_out_and_counted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, ending: str
 ) -> None:
-    broken: List[Any] = [{**plain(), "original_answers": wrong} for wrong in (None, 7, [{"from": "robot"}])]
+    broken: list[Any] = [{**plain(), "original_answers": wrong} for wrong in (None, 7, [{"from": "robot"}])]
     broken += [{**plain(), "images": "a.png"}, {}, [], None]
     with caplog.at_level(logging.WARNING):
         selected = write_selected([*broken, plain()], str(tmp_path / f"x.{ending}"), BEST, "messages")
@@ -442,7 +443,7 @@ def test_an_output_file_is_a_source_of_records(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line_that_names_the_flags(
-    how: Selection, form: str, words: List[str]
+    how: Selection, form: str, words: list[str]
 ) -> None:
     with pytest.raises(UsageError) as refused:
         check_selection(how, form, "x.json")
@@ -459,7 +460,7 @@ def test_what_can_be_is_not_refused() -> None:
             check_selection(Selection("dpo", 1, 5.0, 2.0, True, 3, True), form, f"x.{ending}")
     check_selection(Selection("top_k", top_k=4), "messages", "x.json")
     check_selection(Selection("random", top_k=4), "messages", "x.json")
-    assert FORMATS == ("sharegpt", "messages", "preference")
+    assert list(FORMATS) == ["sharegpt", "messages", "preference"]
 
 
 def test_parquet_without_pyarrow_is_refused_with_the_command_that_installs_it(

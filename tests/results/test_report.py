@@ -14,12 +14,13 @@ import zlib
 from itertools import combinations
 from pathlib import Path
 from statistics import mean
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Sequence
 
 import pytest
 
 from common.errors import RunStopped, UsageError
-from common.results.report import need_charts, write_report
+from common.records import NOT_NEEDED
+from common.results.report import require_packages, write_report
 from common.results.selection import Selection
 from tests.browser import Page, browser
 
@@ -36,14 +37,15 @@ def record(
     number: int,
     texts: Sequence[str],
     scores: Sequence[Any],
-    details: Optional[List[Dict[str, Any]]] = None,
+    details: list[dict[str, Any]] | None = None,
     **more: Any,
-) -> Dict[str, Any]:
+) -> dict[str, Any]:
     """One output line."""
     turns = [{"from": "human", "value": f"question {number}?"}, {"from": "gpt", "value": "the reference"}]
-    found = {"original_question": f"question {number}?", "original_answers": turns, "generated_answers": list(texts)}
     return {
-        **found,
+        "original_question": f"question {number}?",
+        "original_answers": turns,
+        "generated_answers": list(texts),
         "generated_scores": list(scores),
         "generated_details": details or [{"finish_reason": "stop"} for _ in texts],
         **more,
@@ -51,13 +53,13 @@ def record(
     }
 
 
-def scored(number: int, scores: Sequence[Any], **more: Any) -> Dict[str, Any]:
+def scored(number: int, scores: Sequence[Any], **more: Any) -> dict[str, Any]:
     """A record of answers that all differ."""
     return record(number, [f"answer {place} " + "x" * place for place in range(len(scores))], scores, **more)
 
 
 def report(
-    folder: Path, records: Sequence[Any], selection: Optional[Selection] = None, errors: Sequence[Any] = (), **more: Any
+    folder: Path, records: Sequence[Any], selection: Selection | None = None, errors: Sequence[Any] = (), **more: Any
 ) -> Path:
     """The page of an output of these records."""
     output, page, failed = folder / "out.jsonl", folder / "report.html", folder / "errors.jsonl"
@@ -68,7 +70,7 @@ def report(
     return page
 
 
-def data_of(page: Path, name: str) -> List[Any]:
+def data_of(page: Path, name: str) -> list[Any]:
     """The packed data of a page under a name."""
     packed = re.findall(rf'<script type="text/plain" data-of="{name}">([^<]*)</script>', page.read_text("utf-8"))
     return [json.loads(zlib.decompress(base64.b64decode(one))) for one in packed]
@@ -99,8 +101,8 @@ def test_the_curves_are_the_mean_over_all_subsets_of_each_entry(tmp_path):
     curves = data_of(report(tmp_path, [scored(n, one) for n, one in enumerate(entries)]), "charts")[0]["curves"]
     assert curves["k"] == [1, 2, 3, 4]
     for place, k in enumerate(curves["k"]):
-        passed = mean(mean(max(drawn) >= 8 for drawn in combinations(one, k)) for one in entries)
-        best = mean(mean(max(drawn) for drawn in combinations(one, k)) for one in entries)
+        passed = mean(mean(max(subset) >= 8 for subset in combinations(one, k)) for one in entries)
+        best = mean(mean(max(subset) for subset in combinations(one, k)) for one in entries)
         assert curves["pass"][place][0] == pytest.approx(passed)
         assert curves["best"][place][0] == pytest.approx(best)
 
@@ -110,7 +112,7 @@ def test_without_an_accepted_score_the_top_of_the_range_counts(tmp_path):
     assert [value[0] for value in data_of(page, "charts")[0]["curves"]["pass"]] == pytest.approx([0.25, 0.5])
 
 
-def test_an_answer_without_a_score_is_a_draw_that_was_not_accepted(tmp_path):
+def test_an_answer_without_a_score_is_a_sample_that_was_not_accepted(tmp_path):
     page = report(tmp_path, [scored(n, [10, None]) for n in range(4)])
     curves = data_of(page, "charts")[0]["curves"]
     assert [value[0] for value in curves["pass"]] == pytest.approx([0.5, 1])
@@ -125,7 +127,7 @@ def test_every_step_of_a_curve_is_over_the_same_entries(tmp_path):
     assert "Over 6 questions with at least 3 answers" in words_of(page)
 
 
-def test_once_entries_were_stopped_answers_count_in_the_order_drawn(tmp_path):
+def test_once_entries_were_stopped_answers_count_in_the_order_sampled(tmp_path):
     stopped = [scored(n, [0, 10], stopped_by="stop_after") for n in range(5)]
     given_up = [scored(n, [0, 0, 0], stopped_by="give_up_after") for n in range(5, 8)]
     page = report(tmp_path, [*stopped, *given_up, scored(8, [0, 0, 0, 10]), scored(9, [0, 0, 0, 0])])
@@ -136,7 +138,7 @@ def test_once_entries_were_stopped_answers_count_in_the_order_drawn(tmp_path):
 
 
 def test_an_entry_whose_last_answers_needed_no_score_is_a_stopped_one(tmp_path):
-    details = [{}, {"unscored": "not needed: enough answers were accepted before"}]
+    details = [{}, {"unscored": NOT_NEEDED}]
     entries = [scored(0, [10, None], details=details), scored(1, [0, 0])]
     curves = data_of(report(tmp_path, entries), "charts")[0]["curves"]
     assert [value[0] for value in curves["pass"]] == pytest.approx([0.5, 0.5])
@@ -177,8 +179,8 @@ def test_a_judge_that_pays_for_length_is_named_and_one_that_does_not_is_not(tmp_
         entries = [record(n, ["x" * size for size in (10, 20, 40, 80)], scores(n)) for n in range(40)]
         return words_of(report(tmp_path, entries))
 
-    assert "seems to pay for length" in words(lambda n: [1, 2, 3, 4])
-    assert "no sign that it pays" in words(lambda n: [[1, 2, 3, 4], [4, 3, 2, 1]][n % 2])
+    assert "seems to reward length" in words(lambda n: [1, 2, 3, 4])
+    assert "no sign that the scorer rewards length" in words(lambda n: [[1, 2, 3, 4], [4, 3, 2, 1]][n % 2])
 
 
 def test_pairs_compare_the_length_of_the_chosen_with_the_rejected(tmp_path):
@@ -218,7 +220,7 @@ def test_a_damaged_line_keeps_the_last_page(tmp_path):
     before = page.read_bytes()
     for damaged in ('{"torn": \n{}\n', "[1]\n", '{"no": "answers"}\n', "[" * 100_000 + "\n"):
         (tmp_path / "out.jsonl").write_text(json.dumps(scored(0, [9])) + "\n" + damaged)
-        with pytest.raises(RunStopped, match="line 2 is no record"):
+        with pytest.raises(RunStopped, match="line 2 is not a record"):
             write_report(
                 str(page),
                 str(tmp_path / "out.jsonl"),
@@ -239,8 +241,8 @@ def test_what_cannot_be_read_or_written_is_one_line(tmp_path, monkeypatch):
     with pytest.raises(RunStopped, match="cannot write"):
         write_report(str(tmp_path / "no" / "page.html"), str(tmp_path / "out.jsonl"), Selection(), **given)
     monkeypatch.setitem(sys.modules, "plotly", None)
-    with pytest.raises(UsageError, match=r"pip install -r requirements/report\.txt"):
-        need_charts()
+    with pytest.raises(UsageError, match=r"--report_file needs the package plotly: pip install .*plotly.*jinja2"):
+        require_packages()
 
 
 def test_outputs_of_other_tools_are_shown_too(tmp_path):
@@ -326,8 +328,8 @@ async def choose_in(page: Page, name: str, value: str, event: str = "change") ->
     await page.until("!document.getElementById('rows').firstChild.was")
 
 
-async def shown(page: Page, what: str = ".score") -> List[str]:
-    texts: List[str] = await page.run(
+async def shown(page: Page, what: str = ".score") -> list[str]:
+    texts: list[str] = await page.run(
         f"[...document.querySelectorAll('#rows {what}')].map((one) => one.firstChild.textContent)"
     )
     return texts

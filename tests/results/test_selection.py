@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any, Dict, List, Optional, Set, Tuple
+from typing import Any, List, Optional
 
 import pytest
 from hypothesis import given, settings
@@ -20,9 +20,9 @@ Values = List[Optional[float]]
 
 def record(
     values: Values,
-    cut: Optional[List[int]] = None,
-    item: Optional[Dict[str, Any]] = None,
-    texts: Optional[List[str]] = None,
+    cut: list[int] | None = None,
+    item: dict[str, Any] | None = None,
+    texts: list[str] | None = None,
 ) -> Record:
     """A record as the scripts write it, with answers "answer 0", "answer 1", ...; those in ``cut`` were cut."""
     finish = ["length" if index in (cut or []) else "stop" for index in range(len(values))]
@@ -33,11 +33,11 @@ def record(
     return loaded
 
 
-def chosen(kept: Any, **how: Any) -> List[Optional[int]]:
+def chosen(kept: Any, **how: Any) -> list[int | None]:
     return [pick.chosen for pick in choose(kept, Selection(**how))]
 
 
-def pairs(kept: Any, **how: Any) -> List[Tuple[Optional[int], Optional[int]]]:
+def pairs(kept: Any, **how: Any) -> list[tuple[int | None, int | None]]:
     return [tuple(pick) for pick in choose(kept, Selection("dpo", **how))]
 
 
@@ -64,7 +64,7 @@ def pairs(kept: Any, **how: Any) -> List[Tuple[Optional[int], Optional[int]]]:
     ],
 )
 def test_the_best_is_the_first_of_the_highest_that_may_be_taken(
-    values: Values, cut: List[int], accept: Optional[float], index: Optional[int]
+    values: Values, cut: list[int], accept: float | None, index: int | None
 ) -> None:
     assert chosen(record(values, cut), accept_score=accept) == ([] if index is None else [index])
 
@@ -74,7 +74,7 @@ def test_the_best_is_the_first_of_the_highest_that_may_be_taken(
     st.lists(st.tuples(st.one_of(st.none(), st.integers(0, 3).map(float)), st.booleans()), max_size=6),
     st.one_of(st.none(), st.integers(0, 4).map(float)),
 )
-def test_never_is_a_cut_unscored_or_rejected_answer_the_best(given_pairs: List[Any], accept: Optional[float]) -> None:
+def test_never_is_a_cut_unscored_or_rejected_answer_the_best(given_pairs: list[Any], accept: float | None) -> None:
     cut = [index for index, (_, is_cut) in enumerate(given_pairs) if is_cut]
     able = [(-value, index) for index, (value, is_cut) in enumerate(given_pairs) if value is not None and not is_cut]
     able = [pair for pair in able if accept is None or -pair[0] >= accept]
@@ -84,7 +84,7 @@ def test_never_is_a_cut_unscored_or_rejected_answer_the_best(given_pairs: List[A
 
 @pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf, "9", [9], {"9": 9}, True, 10**400, -(10**400)])
 @pytest.mark.parametrize("accept", [None, 0.0])
-def test_what_is_no_finite_number_is_never_the_best_wherever_it_stands(score: Any, accept: Optional[float]) -> None:
+def test_what_is_no_finite_number_is_never_the_best_wherever_it_stands(score: Any, accept: float | None) -> None:
     for values, index in ([score, 2.0, 3.0], [2]), ([3.0, score, 2.0], [0]), ([2.0, 3.0, score], [1]), ([score], []):
         texts = [f"answer {place}" for place in range(len(values))]
         kept = {"generated_answers": texts, "generated_scores": values}
@@ -97,7 +97,7 @@ def test_a_record_that_was_never_scored_gives_nothing() -> None:
 
 
 @pytest.mark.parametrize("details", [{}, {"generated_details": None}, {"generated_details": []}])
-def test_a_record_without_details_is_judged_by_its_scores(details: Dict[str, Any]) -> None:
+def test_a_record_without_details_is_judged_by_its_scores(details: dict[str, Any]) -> None:
     assert chosen({"generated_answers": ["a", "b"], "generated_scores": [1.0, 2.0], **details}) == [1]
 
 
@@ -166,7 +166,7 @@ def test_a_normalised_text_is_its_own_normal_form(text: str) -> None:
     ],
 )
 def test_only_a_whole_scored_answer_that_says_something_can_be_selected(
-    text: str, finish_reason: Optional[str], score: object, able: bool
+    text: str, finish_reason: str | None, score: object, able: bool
 ) -> None:
     assert selectable(text, finish_reason, score) is able
 
@@ -183,13 +183,13 @@ def test_a_random_choice_does_not_look_at_the_scores_and_is_another_for_another_
 
 def test_a_random_choice_takes_k_of_the_accepted_and_a_larger_k_keeps_them() -> None:
     kept = record([9.0, 2.0, 8.0, 8.5, None, 9.0, 8.0])
-    drawn = [chosen(kept, select="random", top_k=k, accept_score=8) for k in range(1, 7)]
-    assert [len(one) for one in drawn] == [1, 2, 3, 4, 5, 5]
-    assert all(one == drawn[-1][: len(one)] for one in drawn)
-    assert {*drawn[-1]} == {0, 2, 3, 5, 6}
+    samples = [chosen(kept, select="random", top_k=k, accept_score=8) for k in range(1, 7)]
+    assert [len(one) for one in samples] == [1, 2, 3, 4, 5, 5]
+    assert all(one == samples[-1][: len(one)] for one in samples)
+    assert {*samples[-1]} == {0, 2, 3, 5, 6}
 
 
-def test_records_without_an_id_are_drawn_from_independently() -> None:
+def test_records_without_an_id_are_sampled_independently() -> None:
     records = [record([1.0] * 4, item=conversation(f"question {n}?")) for n in range(40)]
     for kept in records:
         del kept["entry_id"]
@@ -255,7 +255,7 @@ answers = st.lists(
 )
 
 
-def built(rows: List[Tuple[Any, str, str]]) -> Record:
+def built(rows: list[tuple[Any, str, str]]) -> Record:
     return {
         "original_question": "2+2?",
         "original_answers": [{"from": "human", "value": "2+2?"}, {"from": "gpt", "value": "4"}],
@@ -266,9 +266,9 @@ def built(rows: List[Tuple[Any, str, str]]) -> Record:
     }
 
 
-def brute_candidates(rows: List[Tuple[Any, str, str]]) -> List[int]:
+def brute_candidates(rows: list[tuple[Any, str, str]]) -> list[int]:
     """One index a text: written down apart from the code under test."""
-    best: Dict[str, int] = {}
+    best: dict[str, int] = {}
     for index, (score, text, reason) in enumerate(rows):
         fine = type(score) in (int, float) and math.isfinite(score) and reason == "stop" and text.strip() != ""
         same = " ".join(text.lower().split())
@@ -287,9 +287,9 @@ def brute_candidates(rows: List[Tuple[Any, str, str]]) -> List[int]:
     st.integers(1, 4),
 )
 def test_pairs_are_what_trying_every_pair_in_every_round_gives(
-    rows: List[Tuple[Any, str, str]],
+    rows: list[tuple[Any, str, str]],
     margin: float,
-    accept: Optional[float],
+    accept: float | None,
     length_match: bool,
     with_reference: bool,
     most: int,
@@ -306,8 +306,8 @@ def test_pairs_are_what_trying_every_pair_in_every_round_gives(
                 ratio = min(len(text), len(other_text)) / max(len(text), len(other_text))
                 rank = (-ratio if length_match else 0, -round(score - other, 9), -1 if place is None else place, bad)
                 every.append((rank, (place, bad)))
-    wanted: List[Tuple[Optional[int], int]] = []
-    used: Set[Optional[int]] = set()
+    wanted: list[tuple[int | None, int]] = []
+    used: set[int | None] = set()
     for _ in range(most):
         left = [pair for pair in every if pair[1] not in wanted]
         if left:
@@ -321,7 +321,7 @@ def test_pairs_are_what_trying_every_pair_in_every_round_gives(
 @settings(max_examples=200, deadline=None)
 @given(answers, st.sampled_from(SELECTS), st.one_of(st.none(), st.sampled_from([0.3, 9.0])), st.integers(1, 4))
 def test_nothing_cut_empty_unscored_or_doubled_is_chosen_or_rejected_in_any_mode(
-    rows: List[Tuple[Any, str, str]], select: str, accept: Optional[float], many: int
+    rows: list[tuple[Any, str, str]], select: str, accept: float | None, many: int
 ) -> None:
     able = brute_candidates(rows)
     enough = [index for index in able if accept is None or rows[index][0] >= accept]
@@ -367,7 +367,7 @@ def test_no_record_makes_it_fall(kept: Any, select: str, with_reference: bool) -
     ],
 )
 @pytest.mark.parametrize("select", SELECTS)
-def test_lists_that_do_not_fit_each_other_give_nothing(damage: Dict[str, Any], select: str) -> None:
+def test_lists_that_do_not_fit_each_other_give_nothing(damage: dict[str, Any], select: str) -> None:
     assert choose({**record([9.0, 8.0]), **damage}, Selection(select)) == []
 
 
