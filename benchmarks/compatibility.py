@@ -25,8 +25,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Sequence
 from urllib.parse import urlsplit
 
-from common.errors import is_retryable
-from common.servers.client import error_message
+from common.servers.replies import error_message, is_retryable
 from tests.helpers import ROOT, conversation, read_lines, run_script, write_input
 from tests.scripted_server import Reply, Request, Script, ScriptedServer
 

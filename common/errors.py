@@ -1,4 +1,4 @@
-"""Every error the toolkit raises on purpose, and which of them are worth trying again.
+"""Every error the toolkit raises on purpose.
 
     ToolkitError              said to the user in one line
     ├─ UsageError             flags, input file or output refused before anything was sent (exit 2)
@@ -18,15 +18,9 @@ Example: ``raise BadEntry("turn 2 has the unknown role 'robot'")``
 
 from __future__ import annotations
 
-import re
 from typing import Optional
 
 LONGEST_MESSAGE = 1000  # characters: others' paths and texts stand in messages
-
-# what llama.cpp, vLLM and llama-cpp-python say with a 500 although another try meets the same
-_SAID_FOR_GOOD = re.compile(
-    r"image input is not supported|Cannot load local files|\d+ validation errors?:.*?'loc': \('body'"
-)
 
 
 def printable(text: str) -> str:
@@ -98,20 +92,3 @@ class Retryable(RequestFailed):
 
 class Unreachable(Exception):
     """No connection could be made: nothing was sent."""
-
-
-def is_retryable(status: int, said: str = "") -> bool:
-    """Whether an HTTP status (100 to 599) is worth another try.
-
-    408, 409, 425, 429 and every 5xx are: the list of the OpenAI SDK and of inspect_ai, with 425 (RFC 8470); but for a
-    5xx whose message (``said``) is known to mean the request itself.
-    """
-    return status in (408, 409, 425, 429) or (status >= 500 and not _SAID_FOR_GOOD.match(said))
-
-
-def stops_run(status: int) -> bool:
-    """Whether an HTTP status means that every request of this run would fail alike:
-
-    the key, the credit, the model or the path is wrong, or the server has moved.
-    """
-    return status in (401, 402, 403, 404) or 300 <= status < 400

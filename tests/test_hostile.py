@@ -28,8 +28,8 @@ from common.input.files import InputFile
 from common.records import Answer, Entry, PendingEntry, answer_line, fingerprint, id_key, make_record
 from common.scoring.judge_prompt import fence, judge_text
 from common.scoring.judge_reply import parse_verdict
-from common.servers.client import error_message, parse_completion
 from common.servers.messages import chat_messages
+from common.servers.replies import error_message, parse_completion
 from common.storage.append_file import LEDGER, RECORDS, repair_tail, scan, to_line
 from common.storage.ledger import Ledger
 from tests.helpers import command, conversation, environment, read_lines, run_script, write_input

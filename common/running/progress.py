@@ -90,7 +90,7 @@ def server_rows(servers: Sequence[Server], found: bool) -> list[tuple[str, str]]
     rows = []
     for server in servers:
         share = f"{server.requests:,} requests ({server.requests / max(1, every):.0%}), {server.errors:,} errors"
-        each = f"{server.seconds / max(1, server.requests):.2f} s each, up to {server.most} in flight"
+        each = f"{server.seconds / max(1, server.requests):.2f} s each, up to {server.peak} in flight"
         rows.append(("server", f"{server.url}: {share}, {each}" + (f", {server.limit} at the end" if found else "")))
     return rows
 

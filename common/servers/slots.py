@@ -1,8 +1,8 @@
-"""The slots of one role's servers: who may send now, and to which of them.
+"""The slots of one role's servers: which request may be sent now, and to which server.
 
-A request that may be sent holds a slot of one server; the others wait in line. All requests of an entry prefer one
-server, whose prefix cache holds their prompt; a server with a free slot takes the next of its own line, and where that
-is empty the next of the longest other one. So no slot is free while anything waits.
+A request that may be sent holds a slot of one server; the others wait in queues. All requests of an entry prefer one
+server, whose prefix cache holds their prompt. A server with a free slot takes the next request of its own queue, or of
+the longest other queue if its own is empty. So a slot is never free while a request waits.
 
 Example: ``server = await pool.take(entry.entry_id); ...; pool.give_back(server)``
 """
@@ -12,176 +12,187 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Deque, Dict, List, Optional, Sequence, Tuple
+from typing import Awaitable, Sequence
 
 from ..errors import RunStopped
 
-HOMES = 10_000  # entries whose preferred server is remembered
-MANY_ASLEEP = 8  # requests that may sleep between tries, in multiples of the slots, before no more entries are begun
+REMEMBERED_ENTRIES = 10_000  # entries whose preferred server is remembered
+MAX_BACKING_OFF = 8  # times the slots: this many requests may wait without a slot before no more entries are begun
 
 
 @dataclass(eq=False)
 class Server:
-    """One server: how many requests may be in flight to it, how many are, who waits for it, and what came of it."""
+    """One server: its limit, the requests in flight to it, the requests that wait for it, and its statistics."""
 
     url: str
-    limit: int
+    limit: int  # requests that may be in flight
     in_flight: int = 0
     up: bool = True
-    waiting: Deque[asyncio.Future[Server]] = field(default_factory=deque)
-    most: int = 0  # in flight at once so far
-    short: bool = False  # whether a slot was free since this was last set to False
+    queue: deque[asyncio.Future[Server]] = field(default_factory=deque)
+    peak: int = 0  # most requests in flight at once so far
+    had_free_slot: bool = False  # since this was last set to False
     requests: int = 0
     errors: int = 0
-    seconds: float = 0.0  # that its replies took, added up
+    seconds: float = 0.0  # sum of the times that its replies took
 
     @property
     def load(self) -> float:
-        """Requests that it has or that wait for it, in multiples of its limit."""
-        return (self.in_flight + len(self.waiting)) / self.limit
+        """Requests that are in flight to it or wait for it, in multiples of its limit."""
+        return (self.in_flight + len(self.queue)) / self.limit
 
 
 class Pool:
-    """The servers at ``urls``, with ``concurrency`` slots (1 or more) in all, shared out evenly."""
+    """The servers at ``urls``, with ``concurrency`` slots (1 or more) in all, divided equally."""
 
     def __init__(self, urls: Sequence[str], concurrency: int) -> None:
         self.concurrency = concurrency
         share = -(-concurrency // max(1, len(urls)))
         self.servers = [Server(url, share) for url in urls]
-        self.queued = 0  # requests ready to go that wait for a slot
-        self.asleep = 0  # requests that may not be sent before some time has passed
+        self.queued = 0  # requests that are ready and wait for a slot
+        self.backing_off = 0  # requests that may not be sent yet (a retry, a rate limit): they wait without a slot
         self._in_flight = 0
-        self._homes: Dict[str, Server] = {}
-        self._over: Optional[RunStopped] = None
-        self._admitting: List[Tuple[int, asyncio.Future[None]]] = []
+        self._preferred: dict[str, Server] = {}
+        self._stopped_by: RunStopped | None = None
+        self._room_waiters: list[tuple[int, asyncio.Future[None]]] = []
 
     async def take(self, entry_id: str = "") -> Server:
-        """The server to send to, once there is a slot; the caller gives it back. Raises what ``stop`` was told."""
-        if self._over is not None:
-            raise self._over
-        home = self._home(entry_id)
-        for server in (home, *self.servers):
-            if self._free(server):
-                self._enter(server)
+        """The server to send to, once it has a slot. The caller gives the slot back. Raises the error of ``stop``."""
+        if self._stopped_by is not None:
+            raise self._stopped_by
+        preferred = self._preferred_server(entry_id)
+        for server in (preferred, *self.servers):
+            if self.has_free_slot(server):
+                self._occupy(server)
                 return server
         waiter: asyncio.Future[Server] = asyncio.get_running_loop().create_future()
-        home.waiting.append(waiter)
+        preferred.queue.append(waiter)
         self.queued += 1
         try:
             return await waiter
         except asyncio.CancelledError:
             if waiter.cancelled():
-                self._left_line()
+                self._leave_queue()
             elif waiter.exception() is None:
                 self.give_back(waiter.result())
             raise
 
     def give_back(self, server: Server) -> None:
-        """Frees a slot, for the next that waits."""
-        waiter = self._next(server) if server.up and server.in_flight <= server.limit else None
+        """Hands a slot to the next request that waits, or frees it."""
+        waiter = self._next_waiter(server) if server.up and server.in_flight <= server.limit else None
         if waiter is not None:
-            self._let_pass(waiter, server)
+            self._hand_slot(waiter, server)
             return
         server.in_flight -= 1
         self._in_flight -= 1
-        server.short = True
+        server.had_free_slot = True
         if self.queued:
-            self.fill_all()
+            self.assign_all_slots()
 
-    def fill(self, server: Server) -> None:
-        """Hands the free slots of a server to those who wait."""
-        while self._free(server):
-            waiter = self._next(server)
+    def assign_slots(self, server: Server) -> None:
+        """Hands the free slots of a server to requests that wait."""
+        while self.has_free_slot(server):
+            waiter = self._next_waiter(server)
             if waiter is None:
                 return
-            self._enter(server)
-            self._let_pass(waiter, server)
+            self._occupy(server)
+            self._hand_slot(waiter, server)
+
+    def assign_all_slots(self) -> None:
+        """Hands the free slots of all servers to requests that wait: after a server went down or came back."""
+        for server in self.servers:
+            self.assign_slots(server)
 
     def set_limit(self, server: Server, limit: int) -> None:
-        """Lets so many be in flight to a server from now on."""
+        """Sets how many requests may be in flight to a server."""
         self.concurrency += limit - server.limit
         server.limit = limit
-        self.fill_all()
-        self.moved()
+        self.assign_all_slots()
+        self.wake_waiters()
 
-    def fill_all(self) -> None:
-        """The same for all servers: after one went out or came back."""
-        for server in self.servers:
-            self.fill(server)
-
-    def forget_home(self, entry_id: str) -> None:
+    def forget_preferred(self, entry_id: str) -> None:
         """Lets an entry's next request go to another server."""
-        self._homes.pop(entry_id, None)
+        self._preferred.pop(entry_id, None)
 
     def stop(self, error: RunStopped) -> None:
-        """Lets nobody pass from now on: each request that waits, or comes later, raises ``error``."""
-        if self._over is not None:
+        """Hands out no more slots: each request that waits, or comes later, raises ``error``."""
+        if self._stopped_by is not None:
             return
-        self._over = error
+        self._stopped_by = error
         for server in self.servers:
-            for waiter in server.waiting:
+            for waiter in server.queue:
                 if not waiter.done():
                     waiter.set_exception(error)
-                    self._left_line()
-            server.waiting.clear()
+                    self._leave_queue()
+            server.queue.clear()
 
     def idle(self) -> bool:
         """Whether a request made now would be sent at once."""
-        return self.queued == self.asleep == 0 and any(map(self._free, self.servers))
+        return self.queued == self.backing_off == 0 and any(map(self.has_free_slot, self.servers))
 
     async def room(self, depth: int) -> None:
-        """Returns once fewer than ``depth`` x ``concurrency`` requests wait for a slot, and few sleep."""
+        """Returns once fewer than ``depth`` x ``concurrency`` requests wait for a slot, and few are backing off."""
         while not self._has_room(depth):
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._admitting.append((depth, waiter))
+            self._room_waiters.append((depth, waiter))
             await waiter
 
-    def moved(self) -> None:
-        """Wakes those who wait for room that is there now."""
-        if self._admitting and self._has_room(self._admitting[0][0]):
-            for _, waiter in self._admitting:
+    async def without_slot(self, wait: Awaitable[None]) -> None:
+        """Awaits ``wait`` for a request that holds no slot meanwhile."""
+        self.backing_off += 1
+        try:
+            await wait
+        finally:
+            self.backing_off -= 1
+            self.wake_waiters()
+
+    def wake_waiters(self) -> None:
+        """Wakes those who wait for ``room`` if there is some now."""
+        if self._room_waiters and self._has_room(self._room_waiters[0][0]):
+            for _, waiter in self._room_waiters:
                 if not waiter.done():
                     waiter.set_result(None)
-            self._admitting.clear()
+            self._room_waiters.clear()
 
-    def _has_room(self, depth: int) -> bool:
-        return self.queued < depth * self.concurrency and self.asleep < MANY_ASLEEP * self.concurrency
-
-    def _free(self, server: Server) -> bool:
+    def has_free_slot(self, server: Server) -> bool:
+        """Whether a request may be sent to this server now."""
         return server.up and server.in_flight < server.limit and self._in_flight < self.concurrency
 
-    def _enter(self, server: Server) -> None:
+    def _has_room(self, depth: int) -> bool:
+        return self.queued < depth * self.concurrency and self.backing_off < MAX_BACKING_OFF * self.concurrency
+
+    def _occupy(self, server: Server) -> None:
         server.in_flight += 1
-        server.most = max(server.most, server.in_flight)
+        server.peak = max(server.peak, server.in_flight)
         self._in_flight += 1
 
-    def _let_pass(self, waiter: asyncio.Future[Server], server: Server) -> None:
+    def _hand_slot(self, waiter: asyncio.Future[Server], server: Server) -> None:
         waiter.set_result(server)
-        self._left_line()
+        self._leave_queue()
 
-    def _left_line(self) -> None:
+    def _leave_queue(self) -> None:
         self.queued -= 1
-        if self._admitting:
-            self.moved()
+        if self._room_waiters:
+            self.wake_waiters()
 
-    def _next(self, server: Server) -> Optional[asyncio.Future[Server]]:
-        """The next that waits for a server, else for the one with the longest line."""
+    def _next_waiter(self, server: Server) -> asyncio.Future[Server] | None:
+        """The next request in the server's queue, or in the longest other queue if the server's is empty."""
         while True:
-            line = server.waiting or max((one.waiting for one in self.servers), key=len)
-            if not line:
+            queue = server.queue or max((other.queue for other in self.servers), key=len)
+            if not queue:
                 return None
-            waiter = line.popleft()
+            waiter = queue.popleft()
             if not waiter.done():
                 return waiter
 
-    def _home(self, entry_id: str) -> Server:
-        """The server that an entry prefers: the least loaded when it first came, as long as that one is up."""
+    def _preferred_server(self, entry_id: str) -> Server:
+        """The server that was the least loaded when the entry first came, as long as that one is up."""
         if len(self.servers) == 1:
             return self.servers[0]
-        home = self._homes.pop(entry_id, None)
-        if home is None or not home.up:
-            home = min([one for one in self.servers if one.up] or self.servers, key=lambda one: one.load)
-        self._homes[entry_id] = home  # the youngest stands last
-        if len(self._homes) > HOMES:
-            del self._homes[next(iter(self._homes))]
-        return home
+        preferred = self._preferred.pop(entry_id, None)
+        if preferred is None or not preferred.up:
+            candidates = [server for server in self.servers if server.up] or self.servers
+            preferred = min(candidates, key=lambda server: server.load)
+        self._preferred[entry_id] = preferred  # the newest stands last
+        if len(self._preferred) > REMEMBERED_ENTRIES:
+            del self._preferred[next(iter(self._preferred))]
+        return preferred

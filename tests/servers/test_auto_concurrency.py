@@ -9,7 +9,7 @@ from typing import Callable, List, NamedTuple, Optional, Tuple
 
 import pytest
 
-from common.servers.auto_concurrency import LOOK_EVERY, Gauges, Tuner, read_gauges
+from common.servers.auto_concurrency import UPDATE_EVERY, Gauges, Tuner, read_gauges
 
 MEDIAN, SIGMA = 0.2, 0.8
 REFUSAL = 0.002  # seconds a refusal takes: the slot is free again, and the next request is sent
@@ -40,7 +40,7 @@ def play(
     now, number, queue, running, in_flight, refused = 0.0, 0, 0, 0, 0, 0
     replies: List[float] = []
     limits: List[int] = []
-    events: List[Tuple[float, int, str]] = [(LOOK_EVERY, 0, "look")]
+    events: List[Tuple[float, int, str]] = [(UPDATE_EVERY, 0, "look")]
 
     def fill() -> None:
         nonlocal number, queue, running, in_flight, refused
@@ -60,9 +60,9 @@ def play(
         now, _, what = heapq.heappop(events)
         if what == "look":
             gauges: Optional[Gauges] = Gauges(running, queue, 0.5) if tells else None
-            limits.append(tuner.look(now, in_flight >= tuner.limit, in_flight, gauges))
+            limits.append(tuner.update(now, in_flight >= tuner.limit, in_flight, gauges))
             number += 1
-            heapq.heappush(events, (now + LOOK_EVERY, number, "look"))
+            heapq.heappush(events, (now + UPDATE_EVERY, number, "look"))
         elif what == "refusal":
             tuner.refused(now - REFUSAL, now)
         else:
@@ -107,18 +107,18 @@ def test_the_limit_does_not_grow_where_the_work_does_not_fill_it() -> None:
 
 
 def test_the_limit_stays_within_its_bounds() -> None:
-    tuner = Tuner(most=10)
+    tuner = Tuner(max_limit=10)
     for now in range(100):
-        assert 1 <= tuner.look(float(now), True, tuner.limit, Gauges(5, 0, 0)) <= 10
+        assert 1 <= tuner.update(float(now), True, tuner.limit, Gauges(5, 0, 0)) <= 10
     for now in range(100, 200):
         tuner.refused(float(now), float(now))
-        assert tuner.look(float(now), True, tuner.limit) >= 1
+        assert tuner.update(float(now), True, tuner.limit) >= 1
 
 
 def test_a_full_cache_is_not_given_more() -> None:
     tuner = Tuner()
-    assert tuner.look(1.0, True, 8, Gauges(8, 0, 0.99)) == 8
-    assert tuner.look(2.0, True, 8, Gauges(8, 0, 0.5)) == 12
+    assert tuner.update(1.0, True, 8, Gauges(8, 0, 0.99)) == 8
+    assert tuner.update(2.0, True, 8, Gauges(8, 0, 0.5)) == 12
 
 
 VLLM = """\

@@ -12,7 +12,9 @@ import pytest
 
 from common.errors import RequestFailed, Retryable, ServerGone, ServerRefused
 from common.records import Answer
-from common.servers.client import ChatClient, error_message, is_loopback, parse_completion, retry_after_seconds
+from common.servers.client import ChatClient
+from common.servers.replies import error_message, parse_completion, retry_after_seconds
+from common.servers.urls import is_loopback
 from tests.scripted_server import Reply, Script, ScriptedServer, completion
 
 MESSAGES = json.dumps([{"role": "user", "content": "2+2?"}]).encode()

@@ -33,7 +33,7 @@ def check(pool: Pool) -> None:
     assert sum(server.in_flight for server in pool.servers) <= pool.concurrency
     assert all(0 <= server.in_flight <= server.limit for server in pool.servers)
     if pool.queued:
-        assert not any(map(pool._free, pool.servers)), "a slot is free while something waits"
+        assert not any(map(pool.has_free_slot, pool.servers)), "a slot is free while something waits"
 
 
 ACTS = st.lists(st.tuples(st.sampled_from(["take", "back", "cancel", "out", "in", "more", "less"]), st.integers(0, 20)))
@@ -58,7 +58,7 @@ def test_whatever_happens_no_slot_is_lost_and_none_is_free_while_something_waits
                 pool.give_back(held.pop(number % len(held)))
             elif act in ("out", "in"):
                 server.up = act == "in"
-                pool.fill_all()
+                pool.assign_all_slots()
             elif act == "more" or (act == "less" and len(held) < pool.concurrency):
                 pool.set_limit(server, max(server.in_flight, 1, server.limit + (1 if act == "more" else -1)))
             await turns()
@@ -69,7 +69,7 @@ def test_whatever_happens_no_slot_is_lost_and_none_is_free_while_something_waits
             check(pool)
         for server in pool.servers:
             server.up = True
-        pool.fill_all()
+        pool.assign_all_slots()
         while tasks or held:
             await turns()
             held += [task.result() for task in tasks if task.done()]

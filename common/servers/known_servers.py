@@ -1,0 +1,97 @@
+"""Everything that the toolkit knows about individual servers: a quirk is one line here and one test.
+
+All other modules speak the OpenAI API and ask this one where servers differ. ``tests/recorded/`` holds real replies of
+the servers that are named here.
+
+>>> is_final_500("image input is not supported - hint: the model has no mmproj")
+True
+>>> is_final_500("CUDA out of memory")
+False
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import NamedTuple, Sequence
+
+
+class Metrics(NamedTuple):
+    """The names of the Prometheus gauges that tell how busy a server is."""
+
+    running: str  # requests that the server works on
+    waiting: str  # requests that wait inside the server
+    cache_use: Sequence[str] = ()  # share of the KV cache in use, 0 to 1, under the name of each version
+
+
+METRICS = {
+    "vLLM": Metrics(
+        running="vllm:num_requests_running",
+        waiting="vllm:num_requests_waiting",
+        cache_use=("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"),
+    ),
+    "SGLang": Metrics(
+        running="sglang:num_running_reqs", waiting="sglang:num_queue_reqs", cache_use=("sglang:token_usage",)
+    ),
+    "llama.cpp": Metrics(running="llamacpp:requests_processing", waiting="llamacpp:requests_deferred"),
+}
+
+# How the message of a status 500 begins where the request itself is wrong, so that another try would fail alike.
+FINAL_500_MESSAGES = (
+    ("llama.cpp", r"image input is not supported"),
+    ("vLLM", r"Cannot load local files"),
+    ("llama-cpp-python", r"\d+ validation errors?:.*?'loc': \('body'"),
+)
+
+# Where an error reply holds its message. Each key is followed in turn, since one may lie inside another.
+ERROR_KEYS = (
+    "error",  # OpenAI, vLLM, llama.cpp: {"error": {"message": "..."}}; others: {"error": "..."}
+    "message",  # older vLLM: {"object": "error", "message": "..."}
+    "detail",  # FastAPI, which transformers serve and others are built on: {"detail": "..."}
+)
+
+# The fields of a message that hold the thoughts of a reasoning model.
+REASONING_FIELDS = (
+    "reasoning_content",  # DeepSeek, SGLang, llama.cpp, older vLLM
+    "reasoning",  # newer vLLM, Ollama, OpenRouter
+)
+
+# The finish reasons of a choice that the server itself gave up, whatever text there is.
+FAILED_FINISH_REASONS = (
+    "abort",  # vLLM, SGLang
+    "error",  # OpenRouter
+)
+
+# Request fields that let a server continue the assistant message that ends the conversation.
+# vLLM and SGLang need them. llama.cpp continues the message without them.
+CONTINUE_LAST_MESSAGE = {"continue_final_message": True, "add_generation_prompt": False}
+
+# Seconds after which a server closes an idle connection: uvicorn (vLLM, SGLang, llama-cpp-python) does after 5.
+SERVER_KEEPALIVE = 5
+
+_FINAL_500 = re.compile("|".join(pattern for _, pattern in FINAL_500_MESSAGES))
+
+
+def is_final_500(message: str) -> bool:
+    """Whether the message of a status 500 says that the request itself is wrong."""
+    return _FINAL_500.match(message) is not None
+
+
+def choices_per_request(wanted: int, temperature: float | None) -> int:
+    """How many choices (``n``) one request may ask for.
+
+    At temperature 0 all choices of a request are the same text, and vLLM refuses to make more than one.
+
+    >>> choices_per_request(4, temperature=0.8), choices_per_request(4, temperature=0)
+    (4, 1)
+    """
+    return 1 if temperature == 0 else wanted
+
+
+def probability(logprob: float | None) -> float:
+    """The probability (0 to 1) of a token. SGLang sends null instead of minus infinity.
+
+    >>> probability(0.0), probability(None)
+    (1.0, 0.0)
+    """
+    return 0.0 if logprob is None else math.exp(logprob)
