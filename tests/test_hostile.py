@@ -91,7 +91,7 @@ GOOD = json.dumps(conversation("good")).encode()
 OTHER = json.dumps(conversation("other")).encode()
 LIST = b"[" + GOOD + b",\n" + OTHER + b"]"
 LINES = GOOD + b"\n" + OTHER + b"\n"
-NESTED = b"[\n" * 10_000 + b"]" * 10_000
+NESTED = b"[\n" * 200_000 + b"]" * 200_000
 
 REFUSED: Dict[str, Tuple[bytes, str]] = {
     "empty": (b"", "line 1: "),
@@ -122,9 +122,8 @@ REFUSED: Dict[str, Tuple[bytes, str]] = {
     "no UTF-8": (LIST.replace(b"other", b"\xff\xfe"), "line 2: "),
     "overlong UTF-8": (LIST.replace(b"other", b"\xc0\xaf"), "line 2: "),
     "NaN": (b"[" + GOOD + b",\n" + OTHER[:-1] + b', "n": NaN}]', "line 2: "),
-    "exponent of 20 digits": (b"[" + GOOD + b",\n" + OTHER[:-1] + b', "n": 1e99999999999999999999}]', "line 2: "),
     "nested list": (b"[" + GOOD + b",\n" + NESTED + b"]", "nested"),
-    "nested texts": (b"[" + GOOD + b',\n{"a":\n' + b'{"a":\n' * 10_000, "nested"),
+    "nested texts": (b"[" + GOOD + b',\n{"a":\n' + b'{"a":\n' * 200_000, "nested"),
     "first item broken": (b'[{"conversations": [}]', "line 1: "),
     "second item broken": (b"[" + GOOD + b",\n{oops}]", "line 2: "),
     "Python's repr": (b"[" + GOOD + b",\n{'conversations': []}]", "line 2: "),
@@ -341,8 +340,8 @@ def test_every_text_that_json_can_hold_arrives_and_is_written_as_it_was(tmp_path
         "\U0001f600",
         "]}, {",
         "\\\\u",
+        "\ud83d",
     ]
-    texts += ["\ud83d"] if name == "in.jsonl" else []
     source, output = write_input(tmp_path / name, [conversation(text) for text in texts]), tmp_path / "out.jsonl"
     with ScriptedServer(lambda request: completion(request.question)) as server:
         ran = sample(server, source, output)

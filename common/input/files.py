@@ -1,32 +1,72 @@
-"""The input as a stream of items, each with its line: JSON, JSON lines (either compressed too), Parquet, or a folder.
+"""The input file, or a folder of input files, as a stream of items, each with its line.
 
-Example: ``for line, item in InputFile("data/input.json"): ...``
+To add a format, write a ``Reader`` in a file of its own, and add it to ``READERS``.
+
+Example: ``for line, value in InputFile("data/input.json"): ...``
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 from bisect import bisect_left
-from typing import Any, Iterator, List, NamedTuple, NoReturn, Optional, Union
+from typing import Any, Iterator, NamedTuple, NoReturn, Protocol
 
-from ..errors import BadEntry, BrokenInput, UsageError
-from .json_items import JsonText
-from .parquet import PARQUET, Table
+from ..errors import BrokenInput, UsageError
+from .compressed import unpacked
+from .json_items import JsonReader
+from .parquet import ParquetReader
 
-ENDINGS = (".parquet", ".jsonl", ".jsonl.gz", ".jsonl.zst")  # what is taken of a folder
-_Part = Union[JsonText, Table]
+START = 16  # bytes of a file by which its format is detected
+
+
+class Reader(Protocol):
+    """One open file of a format, as a stream of its items.
+
+    Making a reader raises UsageError if the file cannot be read. Iterating raises BrokenInput at damage, after all
+    items before the damage. The stream is unpacked already if the file is compressed.
+    """
+
+    endings: tuple[str, ...]  # of the names of such files: a folder is searched for them
+    unit: str  # what the numbers of the items count: "line" or "row"
+    path: str
+    size: int  # bytes of the file
+
+    @staticmethod
+    def accepts(path: str, start: bytes) -> bool:
+        """Whether a file with that name and those first (unpacked) bytes is of this format."""
+
+    def __init__(self, path: str, stream: io.BufferedReader) -> None: ...
+
+    def __iter__(self) -> Iterator[tuple[int, Any]]:
+        """Each item after its number (from 1). The item is a JSON value, or a BadEntry if only this item is wrong."""
+
+    def expected_items(self) -> int | None:
+        """The number of items in the whole file, perhaps estimated. None if it is unknown so far."""
+
+    def close(self) -> None: ...
+
+
+# The first reader that accepts a file reads it. JsonReader accepts every file, so it must be the last.
+READERS: tuple[type[Reader], ...] = (
+    ParquetReader,
+    JsonReader,
+)
 
 
 class Item(NamedTuple):
-    """One item of an input: its line (from 1; of a folder counted on), and its value or why it has none."""
+    """One item of an input. ``line`` is its number (from 1), which goes on from file to file in a folder.
+
+    ``value`` is a JSON value, or a BadEntry with the reason why there is none.
+    """
 
     line: int
-    value: Union[Any, BadEntry]
+    value: Any
 
 
 class Place(NamedTuple):
-    """Where an item stands: its file, and there its ``line``, or its ``row`` in Parquet."""
+    """Where an item is: its file, and its ``number`` there, counted in ``unit`` (line or row)."""
 
     file: str
     unit: str
@@ -34,109 +74,97 @@ class Place(NamedTuple):
 
 
 class InputFile:
-    """Streams the items of a file, or of a folder's files in the order of their names.
+    """The items of a file, or of a folder's files in the order of their names. Memory holds what a ``Reader`` holds.
 
-    Memory holds one item, or one batch of Parquet's rows.
-    What a file is, its first bytes tell. Making one raises UsageError if it is none of these (of a folder: any of its
-    files); iterating raises BrokenInput where it turns out to be damaged. A later JSON line that is no JSON is an item
-    of its own, with a BadEntry as its value.
+    Making one raises UsageError if the file, or any file of the folder, cannot be read. Iterating raises BrokenInput
+    at damage.
     """
 
     def __init__(self, path: str) -> None:
-        self.path = path
         self.is_folder = os.path.isdir(path)
-        self._parts = [_look(one) for one in _files(path)] if self.is_folder else [_open(path)]
-        self._begins: List[int] = []  # the line before the first of each part that is reached
-        self.size = sum(part.size for part in self._parts)
+        self._readers = [_checked(file) for file in _files(path)] if self.is_folder else [_open(path)]
+        self._starts: list[int] = []  # for each file that was begun: the number of lines before its first line
 
     def __iter__(self) -> Iterator[Item]:
         line = 0
-        for number, part in enumerate(self._parts):
+        for index, reader in enumerate(self._readers):
             if self.is_folder:
-                part = self._parts[number] = _open_again(part.path)
-            before = line
-            self._begins.append(before)
-            for here, value in part:
-                line = before + here
+                reader = self._readers[index] = _open_again(reader.path)
+            start = line
+            self._starts.append(start)
+            for number, value in reader:
+                line = start + number
                 yield Item(line, value)
-            part.close()
+            reader.close()
 
-    @property
-    def position(self) -> int:
-        """Bytes read so far, of ``size``."""
-        return sum(part.position for part in self._parts)
+    def expected_items(self) -> int | None:
+        """The number of items in the whole input, estimated from the part that was read. None if it is unknown so far.
 
-    @property
-    def parsed(self) -> int:
-        """Items found so far."""
-        return sum(part.parsed for part in self._parts)
-
-    def expected_items(self) -> Optional[int]:
-        """How many items there will have been, judged by what is read; None before anything is.
-
-        Parquet says its number; of a folder's other files, those to come are judged by the rest.
+        In a folder, the files that are known stand for the others, by their sizes.
         """
-        counts = [(part.expected_items(), part.size) for part in self._parts]
+        counts = [(reader.expected_items(), reader.size) for reader in self._readers]
         known = [(items, size) for items, size in counts if items is not None]
         if not known:
             return None
         items, size = map(sum, zip(*known))
-        return round(items * self.size / size) if size else items
+        return round(items * sum(reader.size for reader in self._readers) / size) if size else items
 
     def place(self, line: int) -> Place:
-        """Where the item with that line stands."""
-        number = bisect_left(self._begins, line) - 1
-        part = self._parts[number]
-        return Place(part.path, part.unit, line - self._begins[number])
+        """Where the item with that line is."""
+        index = bisect_left(self._starts, line) - 1
+        reader = self._readers[index]
+        return Place(reader.path, reader.unit, line - self._starts[index])
 
     def close(self) -> None:
-        for part in self._parts:
-            part.close()
+        for reader in self._readers:
+            reader.close()
 
 
-def _open(path: str) -> _Part:
-    """One file, told by its first bytes; UsageError if it is nothing that can be read."""
+def _open(path: str) -> Reader:
+    """One file with the reader that accepts it. UsageError if it cannot be read."""
     with contextlib.ExitStack() as stack:
         try:
-            file = stack.enter_context(open(path, "rb"))
-            part: _Part = Table(path, file) if file.peek(len(PARQUET)).startswith(PARQUET) else JsonText(path, file)
+            stream = unpacked(path, stack.enter_context(open(path, "rb")))
+            start = stream.peek(START)
+            reader = next(reader for reader in READERS if reader.accepts(path, start))(path, stream)
         except (OSError, ValueError) as error:
             raise UsageError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
         except BrokenInput as error:
             raise UsageError(str(error)) from error
         stack.pop_all()
-        return part
+        return reader
 
 
-def _look(path: str) -> _Part:
-    """One file of a folder, looked at and closed: of many, one is open at a time."""
-    part = _open(path)
-    part.close()
-    return part
+def _checked(path: str) -> Reader:
+    """One file of a folder, opened and closed again: only one file of a folder is open at a time."""
+    reader = _open(path)
+    reader.close()
+    return reader
 
 
-def _open_again(path: str) -> _Part:
-    """A file of a folder when its turn comes; BrokenInput if it is no longer what it was."""
+def _open_again(path: str) -> Reader:
+    """A file of a folder when its turn comes. BrokenInput if it changed and cannot be read any more."""
     try:
         return _open(path)
     except UsageError as error:
         raise BrokenInput(str(error)) from error
 
 
-def _files(folder: str) -> List[str]:
-    """The data files in a folder and those below, hidden ones left out, in the order of their names."""
-    found: List[str] = []
-    others: List[str] = []
-    for place, below, names in os.walk(folder, onerror=_refuse):
-        below[:] = [name for name in below if not name.startswith(".")]
+def _files(folder: str) -> list[str]:
+    """The input files in a folder and in the folders below, sorted by name. Hidden files and folders are left out."""
+    endings = tuple(ending for reader in READERS for ending in reader.endings)
+    files: list[str] = []
+    others: list[str] = []
+    for parent, folders, names in os.walk(folder, onerror=_refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             if not name.startswith("."):
-                (found if name.endswith(ENDINGS) else others).append(os.path.join(place, name))
-    if not found:
+                (files if name.endswith(endings) else others).append(os.path.join(parent, name))
+    if not files:
         arrow = any(name.endswith(".arrow") for name in others)
-        hint = "; it is of save_to_disk: write its dataset with to_parquet instead" if arrow else ""
-        raise UsageError(f"the folder {folder} holds no {', '.join(ENDINGS)} file{hint}")
-    return sorted(found)
+        hint = "; it was written by save_to_disk: write its dataset with to_parquet instead" if arrow else ""
+        raise UsageError(f"the folder {folder} holds no {', '.join(endings)} file{hint}")
+    return sorted(files)
 
 
 def _refuse(error: OSError) -> NoReturn:

@@ -1,113 +1,114 @@
-"""Parquet files as a stream of rows, each with its number (from 1), as JSON would have it.
+"""Parquet files as a stream of rows, each with its number (from 1) and its value as in JSON.
 
-Example: ``for row, value in Table("data/input.parquet", open("data/input.parquet", "rb")): ...``
+Example: ``for row, value in ParquetReader("train.parquet", open("train.parquet", "rb")): ...``
 """
 
 from __future__ import annotations
 
 import io
 import os
-from typing import Any, Iterator, Optional, Tuple, Union
+from typing import Any, Iterator
 
 from ..errors import BadEntry, BrokenInput, UsageError
 from ..extras import require
 from ..images import data_url
 from .conversations import ENTRY_KEYS, RECORD_KEYS
 
-PARQUET = b"PAR1"
-NEEDED = {"conversations", "messages", "generated_answers"}  # a table without any of these columns holds no entries
-BATCH = 4 << 20  # bytes of rows held at once, by the file's own measure
-MOST_ROWS = 256  # rows held at once, where that measure is too low: equal values are stored once
-PAGES = 1 << 18  # bytes of a column read at once
+MAGIC = b"PAR1"
+NEEDED_COLUMNS = {"conversations", "messages", "generated_answers"}  # each entry or record has one of them
+BATCH_BYTES = 4 << 20  # of rows that are held at once, by the file's own measure
+BATCH_ROWS = 256  # are held at once at most: the file's measure is too low where a value repeats (it is stored once)
+PAGE_BYTES = 1 << 18  # of a column that are read at once
 
 
-class Table:
-    """The rows of a Parquet file; memory holds a batch of them.
+class ParquetReader:
+    """The rows of a Parquet file, each after its number. Memory holds one batch of rows.
 
-    Only the columns that entries and records have are read. What is null is left out, as Parquet cannot tell it from a
-    key that is not there; an image is its data URL, or its path where it has no bytes. Making one raises UsageError if
-    the file is damaged, has no such columns, or pyarrow is not installed; iterating raises BrokenInput at damage.
+    The reader reads only the columns of entries and records. It leaves out null values, since Parquet cannot tell null
+    from a missing key. An image is its data URL, or its path if the file has no bytes of it.
+
+    Making a reader raises UsageError if the file is damaged or has none of these columns, or if pyarrow is not
+    installed. Iterating raises BrokenInput at damage.
     """
 
+    endings: tuple[str, ...] = (".parquet",)
     unit = "row"
 
-    def __init__(self, path: str, file: io.BufferedReader) -> None:
+    @staticmethod
+    def accepts(path: str, start: bytes) -> bool:
+        """Whether the first bytes of a file are those of Parquet."""
+        return start.startswith(MAGIC)
+
+    def __init__(self, path: str, stream: io.BufferedReader) -> None:
         self.path = path
-        self.size = os.fstat(file.fileno()).st_size
-        self.parsed = 0  # rows read so far
-        self._file = file
-        if not file.seekable():
-            raise UsageError(f"{path}: Parquet is read from its end: it must be a file, not a pipe")
-        what = f"{path} is Parquet, which"
-        self._errors = (require("pyarrow", what, "parquet").ArrowException, OSError, ValueError)
+        self.size = os.fstat(stream.fileno()).st_size
+        self._stream = stream
+        self._row = 0  # the last row that was read
+        if not stream.seekable():
+            raise UsageError(f"{path}: Parquet is read from its end: it must be an uncompressed file, not a pipe")
+        user = f"{path} is Parquet, which"
+        self._errors = (require("pyarrow", user, "parquet").ArrowException, OSError, ValueError)
         try:
-            self._table = require("pyarrow.parquet", what, "parquet").ParquetFile(file, buffer_size=PAGES)
-            columns = self._table.schema_arrow.names
+            self._file = require("pyarrow.parquet", user, "parquet").ParquetFile(stream, buffer_size=PAGE_BYTES)
+            columns: list[str] = self._file.schema_arrow.names
         except self._errors as error:
             raise UsageError(f"{path}: damaged Parquet: {_first_line(error)}") from error
+        if not NEEDED_COLUMNS.intersection(columns):
+            others = ", ".join(columns)
+            raise UsageError(f'{path}: no column "conversations", "messages" or "generated_answers", but {others}')
         self._columns = [name for name in columns if name in {*ENTRY_KEYS, *RECORD_KEYS}]
-        self._rows: int = self._table.metadata.num_rows
-        if not NEEDED.intersection(columns):
-            found = ", ".join(columns)
-            raise UsageError(f'{path}: no column "conversations", "messages" or "generated_answers", but {found}')
 
-    def __iter__(self) -> Iterator[Tuple[int, Union[Any, BadEntry]]]:
+    def __iter__(self) -> Iterator[tuple[int, Any]]:
         for batch in self._batches():
-            for place in range(batch.num_rows):
-                self.parsed += 1
-                yield self.parsed, self._row(batch, place)
+            for index in range(batch.num_rows):
+                self._row += 1
+                yield self._row, self._value(batch, index)
 
-    @property
-    def position(self) -> int:
-        """Bytes read so far, of ``size``, as if all rows were of one length."""
-        return self.size * self.parsed // self._rows if self._rows else self.size
-
-    def expected_items(self) -> Optional[int]:
-        """How many items the file has."""
-        return self._rows
+    def expected_items(self) -> int:
+        """The number of rows in the file."""
+        return int(self._file.metadata.num_rows)
 
     def close(self) -> None:
-        self._file.close()
+        self._stream.close()
 
     def _batches(self) -> Iterator[Any]:
-        batches = self._table.iter_batches(self._rows_at_once(), columns=self._columns, use_threads=False)
         try:
-            yield from batches
+            yield from self._file.iter_batches(self._rows_per_batch(), columns=self._columns, use_threads=False)
         except self._errors as error:
-            raise BrokenInput(f"{self.path}: damaged Parquet after row {self.parsed}: {_first_line(error)}") from error
+            raise BrokenInput(f"{self.path}: damaged Parquet after row {self._row}: {_first_line(error)}") from error
 
-    def _rows_at_once(self) -> int:
-        file = self._table.metadata
+    def _rows_per_batch(self) -> int:
+        file = self._file.metadata
         size: int = sum(file.row_group(number).total_byte_size for number in range(file.num_row_groups))
-        return max(1, min(MOST_ROWS, BATCH * self._rows // max(size, 1)))
+        return max(1, min(BATCH_ROWS, BATCH_BYTES * self.expected_items() // max(size, 1)))
 
-    def _row(self, batch: Any, place: int) -> Union[Any, BadEntry]:
-        """One row of a batch, or why it is none."""
+    def _value(self, batch: Any, index: int) -> Any:
+        """The value of one row of a batch, or a BadEntry with the reason why it has none."""
         try:
-            return _plain({name: column[place].as_py() for name, column in zip(self._columns, batch.columns)})
+            return _as_json({name: column[index].as_py() for name, column in zip(self._columns, batch.columns)})
         except BadEntry as error:
             return error
-        except (ValueError, OverflowError) as error:  # text that is no UTF-8, dates that Python cannot hold
-            return BadEntry(f"{self.path}: row {self.parsed}: {error}")
+        except (ValueError, OverflowError) as error:  # text that is not UTF-8, or a date that Python cannot hold
+            return BadEntry(f"{self.path}: row {self._row}: {error}")
 
 
-def _plain(value: object) -> Any:
-    """A value as JSON would have it; BadEntry if that cannot be."""
+def _as_json(value: object) -> Any:
+    """A Parquet value as JSON would have it. BadEntry if it has bytes that are not an image."""
     if isinstance(value, dict):
         if value.keys() == {"bytes", "path"}:  # how HuggingFace's datasets store an image
-            return _plain(value["path"] if value["bytes"] is None else value["bytes"])
-        return {key: _plain(inner) for key, inner in value.items() if inner is not None}
+            return _as_json(value["path"] if value["bytes"] is None else value["bytes"])
+        return {key: _as_json(inner) for key, inner in value.items() if inner is not None}
     if isinstance(value, (list, tuple)):
-        return [_plain(inner) for inner in value]
+        return [_as_json(inner) for inner in value]
     if isinstance(value, bytes):
-        return _image(value)
+        return _image_url(value)
     return value if value is None or isinstance(value, (str, int, float)) else str(value)
 
 
-def _image(data: bytes) -> str:
+def _image_url(data: bytes) -> str:
     url = data_url(data)
     if url is None:
-        raise BadEntry("an image is no PNG, JPEG, GIF, WebP or BMP image")
+        raise BadEntry("an image is not a PNG, JPEG, GIF, WebP or BMP image")
     return url
 
 

@@ -1,299 +1,73 @@
-"""The input as a stream: its items, their lines, and what it refuses."""
+"""Any input file or folder as a stream: every format gives the same items, and bad input is refused.
+
+The tests of one format alone are in the file of that format.
+"""
 
 from __future__ import annotations
 
+import gzip
 import json
+import shutil
+import sys
 import tracemalloc
-from decimal import Decimal
 from pathlib import Path
-from typing import Any, Callable, List, Optional, Tuple
+from typing import Any, List, Sequence
 
+import pyarrow as arrow
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.errors import BadEntry, BrokenInput, UsageError
-from common.input.files import InputFile, Item
-from common.input.json_items import PIECE
-from common.storage.append_file import to_line
-from tests.helpers import conversation
+from common.errors import BrokenInput, UsageError
+from common.images import data_url
+from common.input.files import READERS, InputFile, Item, Place
+from tests.helpers import conversation, read_lines, run_script, write_input
+from tests.input.inputs import (
+    PNG,
+    TURNS,
+    WRITERS,
+    lines,
+    numbered,
+    read,
+    write_bytes,
+    write_folder,
+    write_parquet,
+)
+from tests.scripted_server import Reply, Request, ScriptedServer, completion
 
 BOM = b"\xef\xbb\xbf"
 
 
-def read(path: Path, content: bytes) -> List[Item]:
-    """The items of an input file with that content."""
-    path.write_bytes(content)
-    source = InputFile(str(path))
-    try:
-        return list(source)
-    finally:
-        source.close()
+TEXT = st.text(st.characters(blacklist_categories=("Cs",)), max_size=12)
 
 
-def read_until_broken(path: Path, content: bytes) -> Tuple[List[Any], str]:
-    """The values before an input breaks off, and what is said then."""
-    path.write_bytes(content)
-    source = InputFile(str(path))
-    values: List[Any] = []
-    with pytest.raises(BrokenInput) as caught:
-        values.extend(item.value for item in source)
-    source.close()
-    return values, str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("content", "lines"),
-    [
-        (b'[{"n": 0}, {"n": 1}, {"n": 2}]', [1, 1, 1]),
-        (b'[{"n": 0},\n{"n": 1},\n{"n": 2}]', [1, 2, 3]),
-        (b'[\n{"n": 0}\n,\n{"n": 1}\n,{"n": 2}\n]\n', [2, 4, 5]),
-        (b'[\n  {\n    "n": 0\n  },\n  {\n    "n": 1\n  },\n  {\n    "n": 2\n  }\n]', [2, 5, 8]),
-        (b'\n\n[\r\n\t{"n": 0},\r\n\r\n\t{"n": 1},\r\n\t{\r\n"n": 2}\r\n]', [4, 6, 7]),
-        (b'[\n{"n":\n0,\n"deep": [\n[\n],\n{}\n]},\n{"n": 1},\n{"n": 2}]', [2, 9, 10]),
-        (b'[{\n"n": 0\n}, {\n"n": 1\n}, {\n"n": 2\n}]', [1, 3, 5]),
-        (b'[{\n"n": 0\n},\n\n\n{\n"n": 1\n}\n,\n{"n": 2}\n]', [1, 6, 10]),
-        (b'{"n": 0}\n{"n": 1}\n{"n": 2}', [1, 2, 3]),
-        (b'{"n": 0}\r\n\r\n{"n": 1}\r\n \t\n\n{"n": 2}\r\n', [1, 3, 6]),
-        (b'\n \n{"n": 0}\n\n{"n": 1}\n{"n": 2}\n\n\n', [3, 5, 6]),
-    ],
-    ids=[
-        "compact",
-        "line each",
-        "comma lines",
-        "pretty",
-        "crlf list",
-        "nested",
-        "back to back",
-        "gaps",
-        "jsonl",
-        "crlf jsonl",
-        "blank lines",
-    ],
-)
-@pytest.mark.parametrize("mark", [b"", BOM], ids=["plain", "BOM"])
-def test_each_item_has_the_line_it_begins_on(tmp_path: Path, content: bytes, lines: List[int], mark: bytes) -> None:
-    items = read(tmp_path / "input", mark + content)
-    assert [(item.line, item.value["n"]) for item in items] == list(zip(lines, range(3)))
-
-
-@pytest.mark.parametrize("indent", [None, 1, 4])
-def test_lines_are_right_where_a_line_is_longer_than_a_piece(tmp_path: Path, indent: Optional[int]) -> None:
-    values = [{"n": number, "text": "é]},{[\\" * size} for number, size in enumerate((PIECE, 1, PIECE // 6, 3))]
-    text = json.dumps(values, indent=indent, ensure_ascii=False)
-    items = read(tmp_path / "input", text.encode())
-    lines = [1] * 4 if indent is None else [2 + 4 * number for number in range(4)]
-    assert items == [Item(line, value) for line, value in zip(lines, values)]
-
-
-@pytest.mark.parametrize("length", range(PIECE - 3, PIECE + 4))
-def test_a_line_that_ends_at_the_edge_of_a_piece_counts_once(tmp_path: Path, length: int) -> None:
-    first = b'[{"n": 0},' + b" " * (length - 11) + b"\n"
-    assert len(first) == length
-    assert [item.line for item in read(tmp_path / "input", first + b'{"n": 1},\n{"n": 2}]')] == [1, 2, 3]
-
-
-JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(1 << 53), 1 << 53)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=10),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=8,
+ENTRIES = st.builds(
+    lambda question, reference, images: conversation(question, reference, **images),
+    TEXT,
+    st.none() | TEXT,
+    st.just({}) | st.lists(TEXT.filter(bool), max_size=2).map(lambda images: {"images": images}),
 )
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    items=st.lists(st.dictionaries(st.text(max_size=5), JSON, max_size=3), min_size=1, max_size=4), ascii=st.booleans()
-)
-def test_a_list_and_json_lines_of_the_same_objects_are_the_same_items(
-    tmp_path_factory: pytest.TempPathFactory, items: List[Any], ascii: bool
-) -> None:
-    path = tmp_path_factory.mktemp("input") / "input"
-    spelled = [json.dumps(item, ensure_ascii=ascii) for item in items]
-    for text in ("\n".join(spelled), f"[{','.join(spelled)}]", json.dumps(items, indent=2, ensure_ascii=ascii)):
-        assert [to_line(item.value) for item in read(path, text.encode())] == [to_line(item) for item in items]
+@settings(max_examples=25, deadline=None)
+@given(items=st.lists(ENTRIES, min_size=3, max_size=6))
+def test_the_same_items_come_out_of_every_format(tmp_path_factory: pytest.TempPathFactory, items: List[Any]) -> None:
+    folder = tmp_path_factory.mktemp("input")
+    for name, write in WRITERS.items():
+        assert [item.value for item in read(write(folder / name, items))] == items, name
 
 
-@pytest.mark.parametrize(
-    "number",
-    ["0", "-7", str(1 << 63), str(-(1 << 64)), "123456789012345678901234567890", "1.5", "1e3", "0.1", "-2.5E-7"],
-)
-def test_a_number_is_written_as_it_was_read_from_a_list_as_from_json_lines(tmp_path: Path, number: str) -> None:
-    spelled = f'{{"n": {number}}}'.encode()
-    from_list, from_lines = (read(tmp_path / "input", content)[0].value for content in (b"[" + spelled + b"]", spelled))
-    assert to_line(from_list) == to_line(from_lines) == to_line(json.loads(spelled))
+@pytest.mark.parametrize("reader", READERS)
+def test_a_folder_is_searched_for_the_endings_of_every_reader(tmp_path: Path, reader: Any) -> None:
+    for ending in reader.endings:
+        write_bytes(tmp_path / f"data{ending}", b"")
+        with pytest.raises(UsageError, match=f"data{ending}"):
+            InputFile(str(tmp_path))
+        (tmp_path / f"data{ending}").unlink()
 
 
-def test_a_fraction_is_exact_in_a_list_and_a_float_in_json_lines(tmp_path: Path) -> None:
-    from_list, from_lines = (read(tmp_path / "input", c)[0].value["n"] for c in (b'[{"n": 0.1}]', b'{"n": 0.1}'))
-    assert (type(from_list), from_list) == (Decimal, Decimal("0.1"))
-    assert (type(from_lines), from_lines) == (float, 0.1)
-    assert to_line([Decimal("0.1"), {"deep": Decimal("-2.50")}]) == b'[0.1,{"deep":-2.5}]\n'
-
-
-@pytest.mark.parametrize("number", ["1e400", "-1e400", "1e-400", "9" * 400])
-@pytest.mark.parametrize("spell", ["[{},\n{},\n{}]", "{}\n{}\n{}"], ids=["list", "lines"])
-def test_a_number_out_of_a_floats_range_costs_no_other_item(tmp_path: Path, number: str, spell: str) -> None:
-    content = spell.format('{"n": 0}', f'{{"n": {number}}}', '{"n": 2}')
-    first, _, last = read(tmp_path / "input", content.encode())
-    assert (first, last) == (Item(1, {"n": 0}), Item(3, {"n": 2}))
-
-
-def test_an_empty_list_has_no_items(tmp_path: Path) -> None:
-    assert read(tmp_path / "input", b"[\n]\n") == []
-
-
-@pytest.mark.parametrize(
-    ("content", "line"),
-    [
-        (b'[{"n": 0}, {"n": 1}, {"n": ]', 1),
-        (b'[{"n": 0},\n{"n": 1},\n{"n": 2', 3),
-        (b'[{"n": 0},\n{"n": 1},\n]', 3),
-        (b'[{"n": 0},\n{"n": 1}\n{"n": 2}]', 3),
-        (b'[{"n": 0},\n{"n": 1},\n{"n": NaN}]', 3),
-        (b'[{"n": 0},\n{"n": 1},\n{"n": "\xff"}]', 3),
-        (b'[{"n": 0},\n{"n": 1}]\n{"n": 2}', 3),
-        (b'[{"n": 0},\n{"n": 1}]\n[{"n": 2}]', 3),
-        (b'[{"n": 0}, {"n": 1},\n\n\n  // a comment\n]', 4),
-        (b'[\n  {\n    "n": 0\n  },\n  {\n    "n": 1\n  },\n  {\n    "n": oops\n  }\n]', 9),
-        (b'[\r\n{"n": 0},\r\n{"n": 1},\r\n{"n": "a\r\nb"}]', 4),
-    ],
-    ids=[
-        "compact",
-        "cut off",
-        "comma at the end",
-        "no comma",
-        "NaN",
-        "no UTF-8",
-        "lines after it",
-        "two lists",
-        "comment",
-        "pretty",
-        "raw newline in a string",
-    ],
-)
-def test_a_broken_list_gives_what_stands_before_and_names_file_and_line(
-    tmp_path: Path, content: bytes, line: int
-) -> None:
-    values, said = read_until_broken(tmp_path / "broken.json", content)
-    assert values == [{"n": 0}, {"n": 1}]
-    assert f"broken.json: line {line}: " in said
-    assert "\n" not in said
-
-
-@pytest.mark.parametrize("length", range(1, 28))
-def test_a_list_cut_off_at_any_byte_is_never_taken_for_whole(tmp_path: Path, length: int) -> None:
-    whole = b'[{"n": "0]"},\n{"n": "1}]"}]'
-    assert len(read(tmp_path / "whole", whole)) == 2
-    values, _ = read_until_broken(tmp_path / "cut", whole[: min(length, len(whole) - 1)])
-    assert values == [{"n": "0]"}, {"n": "1}]"}][: len(values)]
-
-
-@pytest.mark.parametrize(
-    "broken",
-    [b'{"n": 1', b'{"n": }', b"{'n': 1}", b"oops", b'{"n": 1} {"n": 2}', b'{"n": "\xff"}', b"\0\0\0", b'{"n": 1},']
-    + [b'{"n": %s}' % constant for constant in (b"NaN", b"Infinity", b"-Infinity")],
-)
-@pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
-def test_a_broken_json_line_is_an_item_of_its_own_and_the_next_lines_are_read(
-    tmp_path: Path, broken: bytes, newline: bytes
-) -> None:
-    first, bad, last = read(tmp_path / "in.jsonl", newline.join([b'{"n": 0}', b"", broken, b'{"n": 3}']))
-    assert (first, last) == (Item(1, {"n": 0}), Item(4, {"n": 3}))
-    assert bad.line == 3
-    assert isinstance(bad.value, BadEntry)
-    assert "in.jsonl: line 3: " in str(bad.value)
-    assert "\n" not in str(bad.value)
-
-
-def test_a_line_separator_inside_a_string_ends_no_line(tmp_path: Path) -> None:
-    values = [{"n": "a\u2028b\u2029c\x85d\x0be\x1c"}, {"n": 1}]
-    content = "\n".join(json.dumps(value, ensure_ascii=False) for value in values).encode()
-    assert read(tmp_path / "in.jsonl", content) == [Item(1, values[0]), Item(2, values[1])]
-
-
-def test_lone_surrogates_in_json_lines_are_read_as_they_are(tmp_path: Path) -> None:
-    assert read(tmp_path / "in.jsonl", rb'{"n": "\ud83d and \ude00"}') == [Item(1, {"n": "\ud83d and \ude00"})]
-
-
-HIGH, LOW = rb"\ud83d", rb"\ude00"
-
-WHOLE = {
-    "pair": HIGH + LOW,
-    "three pairs": (HIGH + LOW) * 3,
-    "upper case": rb"\uD83D\uDE00",
-    "mixed case": rb"\uD83d\udE00",
-    "first and last pair": rb"\ud800\udc00\udbff\udfff",
-    "after an escaped backslash": rb"\\" + HIGH + LOW,
-    "after two": rb"\\\\" + HIGH + LOW,
-    "after an escaped quote": rb"\"" + HIGH + LOW,
-    "literal high": rb"\\ud83d",
-    "literal low": rb"\\ude00",
-    "literal pair": rb"\\ud83d\\ude00",
-    "literal after two": rb"\\\\ud83d x",
-    "neighbours": rb"\ud7ff\ue000\uD7FF\uE000",
-}
-
-
-HALVES = {
-    "high": HIGH,
-    "upper case high": rb"\uDBFF",
-    "two highs and a low": HIGH + HIGH + LOW,
-    "high and literal low": HIGH + rb"\\ude00",
-    "high and another escape": HIGH + rb"\n",
-    "high and another character": HIGH + rb"\u0041",
-    "high and what is no low": HIGH + rb"\ue000",
-    "high, backslash and low": HIGH + rb"\\" + LOW,
-    "high after a backslash": rb"\\" + HIGH,
-    "low": LOW,
-    "upper case low": rb"\uDFFF",
-    "low and high": LOW + HIGH,
-    "pair and low": HIGH + LOW + LOW,
-    "literal high and low": rb"\\ud83d" + LOW,
-    "low after a backslash": rb"\\" + LOW,
-}
-
-
-@pytest.mark.parametrize("text", WHOLE.values(), ids=list(WHOLE))
-@pytest.mark.parametrize("around", [b"%s", b"some text %s", b"%s some text", b"some text %s some text"])
-def test_surrogate_pairs_and_literal_backslashes_in_a_list_are_read(tmp_path: Path, text: bytes, around: bytes) -> None:
-    content = b'[\n"' + around % text + b'",\n{"' + around % text + b'": 1}]'
-    assert [item.value for item in read(tmp_path / "in.json", content)] == json.loads(content)
-
-
-@pytest.mark.parametrize("text", HALVES.values(), ids=list(HALVES))
-@pytest.mark.parametrize("around", [b"%s", b"some text %s", b"%s some text", b"some text %s some text"])
-@pytest.mark.parametrize("end", [b'",\n{}]', b'"\n]', b'"]'])
-def test_half_a_surrogate_pair_in_a_list_is_an_error_of_its_line(
-    tmp_path: Path, text: bytes, around: bytes, end: bytes
-) -> None:
-    values, said = read_until_broken(tmp_path / "half.json", b'[{"n": 0},\n{"n": 1},\n"' + around % text + end)
-    assert values == [{"n": 0}, {"n": 1}]
-    assert "half.json: line 3: broken JSON: " in said
-
-
-def across_a_piece(text: bytes) -> List[bytes]:
-    """Lists of one string that holds a text, with a piece's end before, after, and at each byte of it."""
-    return [b'["' + b"x" * (PIECE - 2 - before) + text + b' and more"]' for before in range(len(text) + 1)]
-
-
-@pytest.mark.parametrize("text", WHOLE.values(), ids=list(WHOLE))
-def test_a_pair_split_by_the_end_of_a_piece_is_whole(tmp_path: Path, text: bytes) -> None:
-    for content in across_a_piece(text):
-        assert [item.value for item in read(tmp_path / "in.json", content)] == json.loads(content)
-
-
-@pytest.mark.parametrize("text", HALVES.values(), ids=list(HALVES))
-def test_half_a_pair_at_the_end_of_a_piece_is_still_half(tmp_path: Path, text: bytes) -> None:
-    for content in across_a_piece(text):
-        assert read_until_broken(tmp_path / "half.json", content)[0] == []
-
-
-def test_json_lines_may_hold_values_that_are_no_objects_after_the_first(tmp_path: Path) -> None:
-    assert [item.value for item in read(tmp_path / "in.jsonl", b'{"n": 0}\nnull\n[1]\n2')] == [{"n": 0}, None, [1], 2]
+def test_only_the_last_reader_accepts_a_file_of_an_unknown_format() -> None:
+    assert [reader.accepts("data.bin", b"\0\1\2\3") for reader in READERS] == [False] * (len(READERS) - 1) + [True]
 
 
 @pytest.mark.parametrize(
@@ -327,46 +101,253 @@ def test_an_input_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> Non
     assert str(tmp_path / name) in str(caught.value)
 
 
-def as_lines(values: List[Any]) -> str:
-    return "\n".join(map(json.dumps, values))
+# Folders
 
 
-def pretty(values: List[Any]) -> str:
-    return json.dumps(values, indent=2)
+def test_a_folder_is_its_files_in_the_order_of_their_names_hidden_ones_left_out(tmp_path: Path) -> None:
+    items = numbered(9)
+    (tmp_path / "data").mkdir()
+    (tmp_path / ".cache").mkdir()
+    write_parquet(tmp_path / "data" / "train-00001-of-00002.parquet", items[3:6])
+    write_parquet(tmp_path / "data" / "train-00000-of-00002.parquet", items[:3])
+    write_bytes(tmp_path / "more.jsonl", lines(items[6:]))
+    for name in (".cache/old.jsonl", "dataset_infos.json", "README.md", ".hidden.jsonl", "data/x.parquet.lock"):
+        write_bytes(tmp_path / name, b"not to be read")
+    assert read(tmp_path) == [Item(number, item) for number, item in enumerate(items, 1)]
 
 
-@pytest.mark.parametrize("spell", [json.dumps, pretty, as_lines])
-def test_memory_does_not_grow_with_the_input(tmp_path: Path, spell: Callable[[Any], str]) -> None:
-    path = tmp_path / "input"
-    path.write_text(spell([conversation("question " * 100, "answer " * 100) for _ in range(6_000)]))
-    source, count = InputFile(str(path)), 0
+def test_an_item_of_a_folder_has_its_file_and_its_line_there(tmp_path: Path) -> None:
+    parts = [tmp_path / "a.jsonl", tmp_path / "b.parquet", tmp_path / "c.parquet", tmp_path / "d.jsonl"]
+    write_bytes(parts[0], b"\n\n" + lines(numbered(2)) + b"\n\n")
+    write_parquet(parts[1], [])
+    write_parquet(parts[2], numbered(3))
+    write_bytes(parts[3], b"\n" + lines(numbered(1)))
+    source = InputFile(str(tmp_path))
+    places = [source.place(item.line) for item in source]
+    source.close()
+    a, _, c, d = map(str, parts)
+    rows = [Place(c, "row", number) for number in (1, 2, 3)]
+    assert places == [Place(a, "line", 3), Place(a, "line", 4), *rows, Place(d, "line", 2)]
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        ([], "holds no .parquet"),
+        (["notes.txt", "dataset_info.json"], "holds no .parquet"),
+        (["data-00000-of-00001.arrow", "state.json"], "to_parquet"),
+        (["good.jsonl", "zzz.jsonl"], "zzz.jsonl: line 1: "),
+    ],
+    ids=["empty", "other files", "save_to_disk", "a file that is none"],
+)
+def test_a_folder_that_cannot_be_read_whole_is_refused_when_it_is_opened(
+    tmp_path: Path, names: List[str], says: str
+) -> None:
+    for name in names:
+        write_bytes(tmp_path / name, lines(numbered(1)) if name == "good.jsonl" else b"garbage")
+    with pytest.raises(UsageError, match=says) as caught:
+        InputFile(str(tmp_path))
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_a_file_of_a_folder_that_is_gone_when_its_turn_comes_ends_the_run_there(tmp_path: Path) -> None:
+    for name in ("a.jsonl", "b.jsonl"):
+        write_bytes(tmp_path / name, lines(numbered(2)))
+    source, found = InputFile(str(tmp_path)), []
+    (tmp_path / "b.jsonl").unlink()
+    with pytest.raises(BrokenInput, match=r"b\.jsonl"):
+        found.extend(source)
+    source.close()
+    assert len(found) == 2
+
+
+def test_one_file_of_a_folder_is_open_at_a_time(tmp_path: Path) -> None:
+    for number in range(30):
+        write_bytes(tmp_path / f"{number:02}.jsonl", lines(numbered(1)))
+    source, opened = InputFile(str(tmp_path)), []
+    for _ in source:
+        opened.append(sum(link.resolve().parent == tmp_path.resolve() for link in Path("/proc/self/fd").iterdir()))
+    source.close()
+    assert opened == [1] * 30
+
+
+# The number of items
+
+
+def test_parquet_says_how_many_items_there_are_before_one_is_read(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "a.parquet", numbered(7))
+    write_parquet(tmp_path / "b.parquet", numbered(500))
+    for path, count in ((tmp_path / "a.parquet", 7), (tmp_path, 507)):
+        source = InputFile(str(path))
+        assert source.expected_items() == count
+        source.close()
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_the_estimate_is_near_on_the_way_and_exact_at_the_end(tmp_path: Path, name: str) -> None:
+    source = InputFile(str(WRITERS[name](tmp_path / name, numbered(600, 400))))
+    for count, _ in enumerate(source, 1):
+        if count == 300:
+            assert 450 <= (source.expected_items() or 0) <= 750
+    assert source.expected_items() == 600
+    source.close()
+
+
+# Memory
+
+
+@pytest.mark.parametrize("name", ["lines.gz", "lines.zst", "parquet", "folder"])
+def test_memory_does_not_grow_with_the_input(tmp_path: Path, name: str) -> None:
+    items = [conversation(f"{n} " + "question " * 300, "answer " * 300) for n in range(4000)]
+    text = sum(len(turn["value"]) for item in items for turn in item["conversations"])
+    source, count, held = InputFile(str(WRITERS[name](tmp_path / name, items))), 0, 0
+    del items
+    before = arrow.total_allocated_bytes()
     tracemalloc.start()
     try:
         for _ in source:
             count += 1
+            held = max(held, arrow.total_allocated_bytes() - before)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
         source.close()
-    assert count == 6_000
-    assert peak < source.size / 4
-    assert source.position == source.size
+    assert count == 4000
+    assert peak < text / 5
+    assert held < text / 3
 
 
-@pytest.mark.parametrize("signs", ["[" * 12_000, "{" * 12_000, '\\"[' * 5000, "\\u001b[31m" * 12_000])
-def test_brackets_inside_texts_are_no_nesting(tmp_path: Path, signs: str) -> None:
-    content = '[{"a": "' + signs + '"},\n{"b": 1}]'
-    assert read(tmp_path / "input.json", content.encode())[1].value == {"b": 1}
+# Packages that are not installed
 
 
-@pytest.mark.parametrize("text", ["[" * 600 + "]" * 600, '[{"a": ' + "[" * 600 + '"', '["]]]]", ' + "[" * 600])
-def test_a_list_nested_too_deep_is_refused_before_the_parser_sees_it(tmp_path: Path, text: str) -> None:
-    _, said = read_until_broken(tmp_path / "input.json", text.encode())
-    assert "line 1: broken JSON: nested more than 500" in said
+@pytest.mark.parametrize(
+    ("package", "name", "command"),
+    [
+        ("zstandard", "lines.zst", r"pip install .zstandard\S+$"),
+        ("pyarrow", "parquet", r"pip install .pyarrow\S+$"),
+    ],
+)
+def test_a_package_that_is_missing_is_named_with_the_command_that_installs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str, name: str, command: str
+) -> None:
+    path = WRITERS[name](tmp_path / name, numbered(3))
+    monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
+    with pytest.raises(UsageError, match=command) as caught:
+        InputFile(str(path))
+    assert str(path) in str(caught.value)
 
 
-@pytest.mark.parametrize("space", ["\n" * 20_000, " " * 20_000])
-@pytest.mark.parametrize("text", ['[{"a": 1}]', '{"a": 1}'])
-def test_any_amount_of_space_may_stand_before_the_first_item(tmp_path: Path, space: str, text: str) -> None:
-    items = read(tmp_path / "input", (space + text).encode())
-    assert [(item.line, item.value) for item in items] == [(1 + space.count("\n"), {"a": 1})]
+# The scripts, as commands
+
+
+def answer(request: Request) -> Reply:
+    return completion(f"re: {request.question}")
+
+
+def sample(server: ScriptedServer, source: Path, output: Path) -> Any:
+    flags = ("--model_name", "m", "--port", server.port, "--answers_per_question", 1)
+    return run_script("sampling.py", "--input_file", source, "--output_file", output, *flags)
+
+
+def as_messages(path: Path, items: Sequence[Any]) -> Path:
+    roles = {"human": "user", "gpt": "assistant"}
+    return write_input(
+        path.with_suffix(".jsonl"),
+        [{"messages": [{"role": roles[t["from"]], "content": t["value"]} for t in i["conversations"]]} for i in items],
+    )
+
+
+COMMANDS = {**{name: WRITERS[name] for name in ("lines.gz", "lines.zst", "parquet", "folder")}, "messages": as_messages}
+
+
+def test_a_run_goes_on_from_any_format_with_the_same_entries(tmp_path: Path) -> None:
+    """One output: each format in its turn has all that was done before, under the same ids, and one entry more."""
+    items, output = numbered(3 + len(COMMANDS)), tmp_path / "out.jsonl"
+    with ScriptedServer(answer) as server:
+        assert sample(server, write_input(tmp_path / "input.json", items[:3]), output).returncode == 0
+        for count, (name, write) in enumerate(COMMANDS.items(), 4):
+            run = sample(server, write(tmp_path / name, items[:count]), output)
+            assert (run.returncode, run.stderr, len(server.chats)) == (0, "", count), name
+    records = sorted(read_lines(output), key=lambda record: int(record["original_answers"][1]["value"]))
+    assert [record["original_answers"] for record in records] == [item["conversations"] for item in items]
+    assert all(record["generated_answers"] == [f"re: {record['original_question']}"] for record in records)
+
+
+RECORD_COLUMNS = {
+    "original_question": arrow.string(),
+    "original_answers": TURNS,
+    "generated_answers": arrow.list_(arrow.string()),
+    "generated_details": arrow.list_(arrow.struct({"finish_reason": arrow.string(), "reasoning": arrow.string()})),
+    "entry_id": arrow.string(),
+}
+
+
+@pytest.mark.parametrize("name", ["lines.gz", "lines.zst", "parquet"])
+def test_records_are_scored_from_any_format(tmp_path: Path, name: str) -> None:
+    records = [
+        {
+            "original_question": question,
+            "original_answers": conversation(question, "4")["conversations"],
+            "generated_answers": ["It is 4.", "It is 5."],
+            "generated_details": [{"finish_reason": "stop"}, {"finish_reason": "length", "reasoning": "hm"}],
+            "entry_id": question,
+        }
+        for question in ("2+2?", "3+1?")
+    ]
+    how = {"columns": RECORD_COLUMNS} if name == "parquet" else {}
+    source = WRITERS[name](tmp_path / name, records, **how)
+    flags = ("--input_file", source, "--output_file", tmp_path / "scored.jsonl", "--scorer", "match")
+    run = run_script("score.py", *flags)
+    assert (run.returncode, run.stderr) == (0, "")
+    scored = sorted(read_lines(tmp_path / "scored.jsonl"), key=lambda record: str(record["original_question"]))
+    assert [record.pop("generated_scores") for record in scored] == [[10.0, 0.0]] * 2
+    told = ("finish_reason", "reasoning")
+    for record in scored:
+        record["generated_details"] = [{k: d[k] for k in told if k in d} for d in record["generated_details"]]
+    assert scored == records
+
+
+def test_a_compressed_file_that_breaks_off_further_on_ends_the_run_after_what_stands_before(tmp_path: Path) -> None:
+    items = numbered(400, 100)
+    packed = gzip.compress(lines(items))
+    source = write_bytes(tmp_path / "input.jsonl.gz", packed[: len(packed) // 2])
+    with ScriptedServer(answer) as server:
+        run = sample(server, source, tmp_path / "out.jsonl")
+    said = f"sampling.py: error: {source}: damaged gzip: the end of the file is missing\n"
+    assert (run.returncode, run.stderr) == (1, said)
+    done = {record["original_question"] for record in read_lines(tmp_path / "out.jsonl")}
+    assert 150 < len(done) < 250
+    assert done == {item["conversations"][0]["value"] for item in items[: len(done)]}
+
+
+def test_a_bad_entry_of_a_folder_is_reported_with_its_file_and_row(tmp_path: Path) -> None:
+    folder = tmp_path / "dataset"
+    folder.mkdir()
+    write_bytes(folder / "a.jsonl", lines(numbered(3)))
+    write_parquet(folder / "b.parquet", [*numbered(2), {"conversations": [{"from": "robot", "value": "q"}]}])
+    with ScriptedServer(answer) as server:
+        run = sample(server, folder, tmp_path / "out.jsonl")
+    (failure,) = read_lines(tmp_path / "out.jsonl.errors.jsonl")
+    assert (run.returncode, failure["file"], failure["line"]) == (1, str(folder / "b.parquet"), 3)
+    assert f"(the first: {folder / 'b.parquet'}: row 3: turn 1 has the unknown role 'robot'" in run.stdout
+
+
+def test_images_beside_the_files_of_a_folder_are_relative_to_the_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "dataset"
+    (folder / "data").mkdir(parents=True)
+    write_bytes(folder / "a.png", PNG)
+    write_parquet(folder / "data" / "a.parquet", [conversation("q", images=["a.png"])])
+    with ScriptedServer(answer) as server:
+        assert sample(server, folder, tmp_path / "out.jsonl").returncode == 0
+        assert data_url(PNG) in json.dumps(server.chats[0].body)
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "below/out.jsonl"])
+def test_an_output_in_the_folder_that_is_read_is_refused(tmp_path: Path, name: str) -> None:
+    folder = write_folder(tmp_path / "dataset", numbered(3))
+    with ScriptedServer(answer) as server:
+        run = sample(server, folder, folder / name)
+        assert server.chats == []
+    assert run.returncode == 2
+    assert f"--output_file {folder / name} lies in the folder --input_file {folder}" in run.stderr
+    shutil.rmtree(str(folder))

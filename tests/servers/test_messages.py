@@ -96,7 +96,9 @@ def test_history_is_sent_in_order_with_the_apis_roles() -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(
-    history=st.lists(st.tuples(st.text(max_size=8).filter(lambda text: "<image>" not in text), st.text(max_size=8)), max_size=2),
+    history=st.lists(
+        st.tuples(st.text(max_size=8).filter(lambda text: "<image>" not in text), st.text(max_size=8)), max_size=2
+    ),
     question=st.text(max_size=8).filter(lambda text: "<image>" not in text),
     images=st.sampled_from(["", "a"]),
     system=st.none() | st.just("be brief"),
