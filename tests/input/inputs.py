@@ -76,9 +76,13 @@ def read(path: Path) -> List[Item]:
 def read_until_broken(path: Path) -> Tuple[List[Any], str]:
     """The values before the damage of an input, and the error message."""
     values: List[Any] = []
-    with contextlib.ExitStack() as stack, pytest.raises((UsageError, BrokenInput)) as caught:
-        for item in stack.enter_context(contextlib.closing(InputFile(str(path)))):
-            values.append(item.value)
+    def read() -> None:
+        with contextlib.closing(InputFile(str(path))) as source:
+            for item in source:
+                values.append(item.value)
+
+    with pytest.raises((UsageError, BrokenInput)) as caught:
+        read()
     return values, str(caught.value)
 
 

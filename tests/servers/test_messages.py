@@ -94,12 +94,15 @@ def test_history_is_sent_in_order_with_the_apis_roles() -> None:
     assert said(*turns) == list(zip(roles, "sabcde"))
 
 
+UNMARKED = st.text(max_size=8).filter(lambda text: "<image>" not in text)
+
+
 @settings(max_examples=50, deadline=None)
 @given(
     history=st.lists(
-        st.tuples(st.text(max_size=8).filter(lambda text: "<image>" not in text), st.text(max_size=8)), max_size=2
+        st.tuples(UNMARKED, st.text(max_size=8)), max_size=2
     ),
-    question=st.text(max_size=8).filter(lambda text: "<image>" not in text),
+    question=UNMARKED,
     images=st.sampled_from(["", "a"]),
     system=st.none() | st.just("be brief"),
 )
