@@ -7,8 +7,9 @@ import contextlib
 import importlib.util
 from typing import List, Optional, Tuple
 
-from common.scoring.math_equal import Verdict, check_math
-from common.scoring.rule_processes import Verifier
+from common.scoring.math_equal import check_math, load_rule
+from common.scoring.rule_processes import RuleProcesses
+from common.scoring.rules import Verdict
 
 # reference, answer, verdict: True = equal, False = they differ, None = undecided
 PAIRS: List[Tuple[Optional[str], str, Optional[bool]]] = [
@@ -213,16 +214,16 @@ PAIRS: List[Tuple[Optional[str], str, Optional[bool]]] = [
 ]
 
 
-async def verdicts(verifier: Verifier) -> List[Verdict]:
+async def verdicts(processes: RuleProcesses) -> List[Verdict]:
     """What the rule says of each pair, asked at once."""
-    return list(await asyncio.gather(*(verifier.check("q", wanted, said) for wanted, said, _ in PAIRS)))
+    return list(await asyncio.gather(*(processes.check("q", wanted, said) for wanted, said, _ in PAIRS)))
 
 
 if importlib.util.find_spec("math_verify"):
 
     def test_math_equal_different_undecided() -> None:
-        with contextlib.closing(Verifier("math", workers=1)) as verifier:
-            found = asyncio.run(verdicts(verifier))
+        with contextlib.closing(RuleProcesses("math", load_rule, processes=1)) as processes:
+            found = asyncio.run(verdicts(processes))
         wrong = [(pair, verdict) for pair, verdict in zip(PAIRS, found) if verdict.value is not pair[2]]
         assert wrong == []
         assert all(verdict.why for verdict in found if verdict.value is None)

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-import score
-from common.cli.flags import make_client
+from common.cli.build import make_client
+from common.cli.commands import COMMANDS
+from common.cli.commands import JUDGE as JUDGE_ROLE
 from common.scoring.scorers import make_scorer
 from common.scoring.shapes import Scorer
 
@@ -84,10 +85,10 @@ def has_math() -> bool:
 
 def scorer_of(flags: str) -> Scorer:
     """The scorer that flags of score.py ask for."""
-    args = score.make_parser().parse_args(f"--input_file a --output_file b --model_name m {flags}".split())
+    args = COMMANDS["score"].make_parser().parse_args(f"--input_file a --output_file b --model_name m {flags}".split())
 
     async def make() -> Scorer:
-        return make_scorer(args, make_client(args, "", args.model_name, args.concurrency))
+        return make_scorer(args, make_client(args, JUDGE_ROLE))
 
     return asyncio.run(make())
 
