@@ -76,6 +76,7 @@ def read(path: Path) -> List[Item]:
 def read_until_broken(path: Path) -> Tuple[List[Any], str]:
     """The values before the damage of an input, and the error message."""
     values: List[Any] = []
+
     def read() -> None:
         with contextlib.closing(InputFile(str(path))) as source:
             for item in source:

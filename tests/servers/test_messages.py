@@ -99,9 +99,7 @@ UNMARKED = st.text(max_size=8).filter(lambda text: "<image>" not in text)
 
 @settings(max_examples=50, deadline=None)
 @given(
-    history=st.lists(
-        st.tuples(UNMARKED, st.text(max_size=8)), max_size=2
-    ),
+    history=st.lists(st.tuples(UNMARKED, st.text(max_size=8)), max_size=2),
     question=UNMARKED,
     images=st.sampled_from(["", "a"]),
     system=st.none() | st.just("be brief"),
