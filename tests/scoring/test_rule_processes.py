@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, List, Optional, Tuple
+from typing import Any, List, Optional, Sequence, Tuple
 
 import pytest
 
@@ -116,7 +116,7 @@ def appeared(path: Path) -> None:
         time.sleep(0.01)
 
 
-async def gathered(verifier: RuleRunner, calls: List[Call]) -> List[Any]:
+async def gathered(verifier: RuleRunner, calls: Sequence[Call]) -> List[Any]:
     return list(await asyncio.gather(*(verifier.check(*call) for call in calls), return_exceptions=True))
 
 
