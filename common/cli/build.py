@@ -109,7 +109,7 @@ def make_client(args: argparse.Namespace, role: Role) -> ChatClient:
     urls: Any = flags["base_url"]
     port_ranges: Any = flags["port"] or ()
     if urls and port_ranges:
-        raise UsageError(f"{role.url_flag} and {role.port_flag} exclude each other; name one of them")
+        raise UsageError(f"{role.url_flag} and ports ({role.port_flag}) exclude each other; name one of them")
     if port_ranges:
         urls = [f"http://127.0.0.1:{port}/v1" for ports in port_ranges for port in ports]
     local = args.local is not None and not urls
