@@ -16,7 +16,8 @@ INTRODUCTION = """\
 # Flags
 
 This page is generated from the parsers by `python -m tests.flags_page > docs/flags.md`; `--help` shows the same texts.
-A flag without a default is off, or not set. The column "commands" names the scripts that have the flag.
+A flag without a default is off, or not set. The column "commands" names the scripts that have the flag. The installed
+commands `rejection-sampling sample`, `score` and `reject` have the same flags.
 """
 
 
@@ -74,7 +75,9 @@ def _default(action: argparse.Action) -> str:
     if action.required:
         return "required"
     value = " ".join(action.default) if isinstance(action.default, list) else action.default
-    return "" if value in (None, False, {}) else f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+    if value is None or value is False or value == {}:
+        return ""
+    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
 
 
 if __name__ == "__main__":

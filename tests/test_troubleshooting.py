@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from typing import Callable, Dict
@@ -448,3 +449,17 @@ def test_the_document_shows_the_line_a_user_sees(name: str, tmp_path: Path) -> N
 
 def test_the_document_shows_no_other_fault() -> None:
     assert set(rows()) == set(FAULTS)
+
+
+def write_lines() -> None:
+    """Writes the lines of today into the page."""
+    text = DOCUMENT.read_text(encoding="utf-8")
+    for name, line in rows().items():
+        with tempfile.TemporaryDirectory() as folder:
+            new = FAULTS[name](Path(folder))
+        text = text.replace(f"| {name} | `{line}` |", f"| {name} | `{new}` |")
+    DOCUMENT.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write_lines()
