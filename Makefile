@@ -32,7 +32,7 @@ test-all: $(VENV)/.tox
 # a cluster of four nodes on this machine; not in `make test`, which needs no quarter of a gigabyte of Ray
 test-ray: $(VENV)/.test requirements/ray.txt
 	$(PIP) -r requirements/ray.txt
-	$(BIN)/python -m pytest tests/test_cluster.py
+	$(BIN)/python -m pytest tests/running/test_ray_cluster.py
 
 chaos: $(VENV)/.test
 	$(BIN)/python -m tests.chaos
