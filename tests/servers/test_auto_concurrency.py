@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import math
 import random
-from typing import Callable, List, NamedTuple, Optional, Tuple
+from typing import Callable, NamedTuple
 
 import pytest
 
-from common.servers.auto_concurrency import UPDATE_EVERY, Gauges, Tuner, read_gauges
+from common.servers.auto_concurrency import UPDATE_EVERY, Gauges, Tuner, keep_tuned, read_gauges
+from common.servers.slots import Pool
 
 MEDIAN, SIGMA = 0.2, 0.8
 REFUSAL = 0.002  # seconds a refusal takes: the slot is free again, and the next request is sent
@@ -19,8 +21,8 @@ EACH = MEDIAN * math.exp(SIGMA**2 / 2)  # seconds a request takes, the mean
 class Played(NamedTuple):
     """When replies came, what the limit was at each look, and how many requests were refused."""
 
-    replies: List[float]
-    limits: List[int]
+    replies: list[float]
+    limits: list[int]
     refused: int
 
     def rate(self, begin: float, end: float) -> float:
@@ -38,9 +40,9 @@ def play(
     """A server with so many slots (over time) and log-normal times, and a client that always has work to send."""
     chance, tuner = random.Random(seed), Tuner()
     now, number, queue, running, in_flight, refused = 0.0, 0, 0, 0, 0, 0
-    replies: List[float] = []
-    limits: List[int] = []
-    events: List[Tuple[float, int, str]] = [(UPDATE_EVERY, 0, "look")]
+    replies: list[float] = []
+    limits: list[int] = []
+    events: list[tuple[float, int, str]] = [(UPDATE_EVERY, 0, "look")]
 
     def fill() -> None:
         nonlocal number, queue, running, in_flight, refused
@@ -59,7 +61,7 @@ def play(
     while events[0][0] < seconds:
         now, _, what = heapq.heappop(events)
         if what == "look":
-            gauges: Optional[Gauges] = Gauges(running, queue, 0.5) if tells else None
+            gauges: Gauges | None = Gauges(running, queue, 0.5) if tells else None
             limits.append(tuner.update(now, in_flight >= tuner.limit, in_flight, gauges))
             number += 1
             heapq.heappush(events, (now + UPDATE_EVERY, number, "look"))
@@ -121,32 +123,47 @@ def test_a_full_cache_is_not_given_more() -> None:
     assert tuner.update(2.0, True, 8, Gauges(8, 0, 0.5)) == 12
 
 
-VLLM = """\
-# HELP vllm:num_requests_running Number of requests in model execution batches.
-# TYPE vllm:num_requests_running gauge
-vllm:num_requests_running{engine="0",model_name="m"} 12.0
-vllm:num_requests_running{engine="1",model_name="m"} 10.0
-vllm:num_requests_waiting{engine="0",model_name="m"} 3.0
-vllm:num_requests_waiting{engine="1",model_name="m"} 0.0
-vllm:kv_cache_usage_perc{engine="0",model_name="m"} 0.25
-vllm:kv_cache_usage_perc{engine="1",model_name="m"} 0.75
-"""
-SGLANG = (
-    'sglang:num_running_reqs{model_name="m"} 7.0\nsglang:num_queue_reqs{model_name="m"} 2.0\nsglang:token_usage{} 0.5\n'
-)
-LLAMA = "llamacpp:requests_processing 4\nllamacpp:requests_deferred 1\n"
+@pytest.mark.parametrize("page", ["<html>", "", "vllm:num_requests_running 3", "vllm:num_requests_running e"])
+def test_a_page_without_the_gauges_has_none(page: str) -> None:
+    assert read_gauges(page) is None
 
 
 @pytest.mark.parametrize(
-    ("text", "gauges"),
+    ("pages", "fetched"),
     [
-        (VLLM, Gauges(22, 3, 0.75)),
-        (SGLANG, Gauges(7, 2, 0.5)),
-        (LLAMA, Gauges(4, 1, 0)),
-        ("<html>", None),
-        ("", None),
-        ("vllm:num_requests_running 3", None),
+        (["llamacpp:requests_processing 8\nllamacpp:requests_deferred 0\n"] * 3, 3),
+        ([None, None, None], 3),
+        (["", "", ""], 1),
+        (["<html>"] * 3, 1),
     ],
 )
-def test_the_gauges_of_each_server_are_read(text: str, gauges: Optional[Gauges]) -> None:
-    assert read_gauges(text) == gauges
+def test_metrics_are_asked_for_again_unless_the_server_has_none(pages: list[str | None], fetched: int) -> None:
+    async def work() -> int:
+        pool, left = Pool(["a"], 8), list(pages)
+
+        async def fetch() -> str | None:
+            return left.pop(0) if left else None
+
+        tuning = asyncio.ensure_future(keep_tuned(pool, pool.servers[0], Tuner(), fetch))
+        await asyncio.sleep(3.5 * UPDATE_EVERY)
+        tuning.cancel()
+        return len(pages) - len(left)
+
+    assert asyncio.run(work()) == fetched
+
+
+def test_a_server_that_is_full_and_lets_nothing_wait_gets_more() -> None:
+    async def work() -> int:
+        pool = Pool(["a"], 8)
+        for _ in range(8):
+            await pool.take()
+
+        async def fetch() -> str:
+            return "llamacpp:requests_processing 8\nllamacpp:requests_deferred 0\n"
+
+        tuning = asyncio.ensure_future(keep_tuned(pool, pool.servers[0], Tuner(), fetch))
+        await asyncio.sleep(1.5 * UPDATE_EVERY)
+        tuning.cancel()
+        return pool.servers[0].limit
+
+    assert asyncio.run(work()) == 12

@@ -1,20 +1,18 @@
-"""ChatClient: slots, retries, outages, refusals, and the shapes of replies."""
+"""ChatClient: slots, time-outs, retries, outages, refusals, and what is sent."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import time
-from email.utils import formatdate
-from typing import Any, Awaitable, Callable, Dict, List, Optional
+import pickle
+from typing import Any, Awaitable, Callable
 
 import pytest
 
 from common.errors import RequestFailed, Retryable, ServerGone, ServerRefused
 from common.records import Answer
 from common.servers.client import ChatClient
-from common.servers.replies import error_message, parse_completion, retry_after_seconds
-from common.servers.urls import is_loopback
+from common.servers.rate_limit import RateLimit
 from tests.scripted_server import Reply, Script, ScriptedServer, completion
 
 MESSAGES = json.dumps([{"role": "user", "content": "2+2?"}]).encode()
@@ -23,8 +21,8 @@ MESSAGES = json.dumps([{"role": "user", "content": "2+2?"}]).encode()
 class Naps:
     """A sleep that takes no time and remembers what it was asked for."""
 
-    def __init__(self, meanwhile: Optional[Callable[[], None]] = None) -> None:
-        self.asked: List[float] = []
+    def __init__(self, meanwhile: Callable[[], None] | None = None) -> None:
+        self.asked: list[float] = []
         self._meanwhile = meanwhile
 
     async def __call__(self, seconds: float) -> None:
@@ -34,7 +32,7 @@ class Naps:
         await asyncio.sleep(0)
 
 
-def ask(server_url: str, work: Optional[Callable[[ChatClient], Awaitable[Any]]] = None, **options: Any) -> Any:
+def ask(server_url: str, work: Callable[[ChatClient], Awaitable[Any]] | None = None, **options: Any) -> Any:
     """Runs ``work`` (default: one completion) with a client for the server."""
 
     async def session() -> Any:
@@ -119,22 +117,6 @@ def test_retry_after_is_obeyed_to_the_second() -> None:
     assert naps.asked == [17]
 
 
-def test_retry_after_may_be_a_date() -> None:
-    assert retry_after_seconds({"Retry-After": formatdate(time.time() + 30, usegmt=True)}) == pytest.approx(30, abs=2)
-    assert retry_after_seconds({"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}) == 0
-
-
-@pytest.mark.parametrize("value", ["soon", "nan", "inf", "", "Wed, 99 Foo"])
-def test_a_retry_after_that_says_nothing_is_none(value: str) -> None:
-    assert retry_after_seconds({"Retry-After": value}) is None
-    assert retry_after_seconds({}) is None
-
-
-def test_a_retry_after_date_is_held_against_the_servers_own_clock() -> None:
-    headers = {"Date": "Wed, 21 Oct 2015 07:28:00 GMT", "Retry-After": "Wed, 21 Oct 2015 07:28:09 GMT"}
-    assert retry_after_seconds(headers) == 9
-
-
 def test_waits_without_retry_after_are_random_and_bounded() -> None:
     naps = Naps()
     with ScriptedServer(failing_first(8, Reply("", status=500))) as server:
@@ -155,7 +137,7 @@ def test_no_more_than_concurrency_requests_are_in_flight() -> None:
 
 def test_a_request_that_waits_to_be_tried_again_holds_no_slot() -> None:
     """One slot, one request asleep: another one gets through meanwhile."""
-    order: List[str] = []
+    order: list[str] = []
 
     async def both(client: ChatClient) -> None:
         async def one(name: str) -> None:
@@ -201,7 +183,7 @@ def test_a_restarted_server_costs_no_try() -> None:
     server.start()
     naps = Naps(lambda: server.start() if len(naps.asked) == 3 else None)
 
-    async def around_a_restart(client: ChatClient) -> List[List[Answer]]:
+    async def around_a_restart(client: ChatClient) -> list[list[Answer]]:
         before = await client.complete(MESSAGES, {})
         await asyncio.get_running_loop().run_in_executor(None, server.stop)
         return [before, *await asyncio.gather(*(client.complete(MESSAGES, {}) for _ in range(20)))]
@@ -292,99 +274,8 @@ def test_the_key_is_sent_as_a_bearer_token_and_cut_out_of_what_the_server_says()
     assert "sk-secret" not in str(caught.value)
 
 
-def test_a_local_server_is_reached_past_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
-    monkeypatch.delenv("no_proxy", raising=False)
-    with ScriptedServer(lambda _: completion("4")) as server:
-        assert ask(server.url)[0].text == "4"
-
-
-def test_another_host_is_reached_through_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("no_proxy", raising=False)
-    monkeypatch.delenv("NO_PROXY", raising=False)
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    with pytest.raises(ServerGone, match="Connection refused"):
-        ask("http://model.example/v1")
-
-
-@pytest.mark.parametrize(
-    ("url", "local"),
-    [
-        ("http://127.0.0.1:8000/v1", True),
-        ("http://127.8.8.8/v1", True),
-        ("http://localhost/v1", True),
-        ("http://[::1]:80/v1", True),
-        ("http://10.0.0.1/v1", False),
-        ("https://localhost.example/v1", False),
-    ],
-)
-def test_loopback_is_told_from_other_hosts(url: str, local: bool) -> None:
-    assert is_loopback(url) is local
-
-
-def body(**reply: Any) -> bytes:
-    return json.dumps(reply).encode()
-
-
-def choice(text: object, index: object = 0, **more: Any) -> Dict[str, Any]:
-    return {"index": index, "message": {"content": text, **more}, "finish_reason": "stop"}
-
-
-def test_choices_come_in_the_order_of_their_index() -> None:
-    answers, _ = parse_completion(body(choices=[choice("b", 1), choice("a", 0)]))
-    assert [answer.text for answer in answers] == ["a", "b"]
-
-
-def test_finish_reason_reasoning_and_usage_are_kept() -> None:
-    usage = {"completion_tokens": 9}
-    answers, tokens = parse_completion(body(choices=[choice("a", 0, reasoning_content="hm")], usage=usage))
-    assert answers == [Answer("a", "stop", "hm", usage)]
-    assert tokens == 9
-
-
-def test_reasoning_has_two_names() -> None:
-    assert parse_completion(body(choices=[choice("a", 0, reasoning="hm")]))[0][0].reasoning == "hm"
-
-
-def test_the_usage_of_a_request_is_kept_once() -> None:
-    answers, _ = parse_completion(body(choices=[choice("a"), choice("b", 1)], usage={"completion_tokens": 4}))
-    assert [answer.usage for answer in answers] == [{"completion_tokens": 4}, None]
-
-
-def test_an_empty_answer_cut_by_its_length_is_an_answer() -> None:
-    cut = {"message": {"content": None, "reasoning": "hm"}, "finish_reason": "length"}
-    assert parse_completion(body(choices=[cut]))[0] == [Answer("", "length", "hm")]
-
-
-def test_an_empty_choice_among_others_is_left_out() -> None:
-    answers, _ = parse_completion(body(choices=[choice("a"), choice("", 1), choice("c", 2)]))
-    assert [answer.text for answer in answers] == ["a", "c"]
-
-
-def test_content_in_parts_is_joined() -> None:
-    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
-    assert parse_completion(body(choices=[choice(parts)]))[0][0].text == "ab"
-
-
-@pytest.mark.parametrize(
-    ("data", "said"),
-    [
-        (b'{"error": {"message": "no", "code": 400}}', "no"),
-        (b'{"error": "Unauthorized"}', "Unauthorized"),
-        (b'{"detail": "Not Found"}', "Not Found"),
-        (b'{"message": "no"}', "no"),
-        (b'{"error": {"code": 7}}', '{"code": 7}'),
-        (b"\xff\x1b[31mred\n", "\ufffd [31mred"),
-        (b"", ""),
-    ],
-)
-def test_an_error_reply_is_one_printable_line(data: bytes, said: str) -> None:
-    assert error_message(data) == said
-
-
 def test_room_is_there_until_as_many_wait_as_may_be_in_flight() -> None:
-    async def fill(client: ChatClient) -> List[bool]:
+    async def fill(client: ChatClient) -> list[bool]:
         seen = []
         tasks = []
         for _ in range(9):
@@ -417,25 +308,32 @@ def test_a_key_at_the_end_of_a_long_error_does_not_leak_in_part() -> None:
     assert "sk-" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "wish", ["Mon, 01 Jan 2020 99999999999:00:00", "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"]
-)
-def test_a_retry_after_of_nonsense_is_none(wish: str) -> None:
-    assert retry_after_seconds({"Retry-After": wish}) is None
-
-
-def test_a_count_of_tokens_beyond_reason_is_none() -> None:
-    assert parse_completion(body(choices=[choice("a")], usage={"completion_tokens": 10**400}))[1] is None
-
-
-def test_usage_that_json_cannot_hold_is_left_out() -> None:
-    data = b'{"choices": [{"message": {"content": "a"}}], "usage": {"completion_tokens": 1e999}}'
-    assert parse_completion(data)[0] == [Answer("a")]
-
-
 def test_a_request_of_megabytes_is_sent_whole() -> None:
     text = "x" * (3 << 20)
     with ScriptedServer(lambda _: completion("4")) as server:
         messages = json.dumps([{"role": "user", "content": text}]).encode()
         ask(server.url, lambda client: client.complete(messages, {}))
         assert server.chats[0].question == text
+
+
+def test_a_client_that_was_pickled_for_another_process_works_there() -> None:
+    async def elsewhere(url: str) -> list[Answer]:
+        sent = pickle.dumps(ChatClient([url], "model", 4, max_retries=2, rate_limit=RateLimit(600, 600)))
+        async with pickle.loads(sent) as client:
+            answers: list[Answer] = await client.complete(MESSAGES, {})
+            return answers
+
+    with ScriptedServer(lambda _: completion("4")) as server:
+        assert asyncio.run(elsewhere(server.url))[0].text == "4"
+
+
+def test_a_server_that_refuses_for_now_may_be_asked_less_and_is_not_taken_out() -> None:
+    async def refused(client: ChatClient) -> tuple[int, bool]:
+        await client.complete(MESSAGES, {})
+        (server,) = client.pool.servers
+        return server.limit, server.up
+
+    with ScriptedServer(failing_first(5, Reply("", status=429))) as server:
+        limit, up = ask(server.url, refused, concurrency=None, max_retries=5)
+    assert limit < 8
+    assert up

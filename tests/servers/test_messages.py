@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from typing import Any, List, Optional
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -15,21 +15,16 @@ from common.input.conversations import entry_from_conversation
 from common.records import Entry
 from common.servers.messages import chat_messages, check_marks
 
-PNG = b"\x89PNG\r\n\x1a\n" + bytes(16)
-JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00"
-GIF = b"GIF89a\x01\x00\x01\x00"
-WEBP = b"RIFF\x1a\x00\x00\x00WEBPVP8 "
-BMP = b"BM\x3a\x00\x00\x00\x00\x00\x00\x00\x36\x00\x00\x00"
 SECRET = "the-secret-reference"
 
 
-def entry(*pairs: str, images: Optional[List[str]] = None) -> Entry:
+def entry(*pairs: str, images: list[str] | None = None) -> Entry:
     """An entry of "role:text" turns."""
     turns = [dict(zip(("from", "value"), pair.split(":", 1))) for pair in pairs]
     return entry_from_conversation({"conversations": turns, "images": images})
 
 
-def said(*pairs: str, images: str = "", system: Optional[str] = None) -> List[Any]:
+def said(*pairs: str, images: str = "", system: str | None = None) -> list[Any]:
     """The messages of an entry with an image for each letter, each content as text or as a list of its parts."""
     messages = chat_messages(entry(*pairs, images=list(images)), [f"url:{name}" for name in images], system)
     return [(message["role"], shown(message["content"])) for message in messages]
@@ -63,7 +58,7 @@ def shown(content: Any) -> Any:
     ],
 )
 def test_marks_take_the_images_in_order_and_those_left_over_come_first_in_the_question(
-    turns: List[str], images: str, expected: List[Any]
+    turns: list[str], images: str, expected: list[Any]
 ) -> None:
     assert [content for _, content in said(*turns, images=images)] == expected
 
@@ -76,7 +71,7 @@ def test_marks_take_the_images_in_order_and_those_left_over_come_first_in_the_qu
         (["human:<image>", "gpt:A", "human:<image>"], "a"),
     ],
 )
-def test_a_mark_without_an_image_is_an_error_of_its_entry(turns: List[str], images: str) -> None:
+def test_a_mark_without_an_image_is_an_error_of_its_entry(turns: list[str], images: str) -> None:
     found = entry(*turns, images=list(images))
     for check in (lambda: check_marks(found), lambda: chat_messages(found, list(images), None)):
         with pytest.raises(BadEntry, match="<image>"):
@@ -84,7 +79,7 @@ def test_a_mark_without_an_image_is_an_error_of_its_entry(turns: List[str], imag
 
 
 @pytest.mark.parametrize("turns", [["human:q", "gpt:<image>"], ["system:<image>", "human:q"]])
-def test_a_mark_that_is_not_in_a_human_turn_needs_no_image(turns: List[str]) -> None:
+def test_a_mark_that_is_not_in_a_human_turn_needs_no_image(turns: list[str]) -> None:
     check_marks(entry(*turns))
 
 
@@ -104,7 +99,7 @@ UNMARKED = st.text(max_size=8).filter(lambda text: "<image>" not in text)
     images=st.sampled_from(["", "a"]),
     system=st.none() | st.just("be brief"),
 )
-def test_the_reference_is_never_sent(history: List[Any], question: str, images: str, system: Optional[str]) -> None:
+def test_the_reference_is_never_sent(history: list[Any], question: str, images: str, system: str | None) -> None:
     turns = [turn for asked, told in history for turn in (f"human:{asked}", f"gpt:{told}")]
     sent = said(*turns, f"human:{question}", f"gpt:{SECRET}", images=images, system=system)
     assert SECRET not in json.dumps(sent)
@@ -127,7 +122,7 @@ def test_text_without_images_is_sent_to_the_letter(text: str) -> None:
     ],
 )
 def test_the_system_prompt_stands_in_only_where_there_is_none(
-    turns: List[str], system: Optional[str], expected: List[str]
+    turns: list[str], system: str | None, expected: list[str]
 ) -> None:
     assert [content for _, content in said(*turns, system=system)] == expected
 

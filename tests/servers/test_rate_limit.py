@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Awaitable, Callable, List
+from typing import Awaitable, Callable
 
 import pytest
 
@@ -11,14 +11,14 @@ from common.servers.rate_limit import BURST, RateLimit
 
 
 def passing(
-    limit: Callable[[], RateLimit], sizes: List[int], before: Callable[[RateLimit], None] = lambda _: None
+    limit: Callable[[], RateLimit], sizes: list[int], before: Callable[[RateLimit], None] = lambda _: None
 ) -> int:
     """How many of the requests pass without any time going by."""
 
     async def work() -> int:
         made = limit()
         before(made)
-        waits: List[Awaitable[None]] = [made.wait(size) for size in sizes]
+        waits: list[Awaitable[None]] = [made.wait(size) for size in sizes]
         tasks = [asyncio.ensure_future(wait) for wait in waits]
         for _ in range(5):
             await asyncio.sleep(0)

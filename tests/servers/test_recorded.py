@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Iterator
 
 import pytest
 
@@ -18,7 +18,7 @@ FOUND = recordings()
 STOPPED = re.compile(r"\w+\.py: error: ")
 
 
-def recorded(kind: str) -> Iterator[Tuple[str, str, Dict[str, Any]]]:
+def recorded(kind: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """(server, check, what was recorded) of the checks of sampling.py that ended so: answered, failed, stopped."""
     for server, one in FOUND.items():
         for name, check in one["checks"].items():
@@ -28,7 +28,7 @@ def recorded(kind: str) -> Iterator[Tuple[str, str, Dict[str, Any]]]:
                 yield server, name, check
 
 
-def sample(folder: Path, replies: Dict[str, List[Any]], *flags: object) -> Tuple[int, Counter[str]]:
+def sample(folder: Path, replies: dict[str, list[Any]], *flags: object) -> tuple[int, Counter[str]]:
     """Runs sampling.py on a question for each of ``replies``, which come in turn, the last for ever.
 
     The exit code, and how often each question was asked; the output is ``out.jsonl``.
@@ -105,7 +105,7 @@ def test_stopped_runs_and_scores_are_what_they_were(server: str) -> None:
         assert [rounded(seen) for seen in again] == [rounded(checks[name]["seen"]) for name in names]
 
 
-def rounded(seen: Dict[str, Any]) -> Dict[str, Any]:
+def rounded(seen: dict[str, Any]) -> dict[str, Any]:
     """With scores to nine digits: Python 3.12 and newer add floats up more exactly."""
     scores = [score if score is None else round(score, 9) for score in seen.get("scores", [])]
     return {**seen, "scores": scores}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import time
 from pathlib import Path
-from typing import List
 
 import pytest
 
@@ -17,7 +16,7 @@ def answer(request: Request) -> Reply:
     return completion(f"answer {request.number} to {request.question}", delay=0.002)
 
 
-def flags(tmp_path: Path, entries: int, *more: object) -> List[object]:
+def flags(tmp_path: Path, entries: int, *more: object) -> list[object]:
     source = questions(tmp_path / "in.json", entries)
     words = ["--input_file", source, "--output_file", tmp_path / "out.jsonl", "--model_name", "m"]
     return [*words, "--answers_per_question", 4, "--concurrent_requests", 6, *more]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Awaitable, Callable, Dict, List
+from typing import Any, Awaitable, Callable
 
 import pytest
 from hypothesis import given, settings
@@ -42,12 +42,12 @@ ACTS = st.lists(st.tuples(st.sampled_from(["take", "back", "cancel", "out", "in"
 @settings(max_examples=150, deadline=None)
 @given(acts=ACTS, concurrency=st.integers(1, 7))
 def test_whatever_happens_no_slot_is_lost_and_none_is_free_while_something_waits(
-    acts: List[Any], concurrency: int
+    acts: list[Any], concurrency: int
 ) -> None:
     async def work() -> None:
         pool = Pool(URLS, concurrency)
-        tasks: List[asyncio.Future[Server]] = []
-        held: List[Server] = []
+        tasks: list[asyncio.Future[Server]] = []
+        held: list[Server] = []
         for act, number in acts:
             server = pool.servers[number % 3]
             if act == "take":
@@ -104,7 +104,7 @@ def test_a_full_server_sends_its_entrys_requests_on() -> None:
 def test_a_server_whose_line_is_empty_takes_from_the_longest() -> None:
     async def work() -> None:
         pool = Pool(["a", "b"], 2)
-        held: Dict[str, Server] = {name: await pool.take(name) for name in ("x", "y")}
+        held: dict[str, Server] = {name: await pool.take(name) for name in ("x", "y")}
         waiting = [asyncio.ensure_future(pool.take("x")) for _ in range(3)]
         await turns()
         pool.give_back(held["y"])
