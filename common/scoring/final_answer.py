@@ -47,7 +47,7 @@ class FinalAnswer(NamedTuple):
 class _Mark(NamedTuple):
     start: int
     end: int
-    content: str
+    content: str | None  # None: it cannot be read
 
 
 def find_final_answer(text: str, keep_options: bool = False) -> FinalAnswer | None:
@@ -66,24 +66,29 @@ def find_final_answer(text: str, keep_options: bool = False) -> FinalAnswer | No
     if boxes is None:
         return None
     hashes = [_Mark(match.start(), match.end(), match[1]) for match in _HASHES.finditer(text)]
-    marks = sorted([*boxes, *hashes])
+    marks = sorted([*boxes, *hashes], key=lambda mark: mark.start)
     if marks:
-        joined = ", ".join(dict.fromkeys(mark.content for mark in _last_joined(text, marks)))
-        return FinalAnswer(joined, text[marks[-1].end :], "mark")
+        contents = [mark.content for mark in _last_joined(text, marks)]
+        if None in contents:
+            return None
+        return FinalAnswer(", ".join(dict.fromkeys(map(str, contents))), text[marks[-1].end :], "mark")
     sentence_end = _SENTENCE_END_AFTER_NO_OPTION if keep_options else _SENTENCE_END
     return _statement(text, sentence_end) or _last_sentence(text, sentence_end)
 
 
 def _boxes(text: str) -> list[_Mark] | None:
-    """The boxes of a text, outer ones only; None if one has no braces or never ends, so that it cannot be read."""
+    """The boxes of a text, outer ones only; None if one never ends. A box without braces cannot be read."""
     boxes = []
     box = _BOX.search(text)
     while box is not None:
-        end = _closing_brace(text, box.end()) if box.group().endswith("{") else None
-        if end is None:
-            return None
-        boxes.append(_Mark(box.start(), end + 1, text[box.end() : end]))
-        box = _BOX.search(text, end + 1)
+        if box.group().endswith("{"):
+            end = _closing_brace(text, box.end())
+            if end is None:
+                return None
+            boxes.append(_Mark(box.start(), end + 1, text[box.end() : end]))
+        else:
+            boxes.append(_Mark(box.start(), box.end(), None))
+        box = _BOX.search(text, boxes[-1].end)
     return boxes
 
 

@@ -1,4 +1,4 @@
-"""What the judge is sent: our prompt or the user's, the answer fenced, and the request after a reply without a score.
+"""The judge's prompt, ours or the user's, with the answer between marks; and the request after a reply without a score.
 
 Example: ``judge_text(entry, "2 + 2 is 4", 0, 10)``
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import re
 import zlib
-from typing import Dict, List, Optional, Sequence
+from typing import Sequence
 
 from ..errors import UsageError
 from ..records import ROLES, Entry, number_text
@@ -55,7 +55,13 @@ FORMS = {"text": "Score: <number>", "json": '{"reasoning": "...", "score": <numb
 
 
 def fence(answer: str) -> str:
-    """The answer between two marks that it does not contain, so that it cannot close them itself."""
+    """The answer between two marks that it does not contain, so that it cannot close them itself.
+
+    >>> print(fence("It is 4."))
+    <answer-fe625537>
+    It is 4.
+    </answer-fe625537>
+    """
     checksum = zlib.crc32(answer.encode("utf-8", "surrogatepass"))
     while f"answer-{checksum:08x}" in answer:
         checksum += 1
@@ -63,14 +69,18 @@ def fence(answer: str) -> str:
 
 
 def _transcript(entry: Entry) -> str:
-    """The question; with what was said before it, when something was."""
+    """The question, with the turns before it if there are any."""
     if len(entry.turns) == 1:
         return entry.question
     return "\n".join(f"[{ROLES[turn['from']]}] {turn['value']}" for turn in entry.turns)
 
 
-def _fill(template: str, values: Dict[str, str]) -> str:
-    """Puts values in for ``{names}`` in one pass: what a value contains is never taken for a placeholder."""
+def _fill(template: str, values: dict[str, str]) -> str:
+    """Replaces each ``{name}`` by its value in one pass, so that a value's own text is never taken for a placeholder.
+
+    >>> _fill("{question} {else}", {"question": "{else}?"})
+    '{else}? {else}'
+    """
     return re.sub(r"\{(\w+)\}", lambda match: values.get(match.group(1), match.group(0)), template)
 
 
@@ -87,21 +97,21 @@ def read_judge_prompt(path: str) -> str:
 
 
 def judge_text(
-    entry: Entry, answer: str, low: float, high: float, template: Optional[str] = None, mode: str = "text"
+    entry: Entry, answer: str, low: float, high: float, template: str | None = None, mode: str = "text"
 ) -> str:
     """The judge's prompt for one answer: ours for ``mode``, or ``template`` with its three placeholders filled.
 
-    All that the candidates of a question share comes first, so that a server's prefix cache serves them.
+    The part that all candidates of a question share comes first, so that a server's prefix cache serves them.
     """
-    around = _around_the_answer(_transcript(entry), entry.reference or "", low, high, template, mode)
-    return (fence(answer) if template is None else answer).join(around)
+    pieces = _around_the_answer(_transcript(entry), entry.reference or "", low, high, template, mode)
+    return (fence(answer) if template is None else answer).join(pieces)
 
 
 @functools.lru_cache(maxsize=1024)
 def _around_the_answer(
-    question: str, reference: str, low: float, high: float, template: Optional[str], mode: str
-) -> List[str]:
-    """The prompt's pieces between which the answer goes: the same for all candidates of a question."""
+    question: str, reference: str, low: float, high: float, template: str | None, mode: str
+) -> list[str]:
+    """The prompt's pieces before, between and after the places of the answer: the same for all candidates."""
     values = {"question": question, "reference": reference}
     if template is None:
         values = {
@@ -115,14 +125,15 @@ def _around_the_answer(
     return [_fill(piece, values) for piece in (template or JUDGE_PROMPT + ENDINGS[mode]).split("{answer}")]
 
 
-def ask_again(messages: Sequence[Message], reply: str, low: float, high: float, mode: str = "text") -> List[Message]:
-    """The messages after a reply without a score: the reply, and what was missing from it (``text`` or ``json``)."""
+def ask_again(messages: Sequence[Message], reply: str, low: float, high: float, mode: str = "text") -> list[Message]:
+    """The messages after a reply without a score: the reply, and a request for a score in the form of the mode
+    (``text`` or ``json``)."""
     nudge = _fill(NUDGE, {"low": number_text(low), "high": number_text(high), "form": FORMS[mode]})
     return [*messages, {"role": "assistant", "content": reply}, {"role": "user", "content": nudge}]
 
 
-def judge_messages(prompt: str, images: Sequence[str]) -> List[Message]:
-    """One user message: the prompt, after the entry's images where the judge is to see them."""
+def judge_messages(prompt: str, images: Sequence[str]) -> list[Message]:
+    """One user message: the prompt, after the entry's images if the judge is shown any."""
     if not images:
         return [{"role": "user", "content": prompt}]
     return [{"role": "user", "content": [image_part(url) for url in images] + [text_part(prompt)]}]

@@ -74,6 +74,7 @@ def test_a_last_box_that_cannot_be_read_leaves_no_final_answer(last: str) -> Non
         ("#### 3\nNo: \\boxed{4}", "4"),
         ("\\boxed{3}. No:\n#### 4", "4"),
         ("The answer is 5. Now \\boxed{4}", "4"),
+        ("Now \\boxed 5. No: \\boxed{4}", "4"),
         ("\\boxed{4}. The answer is 5.", "4"),
     ],
 )

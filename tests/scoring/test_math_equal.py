@@ -5,11 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.util
-from typing import List, Optional, Tuple
+from typing import List, Optional, Sequence, Tuple
 
-from common.scoring.math_equal import check_math, load_rule
+import pytest
+
+from common.errors import UsageError
+from common.input.conversations import entry_from_conversation
+from common.records import Score
+from common.scoring.math_equal import Math, check_math, load_rule, math_verify_version
 from common.scoring.rule_processes import RuleProcesses
 from common.scoring.rules import Verdict
+from tests.helpers import conversation
 
 # reference, answer, verdict: True = equal, False = they differ, None = undecided
 PAIRS: List[Tuple[Optional[str], str, Optional[bool]]] = [
@@ -131,6 +137,11 @@ PAIRS: List[Tuple[Optional[str], str, Optional[bool]]] = [
     ("3!", "6", None),
     ("24", "The answer is 4!", None),
     ("5", "5 (or 6)", None),
+    (r"\frac{\sqrt{2}}{3}", r"First \boxed{4}. Then \boxed {\frac{\sqrt2}{3}}", True),
+    ("4", r"\boxed{4}, then \boxed{\frac{\sqrt{2}}{3}}", False),
+    ("4", r"\boxed{4}, then \boxed{5", None),
+    ("4", r"\boxed{4}, then \boxed 5", None),
+    ("4", "#### 4\nNo: \\boxed{5}", False),
     ("5", "The answer is 5 or 6", False),
     ("5", "The wrong answer is 5.", None),
     ("5", "The answer is x where x^2=25.", None),
@@ -219,6 +230,10 @@ async def verdicts(processes: RuleProcesses) -> List[Verdict]:
     return list(await asyncio.gather(*(processes.check("q", wanted, said) for wanted, said, _ in PAIRS)))
 
 
+ENTRY = entry_from_conversation(conversation("What is 2+2?", "4"))
+HANGS = r"\boxed{9^{9^{9}}}"
+
+
 if importlib.util.find_spec("math_verify"):
 
     def test_math_equal_different_undecided() -> None:
@@ -227,6 +242,26 @@ if importlib.util.find_spec("math_verify"):
         wrong = [(pair, verdict) for pair, verdict in zip(PAIRS, found) if verdict.value is not pair[2]]
         assert wrong == []
         assert all(verdict.why for verdict in found if verdict.value is None)
+
+    async def scores(scorer: Math, texts: Sequence[str]) -> List[Score]:
+        return [await scorer.score(ENTRY, [], text) for text in texts]
+
+    def test_math_that_hangs_is_undecided_and_the_next_is_answered() -> None:
+        with contextlib.closing(Math(0, 10, timeout=1.5, processes=1)) as scorer:
+            found = asyncio.run(scores(scorer, [HANGS, r"\boxed{4}", r"\boxed{5}", "none"]))
+        hung = Score(None, unscored="math took longer than 1.5 s")
+        unread = Score(None, unscored="the answer is nothing that can be compared: none")
+        assert found == [hung, Score(10.0), Score(0.0), unread]
+
+    def test_the_version_of_math_verify_is_a_setting() -> None:
+        assert math_verify_version()[0].isdigit()
+        assert Math(0, 10).settings["math version"] == math_verify_version()
+
+else:
+
+    def test_math_without_its_package_is_one_line_with_the_install_command() -> None:
+        with pytest.raises(UsageError, match=r"--scorer math needs the package math_verify: pip install 'math-verify"):
+            Math(0, 10)
 
 
 def test_what_holds_no_answer_is_told_without_the_package() -> None:

@@ -1,34 +1,26 @@
-"""Scorers: the judge's settings, the match rule, and cascades."""
+"""Scorers: the judge's settings, the rules, and cascades."""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
-from dataclasses import replace
 from typing import Any, Dict, List, Optional, Sequence
 
 import pytest
 
+from common.errors import UsageError
 from common.input.conversations import entry_from_conversation
 from common.records import Entry, Score
 from common.scoring.judge import Judge
 from common.scoring.judge_prompt import ENDINGS, JUDGE_PROMPT
 from common.scoring.match import Match
-from common.scoring.scorers import Cascade
+from common.scoring.scorers import SCORERS, Cascade, add_scorer_flags, make_scorer, needs_client, scorer_name
 from common.scoring.shapes import AnswerScorer
 from common.servers.client import ChatClient
 from tests.helpers import conversation
 
 ENTRY = entry_from_conversation(conversation("What is 2+2?", "4"))
 OPEN_ENTRY = entry_from_conversation(conversation("Tell me a joke."))
-
-
-def matched(low: float, high: float, entry: Entry, text: str) -> Score:
-    """The match rule's score of one text."""
-
-    async def run() -> Score:
-        return await Match(low, high).score(entry, [], text)
-
-    return asyncio.run(run())
 
 
 def idle_judge(low: float = 0.0, high: float = 10.0, client: Optional[Dict[str, Any]] = None, **more: Any) -> Judge:
@@ -83,51 +75,34 @@ def test_only_a_judge_that_is_to_see_images_wants_them() -> None:
     ]
 
 
-@pytest.mark.parametrize(("text", "value"), [("2 + 2 = 4", 5.0), ("It is 5.", -5.0), ("", -5.0), ("<think>4", -5.0)])
-def test_the_match_rule_gives_the_top_or_the_bottom_of_the_range(text: str, value: float) -> None:
-    assert matched(-5, 5, ENTRY, text) == Score(value)
-
-
-def test_without_a_reference_the_match_rule_has_no_score() -> None:
-    score = matched(0, 10, OPEN_ENTRY, "4")
-    assert score.value is None
-    assert score.unscored == "no reference to match"
-
-
-@pytest.mark.parametrize("reference", ["", "  ", "**", "..."])
-def test_a_reference_that_says_nothing_gives_no_score(reference: str) -> None:
-    entry = replace(ENTRY, reference_turn={"from": "gpt", "value": reference})
-    score = matched(0, 10, entry, "4")
-    assert (score.value, score.unscored) == (None, "no reference to match")
-
-
 # --- cascades ---------------------------------------------------------------------------------------------------------
 
 
 class Fixed(AnswerScorer):
-    """A scorer that gives these one after another, the last for ever."""
+    """A scorer that always gives the same score; ``log`` is told of everything it is asked for."""
 
     def __init__(
-        self, name: str, *scores: Score, sure: bool = True, asked: Optional[List[str]] = None, own: int = 1
+        self, name: str, score: Score, sure: bool = True, log: Optional[List[str]] = None, setting: int = 1
     ) -> None:
-        super().__init__({f"{name} own": own, "score_min": 0}, name)
+        super().__init__({f"{name} own": setting, "score_min": 0}, name)
         self.low_is_final = sure
-        self._waiting = list(scores)
-        self._asked = asked
+        self._score = score
+        self._log = [] if log is None else log
 
     async def score(self, entry: Entry, images: Sequence[str], text: str) -> Score:
-        if self._asked is not None:
-            self._asked.append(self.name)
-        return self._waiting.pop(0) if len(self._waiting) > 1 else self._waiting[0]
+        self._log.append(self.name)
+        return self._score
+
+    async def room(self, depth: int) -> None:
+        self._log.append(f"{self.name} {depth}")
+
+    def close(self) -> None:
+        self._log.append(f"{self.name} closed")
 
 
 def decided(*scorers: AnswerScorer) -> Score:
     """What a cascade says of an answer."""
-
-    async def run() -> Score:
-        return await Cascade(scorers, 0.0).score(ENTRY, [], "x")
-
-    return asyncio.run(run())
+    return asyncio.run(Cascade(scorers, 0.0).score(ENTRY, [], "x"))
 
 
 MISS, HIT, NOTHING = Score(0.0), Score(10.0), Score(None, unscored="no idea")
@@ -136,7 +111,7 @@ UNREAD = Score(None, "hm", "the judge's reply has no score", judge_usage={"reque
 
 def test_the_first_that_decides_ends_the_asking_and_is_named() -> None:
     asked: List[str] = []
-    scorers = [Fixed("match", HIT, asked=asked), Fixed("math", MISS, asked=asked)]
+    scorers = [Fixed("match", HIT, log=asked), Fixed("math", MISS, log=asked)]
     assert decided(*scorers) == HIT._replace(scorer="match")
     assert asked == ["match"]
 
@@ -165,33 +140,76 @@ def test_where_nobody_decides_the_last_reason_is_kept() -> None:
 
 
 def test_a_cascade_of_match_needs_no_reference() -> None:
-    async def run() -> Score:
-        return await Cascade([Match(0, 10), Fixed("judge", Score(3.0))], 0).score(OPEN_ENTRY, [], "x")
-
-    assert asyncio.run(run()) == Score(3.0, scorer="judge")
+    scorer = Cascade([Match(0, 10), Fixed("judge", Score(3.0))], 0)
+    assert asyncio.run(scorer.score(OPEN_ENTRY, [], "x")) == Score(3.0, scorer="judge")
 
 
 def test_a_cascade_s_scores_are_its_own_and_told_apart_by_each_of_its_parts() -> None:
-    one, two, other = Fixed("a", HIT), Fixed("b", HIT), Fixed("b", HIT, own=2)
+    one, two, other = Fixed("a", HIT), Fixed("b", HIT), Fixed("b", HIT, setting=2)
     made = [Cascade(parts, 0).settings_id for parts in ([one, two], [two, one], [one, other])]
     assert len({*made, one.settings_id, two.settings_id}) == 5
 
 
 def test_a_cascade_ends_what_its_parts_started_and_waits_for_their_room() -> None:
-    seen: List[str] = []
-
-    class Part(Fixed):
-        async def room(self, depth: int) -> None:
-            seen.append(f"{self.name} {depth}")
-
-        def close(self) -> None:
-            seen.append(self.name)
-
-    both = Cascade([Part("a", HIT), Part("b", HIT)], 0)
-
-    async def wait() -> None:
-        await both.room(8)
-
-    asyncio.run(wait())
+    log: List[str] = []
+    both = Cascade([Fixed("a", HIT, log=log), Fixed("b", HIT, log=log)], 0)
+    asyncio.run(both.room(8))
+    assert both.idle()
     both.close()
-    assert seen == ["a 8", "b 8", "a", "b"]
+    assert log == ["a 8", "b 8", "a closed", "b closed"]
+
+
+# --- flags ------------------------------------------------------------------------------------------------------------
+
+
+def parsed(*words: str) -> argparse.Namespace:
+    """The flags of scorers, with those of the scripts that they need."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--concurrency", type=int)
+    add_scorer_flags(parser.add_argument_group("scoring"))
+    return parser.parse_args(words)
+
+
+def test_a_scorer_is_registered_by_its_own_name_and_says_how_it_is_used() -> None:
+    for name, scorer in SCORERS.items():
+        assert scorer.name == name == scorer.usage.partition(":")[0]
+        assert scorer.help
+
+
+@pytest.mark.parametrize("name", ["judge", "match", "math", "python:check.py:verify", "python:"])
+def test_the_name_of_a_scorer_is_taken(name: str) -> None:
+    assert scorer_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["", "Judge", "length", "match:5", "judge:", "python", ":", "check.py:verify"])
+def test_another_name_is_refused_with_all_the_names_that_there_are(name: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError) as caught:
+        scorer_name(name)
+    assert str(caught.value) == f"must be judge, match, math or python:FILE.py:FUNCTION, not {name!r}"
+
+
+def test_only_the_judge_needs_a_server() -> None:
+    assert needs_client(parsed().scorer)
+    assert needs_client(["match", "judge"])
+    assert not needs_client(["match", "math", "python:judge:judge"])
+
+
+def test_the_flags_make_the_scorer_or_the_cascade() -> None:
+    assert isinstance(make_scorer(parsed("--scorer", "match"), None), Match)
+    client = ChatClient(["http://127.0.0.1:9/v1"], "judge", 4)
+    scorer = make_scorer(parsed("--scorer", "match", "judge", "--judge_images"), client)
+    assert isinstance(scorer, Cascade)
+    assert (scorer.name, scorer.wants_images) == ("match judge", True)
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ("--scorer match match", "--scorer match match names a scorer twice"),
+        ("--scorer match --score_min 5 --score_max 5", "--score_min 5 must be below --score_max 5"),
+        ("--scorer python:", "--scorer python:: it must be python:FILE.py:FUNCTION"),
+    ],
+)
+def test_flags_that_fit_no_scorer_are_refused(words: str, text: str) -> None:
+    with pytest.raises(UsageError, match=text):
+        make_scorer(parsed(*words.split()), None)
