@@ -129,7 +129,7 @@ class Page:
 
 @asynccontextmanager
 async def browser(folder: Path) -> AsyncIterator[Page]:
-    """A tab of a new browser, with its profile in ``folder``. Without a Chromium the test is skipped; MISSING says why.
+    """A tab of a new browser, with its profile in ``folder``. Without a Chromium the test is skipped, and says why.
 
     The browser and all its processes are gone when the block ends.
     """

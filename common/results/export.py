@@ -23,7 +23,7 @@ from ..errors import BadEntry, RunStopped, UsageError
 from ..extras import require
 from ..records import MARK, ROLES, Entry, Record, Turn
 from ..storage.append_file import to_line, whole_file, write_whole
-from .formats import CONTENT, FORMATS, PART, TEXT, Example, Row, RowForm, row_form
+from .formats import FORMATS, Example, Row, RowForm, arrow_columns, row_form
 from .selection import SELECTS, Pick, Selection, choose, entry_of
 
 log = logging.getLogger(__name__)
@@ -210,7 +210,7 @@ def _json_pieces(is_jsonl: bool, spool: IO[bytes], shape: FileShape) -> Iterator
 def _write_parquet(path: str, spool: IO[bytes], shape: FileShape) -> None:
     """Writes the rows in row groups. The file appears whole or not at all. OSError if it cannot."""
     arrow, parquet = _pyarrow(path)
-    schema = arrow.schema(_columns(arrow, shape))
+    schema = arrow.schema(arrow_columns(arrow, shape.form, shape.with_images))
     with whole_file(path) as file, parquet.ParquetWriter(file, schema) as writer:
         for rows in _row_groups(_rows(spool, [], shape)):
             writer.write_table(arrow.Table.from_pylist(rows, schema=schema))
@@ -228,20 +228,3 @@ def _row_groups(rows: Iterable[tuple[int, Row]]) -> Iterator[list[Row]]:
             group, size = [], 0
     if group:
         yield group
-
-
-def _columns(arrow: Any, shape: FileShape) -> Row:
-    """The name and Arrow type of each column."""
-    columns = {**shape.form.columns, "images": [TEXT]} if shape.with_images else shape.form.columns
-    return {name: _arrow_type(arrow, column, shape.with_images) for name, column in columns.items()}
-
-
-def _arrow_type(arrow: Any, column: Any, with_images: bool) -> Any:
-    """The Arrow type of a column, or of a part of one, as formats.py describes it."""
-    if isinstance(column, dict):
-        return arrow.struct({key: _arrow_type(arrow, part, with_images) for key, part in column.items()})
-    if isinstance(column, list):
-        return arrow.list_(_arrow_type(arrow, column[0], with_images))
-    if column == CONTENT:
-        return _arrow_type(arrow, [PART] if with_images else TEXT, with_images)
-    return arrow.type_for_alias(column)

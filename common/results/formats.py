@@ -70,6 +70,23 @@ def formats_help() -> str:
     return "; ".join(f"{name}: {form.help}" for name, form in FORMATS.items())
 
 
+def arrow_columns(arrow: Any, form: RowForm, with_images: bool) -> Row:
+    """The name and Arrow type of each column of a file; ``arrow`` is the module pyarrow."""
+    columns = {**form.columns, "images": [TEXT]} if with_images else form.columns
+    return {name: _arrow_type(arrow, column, with_images) for name, column in columns.items()}
+
+
+def _arrow_type(arrow: Any, column: Any, with_images: bool) -> Any:
+    """The Arrow type of a column, or of a part of one."""
+    if isinstance(column, dict):
+        return arrow.struct({key: _arrow_type(arrow, part, with_images) for key, part in column.items()})
+    if isinstance(column, list):
+        return arrow.list_(_arrow_type(arrow, column[0], with_images))
+    if column == CONTENT:
+        return _arrow_type(arrow, [PART] if with_images else TEXT, with_images)
+    return arrow.type_for_alias(column)
+
+
 # sharegpt, the form of the input: LLaMA-Factory's "Sharegpt Format" (its data/README.md), which ms-swift reads too
 
 

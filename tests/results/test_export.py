@@ -439,7 +439,7 @@ def test_an_output_file_is_a_source_of_records(tmp_path: Path) -> None:
         (Selection("dpo", top_k=2), "sharegpt", ["--top_k", "--select dpo"]),
         (Selection("threshold", top_k=2, accept_score=1), "sharegpt", ["--top_k", "--select threshold"]),
         (Selection("worst"), "sharegpt", ["--select"]),
-        (Selection(), "alpaca", ["--selected_format"]),
+        (Selection(), "no_such_format", ["--selected_format"]),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line_that_names_the_flags(
@@ -460,7 +460,7 @@ def test_what_can_be_is_not_refused() -> None:
             check_selection(Selection("dpo", 1, 5.0, 2.0, True, 3, True), form, f"x.{ending}")
     check_selection(Selection("top_k", top_k=4), "messages", "x.json")
     check_selection(Selection("random", top_k=4), "messages", "x.json")
-    assert list(FORMATS) == ["sharegpt", "messages", "preference"]
+    assert list(FORMATS)[:3] == ["sharegpt", "messages", "preference"]
 
 
 def test_parquet_without_pyarrow_is_refused_with_the_command_that_installs_it(
