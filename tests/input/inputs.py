@@ -11,8 +11,8 @@ from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 import pyarrow as arrow
 import pyarrow.parquet as parquet
-import pytest
 import zstandard
+from hypothesis import strategies as st
 
 from common.errors import BrokenInput, UsageError
 from common.input.files import InputFile, Item
@@ -20,10 +20,16 @@ from tests.helpers import conversation
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(8)
 
-
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(1 << 53), 1 << 53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
 TURNS = arrow.list_(arrow.struct({"from": arrow.string(), "value": arrow.string()}))
-
-
 COLUMNS = {"conversations": TURNS, "images": arrow.list_(arrow.string())}
 
 
@@ -76,15 +82,13 @@ def read(path: Path) -> List[Item]:
 def read_until_broken(path: Path) -> Tuple[List[Any], str]:
     """The values before the damage of an input, and the error message."""
     values: List[Any] = []
-
-    def read() -> None:
-        with contextlib.closing(InputFile(str(path))) as source:
-            for item in source:
-                values.append(item.value)
-
-    with pytest.raises((UsageError, BrokenInput)) as caught:
-        read()
-    return values, str(caught.value)
+    with contextlib.ExitStack() as stack:
+        try:
+            source = stack.enter_context(contextlib.closing(InputFile(str(path))))
+            values.extend(item.value for item in source)
+        except (UsageError, BrokenInput) as error:
+            return values, str(error)
+    raise AssertionError(f"{path} was read to its end")
 
 
 def numbered(count: int, length: int = 1) -> List[Any]:

@@ -16,6 +16,7 @@ from common.input.files import InputFile, Item
 from common.input.json_items import PIECE
 from common.storage.append_file import to_line
 from tests.helpers import conversation
+from tests.input.inputs import JSON
 
 BOM = b"\xef\xbb\xbf"
 
@@ -90,17 +91,6 @@ def test_a_line_that_ends_at_the_edge_of_a_piece_counts_once(tmp_path: Path, len
     first = b'[{"n": 0},' + b" " * (length - 11) + b"\n"
     assert len(first) == length
     assert [item.line for item in read(tmp_path / "input", first + b'{"n": 1},\n{"n": 2}]')] == [1, 2, 3]
-
-
-JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(1 << 53), 1 << 53)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=10),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=8,
-)
 
 
 @settings(max_examples=60, deadline=None)
