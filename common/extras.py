@@ -31,13 +31,17 @@ def install_command(extra: str) -> str:
     return f"pip install {' '.join(map(shlex.quote, EXTRAS[extra]))}{hint}"
 
 
-def require(module: str, user: str, extra: str) -> Any:
-    """The module of an optional package. UsageError says that ``user`` (a flag or a file) needs it, and how to
-    install it."""
+def check_installed(module: str, user: str, extra: str) -> None:
+    """UsageError if an optional package is missing: ``user`` (a flag or a file) needs it, and how to install it."""
     package = module.split(".")[0]
+    if importlib.util.find_spec(package) is None:
+        raise UsageError(f"{user} needs the package {package}: {install_command(extra)}")
+
+
+def require(module: str, user: str, extra: str) -> Any:
+    """The module of an optional package; UsageError as ``check_installed`` raises it."""
+    check_installed(module, user, extra)
     try:
-        if importlib.util.find_spec(package) is None:
-            raise ModuleNotFoundError(name=package)
         return importlib.import_module(module)
-    except ImportError as error:
-        raise UsageError(f"{user} needs the package {package}: {install_command(extra)}") from error
+    except ImportError as error:  # it is installed, but broken
+        raise UsageError(f"{user} cannot import {module} ({error}): {install_command(extra)}") from error

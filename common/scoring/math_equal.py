@@ -84,7 +84,7 @@ class Math(RuleScorer):
 
 def math_verify_version() -> str:
     """The version of math-verify that is installed; UsageError with the command to install it if there is none."""
-    extras.require("math_verify", "--scorer math", "math")
+    extras.check_installed("math_verify", "--scorer math", "math")
     return importlib.metadata.version("math-verify")
 
 
