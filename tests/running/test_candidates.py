@@ -16,7 +16,7 @@ from common.running.early_stopping import StopRule
 from common.running.entry_state import EntryState
 from common.running.job import Pipeline
 from common.running.sampler import Sampler
-from common.scoring.shapes import AnswerScorer
+from common.scoring.shapes import AnswerScorer, EntryScorer, Scorer
 from common.servers.client import ChatClient
 from common.storage.ledger import Ledger
 from tests.helpers import conversation
@@ -55,7 +55,7 @@ def play(
     server: ScriptedServer,
     folder: Path,
     rule: Optional[StopRule],
-    scorer: Optional[AnswerScorer] = None,
+    scorer: Optional[Scorer] = None,
     count: int = 8,
     servers_idle: bool = False,
     per_request: int = 1,
@@ -203,3 +203,32 @@ def test_answers_at_hand_are_judged_only_as_far_as_needed(tmp_path: Path) -> Non
     assert len(calls) == 2
     assert len(record["generated_answers"]) == 8
     assert [score for score in record["generated_scores"] if score is not None] == [9, 9]
+
+
+class Rank(EntryScorer):
+    """Scores an entry's answers by their rank among each other."""
+
+    name = "rank"
+
+    def __init__(self, calls: List[List[str]]) -> None:
+        super().__init__({"version": 1})
+        self._calls = calls
+
+    async def score_together(self, entry: Entry, images: Sequence[str], texts: Sequence[str]) -> List[Score]:
+        self._calls.append(list(texts))
+        return [Score(float(sorted(texts).index(text))) for text in texts]
+
+
+def test_a_scorer_of_whole_entries_gets_all_answers_once_and_its_scores_are_kept_for_that_set(tmp_path: Path) -> None:
+    calls: List[List[str]] = []
+    with ScriptedServer(says("b", "c", "a", "d")) as server:
+        record, _ = play(server, tmp_path, None, Rank(calls), count=3)
+        assert sorted(calls[0]) == ["a", "b", "c"]
+        assert dict(zip(record["generated_answers"], record["generated_scores"])) == {"a": 0, "b": 1, "c": 2}
+        again, _ = play(server, tmp_path, None, Rank(calls), count=3)
+        assert again == record
+        assert len(calls) == 1, "the ledger has the scores of these answers"
+        more, _ = play(server, tmp_path, None, Rank(calls), count=4)
+    assert sorted(calls[1]) == ["a", "b", "c", "d"], "another set of answers is scored anew"
+    assert len(calls) == 2
+    assert sorted(more["generated_scores"]) == [0, 1, 2, 3]
