@@ -35,7 +35,9 @@ class Candidates:
     ) -> None:
         self._state = state
         self._sampler = pipeline.sampler
-        self._scorer = pipeline.scorer
+        scorer = pipeline.scorer
+        self._answer_scorer = scorer if isinstance(scorer, AnswerScorer) else None
+        self._entry_scorer = scorer if isinstance(scorer, EntryScorer) else None
         self._rule = pipeline.stop_rule
         self._keep = keep
         self._stop = stop
@@ -61,8 +63,8 @@ class Candidates:
             stopped_by = self._stopped_by()
             if self._failure is not None and stopped_by != "stop_after":
                 raise self._failure
-            if isinstance(self._scorer, EntryScorer):
-                await self._score_together(self._scorer)
+            if self._entry_scorer is not None:
+                await self._score_together(self._entry_scorer)
             return stopped_by if self._state.missing(self._sampler) else None
         finally:
             self._cancel()
@@ -136,7 +138,7 @@ class Candidates:
 
     def _score(self, index: int, answer: Answer) -> None:
         """Has an answer scored, unless its text has a score or is being scored, or the entry has enough."""
-        if not isinstance(self._scorer, AnswerScorer):
+        if self._answer_scorer is None:
             return
         digest = answer.digest
         if digest in self._being_scored:
@@ -145,7 +147,7 @@ class Candidates:
             self._count([answer], self._state.scores[digest])
         elif self._stopped_by() != "stop_after":
             self._being_scored[digest] = [answer]
-            self._begin(self._score_alone(self._scorer, index, answer))
+            self._begin(self._score_alone(self._answer_scorer, index, answer))
 
     async def _score_alone(self, scorer: AnswerScorer, index: int, answer: Answer) -> None:
         images = self._state.images if scorer.wants_images else []
