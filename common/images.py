@@ -13,6 +13,7 @@ from pybase64 import b64encode_as_string
 
 from .errors import BadEntry
 
+BYTES = "application/octet-stream"  # the type of bytes that are not an image
 MAGIC = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
     (b"\xff\xd8\xff", "image/jpeg"),
@@ -34,6 +35,11 @@ def data_url(data: bytes) -> Optional[str]:
     """An image as a base64 data URL; None if its bytes are none that ``image_type`` knows."""
     kind = image_type(data)
     return kind and f"data:{kind};base64,{b64encode_as_string(data)}"
+
+
+def bytes_url(data: bytes) -> str:
+    """Bytes of any type as a base64 data URL."""
+    return f"data:{image_type(data) or BYTES};base64,{b64encode_as_string(data)}"
 
 
 def load_images(paths: Sequence[str], root: str, stay_inside: bool = False, max_bytes: int = 20 << 20) -> List[str]:

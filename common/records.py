@@ -33,6 +33,7 @@ class Entry:
     reference_turn: Optional[Turn]
     images: List[str]
     line: Optional[int] = None
+    extra: Optional[Dict[str, Any]] = None  # the input item's other keys
 
     @property
     def question(self) -> str:
@@ -155,6 +156,8 @@ def make_record(
     record: Record = {"original_question": entry.question, "original_answers": entry.conversation}
     if entry.images:
         record["images"] = entry.images
+    if entry.extra:
+        record["extra"] = entry.extra
     record["generated_answers"] = [answer.text for answer in answers]
     if scores is not None:
         record["generated_scores"] = [score.value for score in scores]

@@ -11,11 +11,9 @@ from typing import Any, Iterator
 
 from ..errors import BadEntry, BrokenInput, UsageError
 from ..extras import require
-from ..images import data_url
-from .conversations import ENTRY_KEYS, RECORD_KEYS
+from ..images import bytes_url
 
 MAGIC = b"PAR1"
-NEEDED_COLUMNS = {"conversations", "messages", "generated_answers"}  # each entry or record has one of them
 BATCH_BYTES = 4 << 20  # of rows that are held at once, by the file's own measure
 BATCH_ROWS = 256  # are held at once at most: the file's measure is too low where a value repeats (it is stored once)
 PAGE_BYTES = 1 << 18  # of a column that are read at once
@@ -24,11 +22,11 @@ PAGE_BYTES = 1 << 18  # of a column that are read at once
 class ParquetReader:
     """The rows of a Parquet file, each after its number. Memory holds one batch of rows.
 
-    The reader reads only the columns of entries and records. It leaves out null values, since Parquet cannot tell null
-    from a missing key. An image is its data URL, or its path if the file has no bytes of it.
+    The reader leaves out null values, since Parquet cannot tell null from a missing key. Bytes are a data URL; an image
+    without bytes is its path.
 
-    Making a reader raises UsageError if the file is damaged or has none of these columns, or if pyarrow is not
-    installed. Iterating raises BrokenInput at damage.
+    Making a reader raises UsageError if the file is damaged, or if pyarrow is not installed. Iterating raises
+    BrokenInput at damage.
     """
 
     endings: tuple[str, ...] = (".parquet",)
@@ -50,13 +48,9 @@ class ParquetReader:
         self._errors = (require("pyarrow", user, "parquet").ArrowException, OSError, ValueError)
         try:
             self._file = require("pyarrow.parquet", user, "parquet").ParquetFile(stream, buffer_size=PAGE_BYTES)
-            columns: list[str] = self._file.schema_arrow.names
+            self._columns: list[str] = self._file.schema_arrow.names
         except self._errors as error:
             raise UsageError(f"{path}: damaged Parquet: {_first_line(error)}") from error
-        if not NEEDED_COLUMNS.intersection(columns):
-            others = ", ".join(columns)
-            raise UsageError(f'{path}: no column "conversations", "messages" or "generated_answers", but {others}')
-        self._columns = [name for name in columns if name in {*ENTRY_KEYS, *RECORD_KEYS}]
 
     def __iter__(self) -> Iterator[tuple[int, Any]]:
         for batch in self._batches():
@@ -73,7 +67,7 @@ class ParquetReader:
 
     def _batches(self) -> Iterator[Any]:
         try:
-            yield from self._file.iter_batches(self._rows_per_batch(), columns=self._columns, use_threads=False)
+            yield from self._file.iter_batches(self._rows_per_batch(), use_threads=False)
         except self._errors as error:
             raise BrokenInput(f"{self.path}: damaged Parquet after row {self._row}: {_first_line(error)}") from error
 
@@ -86,14 +80,12 @@ class ParquetReader:
         """The value of one row of a batch, or a BadEntry with the reason why it has none."""
         try:
             return _as_json({name: column[index].as_py() for name, column in zip(self._columns, batch.columns)})
-        except BadEntry as error:
-            return error
         except (ValueError, OverflowError) as error:  # text that is not UTF-8, or a date that Python cannot hold
             return BadEntry(f"{self.path}: row {self._row}: {error}")
 
 
 def _as_json(value: object) -> Any:
-    """A Parquet value as JSON would have it. BadEntry if it has bytes that are not an image."""
+    """A Parquet value as JSON would have it."""
     if isinstance(value, dict):
         if value.keys() == {"bytes", "path"}:  # how HuggingFace's datasets store an image
             return _as_json(value["path"] if value["bytes"] is None else value["bytes"])
@@ -101,15 +93,8 @@ def _as_json(value: object) -> Any:
     if isinstance(value, (list, tuple)):
         return [_as_json(inner) for inner in value]
     if isinstance(value, bytes):
-        return _image_url(value)
+        return bytes_url(value)
     return value if value is None or isinstance(value, (str, int, float)) else str(value)
-
-
-def _image_url(data: bytes) -> str:
-    url = data_url(data)
-    if url is None:
-        raise BadEntry("an image is not a PNG, JPEG, GIF, WebP or BMP image")
-    return url
 
 
 def _first_line(error: BaseException) -> str:

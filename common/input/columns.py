@@ -1,0 +1,266 @@
+"""Rows of columns as conversations: which keys of a row hold its question, its reference, its system turn, its images.
+
+A row says this by the names of its keys, as public datasets use them, or the user says it (``Columns``).
+
+Example: ``conversation_of({"question": "2+2?", "answer": "4"}).turns[1] == {"from": "gpt", "value": "4"}``
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Iterator, NamedTuple
+
+from ..errors import BadEntry
+from ..records import ROLES, Turn
+from .turns import are_plain, image_of, text_of, turns_and_images
+
+CONVERSATIONS = ("conversations", "messages")  # keys of a whole conversation
+QUESTIONS = ("instruction", "question", "problem", "query", "prompt")  # the first that a row has is its question
+CONTEXTS = ("input", "context")  # text that follows an instruction
+HIDDEN = ("choices", "options", "passage", "context")  # a question may need them, and nothing says where they go
+REFERENCES = (  # the first that a row has is its reference
+    *("chosen", "answer", "expected_answer", "final_answer", "ground_truth", "reward_model.ground_truth"),
+    *("solution", "completion", "response", "output"),
+)
+SYSTEMS = ("system", "system_prompt")
+LABELS = ("label", "kto_tag")  # false: the row's answer is a bad one
+UNSENDABLE = re.compile("(tool|function|audio|video|sound)s?(_(path|file|url)s?)?$")  # keys whose content is not sent
+EMPTY: tuple[Any, ...] = (None, "", [], {}, "[]", "{}", "null", False)
+
+
+class Columns(NamedTuple):
+    """The keys that the user names (dotted paths: ``reward_model.ground_truth``) and the text around each question.
+
+    ``template`` holds ``{question}``, and may hold ``{row.KEY}``.
+    """
+
+    question: str | None = None
+    reference: str | None = None
+    system: str | None = None
+    images: str | None = None
+    template: str | None = None
+
+
+BY_NAME = Columns()  # every key is recognised by its name
+
+
+class Conversation(NamedTuple):
+    """What a row says: its turns, its images, the row's other keys, and the keys that were recognised."""
+
+    turns: list[Turn]
+    images: list[str]
+    extra: dict[str, Any]
+    keys: list[str]
+
+
+def conversation_of(row: dict[str, Any], columns: Columns = BY_NAME) -> Conversation:
+    """The conversation of one input item. BadEntry names the key that is missing, wrong, or cannot be sent."""
+    for key, value in row.items():
+        if UNSENDABLE.match(key) and value not in EMPTY:
+            raise BadEntry(f'"{key}" cannot be sent to a model; remove it from the entries that do not need it')
+    used: list[str] = []
+    images = _images(row, columns, used)
+    turns, images = _turns(row, columns, images, used)
+    turns = _with_system(row, columns, turns, used)
+    turns, rejected = _with_reference(row, columns, turns, used)
+    if columns.template is not None:
+        turns = _wrapped(turns, columns.template, row)
+    extra = {key: value for key, value in row.items() if key not in used}
+    return Conversation(turns, images, {**rejected, **extra}, used)
+
+
+def lookup(row: object, path: str) -> Any:
+    """The value at a dotted path (``answers.text.0``), or None. A key with dots in its name comes first.
+
+    >>> lookup({"answers": {"text": ["4"]}}, "answers.text.0"), lookup({"a.b": 1}, "a.b"), lookup({}, "a")
+    ('4', 1, None)
+    """
+    if isinstance(row, dict) and path in row:
+        return row[path]
+    name, _, rest = path.partition(".")
+    if isinstance(row, list) and name.isdecimal() and int(name) < len(row):
+        inner = row[int(name)]
+    elif isinstance(row, dict) and name in row:
+        inner = row[name]
+    else:
+        return None
+    return lookup(inner, rest) if rest else inner
+
+
+def fill(template: str, question: str, row: dict[str, Any]) -> str:
+    """The template with ``{question}`` and each ``{row.KEY}`` replaced. BadEntry if the row lacks a key.
+
+    >>> fill("{row.level}: {question}", "2+2?", {"level": 1})
+    '1: 2+2?'
+    """
+
+    def value(match: re.Match[str]) -> str:
+        if match.group() == "{question}":
+            return question
+        found = lookup(row, match.group(1))
+        if found is None:
+            raise BadEntry(f'the prompt template needs "{match.group(1)}", which this entry does not have')
+        return found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
+
+    return re.sub(r"\{question\}|\{row\.([^{}]+)\}", value, template)
+
+
+def _images(row: dict[str, Any], columns: Columns, used: list[str]) -> list[str]:
+    """The row's images, from ``images`` or ``image``, or from the key that the user names."""
+    keys = ("images", "image") if columns.images is None else (columns.images,)
+    found = [(key, list(_listed(key, lookup(row, key)))) for key in keys]
+    found = [(key, images) for key, images in found if images]
+    used += keys
+    if len(found) > 1 and found[0][1] != found[1][1]:
+        raise BadEntry('"images" and "image" differ; an entry has one of them')
+    return found[0][1] if found else []
+
+
+def _listed(key: str, value: object) -> Iterator[str]:
+    if value is None:
+        return
+    if isinstance(value, str) and not value:
+        return
+    for image in value if isinstance(value, list) else [value]:
+        if not isinstance(image, (str, dict)) or not image:
+            raise BadEntry(f'"{key}" must be a list of paths or URLs')
+        yield image_of(f'an image in "{key}"', image)
+
+
+def _turns(row: dict[str, Any], columns: Columns, images: list[str], used: list[str]) -> tuple[list[Turn], list[str]]:
+    """The turns before the reference is added, and the images in the order of their marks."""
+    key = columns.question or next((key for key in (*CONVERSATIONS, *QUESTIONS) if row.get(key) is not None), None)
+    if key is None and isinstance(row.get("chosen"), list):
+        key = "chosen"
+    value = None if key is None else lookup(row, key)
+    if key is None or value is None:
+        raise _no_question(row, columns)
+    used.append(key)
+    if isinstance(value, list) or key in CONVERSATIONS:
+        return _read(key, value, images)
+    turns = [*_history(row, used), {"from": "human", "value": _text(key, value)}]
+    if columns.question is None:
+        turns[-1]["value"] += _context(row, key, columns, used)
+    return _read(key, turns, images)
+
+
+def _no_question(row: dict[str, Any], columns: Columns) -> BadEntry:
+    keys = ", ".join(map(str, list(row)[:20])) or "none"
+    if columns.question is not None:
+        return BadEntry(f'no "{columns.question}" in this entry, whose keys are: {keys}; see --question_key')
+    return BadEntry(
+        f'neither "conversations" nor "messages" in this entry, whose keys are: {keys}; '
+        "name the key of its question with --question_key"
+    )
+
+
+def _read(key: str, value: object, images: list[str]) -> tuple[list[Turn], list[str]]:
+    unit = "message" if key == "messages" else "turn"
+    if not isinstance(value, list) or not value:
+        raise BadEntry(f'"{key}" must be a list of {unit}s with at least one question')
+    return (value, images) if are_plain(value) else turns_and_images(value, images, unit)
+
+
+def _text(key: str, value: object) -> str:
+    """A cell as text: a string as it is, a number as JSON. BadEntry if it is neither."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (int, float)):
+        return json.dumps(value)
+    raise BadEntry(
+        f'"{key}" must be a text or a number, not {type(value).__name__}; name a part of it, as "{key}.text"'
+    )
+
+
+def _context(row: dict[str, Any], key: str, columns: Columns, used: list[str]) -> str:
+    """The text that follows an instruction, on a line of its own. BadEntry if a question may lack what it needs."""
+    context = ""
+    if key == "instruction":
+        for name in CONTEXTS:
+            if row.get(name) not in EMPTY:
+                used.append(name)
+                context += "\n" + _text(name, row[name])
+    for name in HIDDEN:
+        if name not in used and row.get(name) not in EMPTY and f"{{row.{name}" not in (columns.template or ""):
+            raise BadEntry(
+                f'nothing says how "{name}" reaches the model: give a --prompt_template with {{row.{name}}}, '
+                f"or say --question_key {key} if the question is complete without it"
+            )
+    return context
+
+
+def _history(row: dict[str, Any], used: list[str]) -> list[Turn]:
+    """The turns of ``history``: pairs of a question and its answer, or messages."""
+    history = row.get("history")
+    if history in EMPTY:
+        return []
+    used.append("history")
+    if not isinstance(history, list):
+        raise BadEntry('"history" must be a list of pairs [question, answer], or of messages')
+    turns: list[Turn] = []
+    for number, pair in enumerate(history, 1):
+        if isinstance(pair, dict):
+            turns.append(pair)
+        elif isinstance(pair, (list, tuple)) and len(pair) == 2 and all(isinstance(text, str) for text in pair):
+            turns += [{"from": "human", "value": pair[0]}, {"from": "gpt", "value": pair[1]}]
+        else:
+            raise BadEntry(f'"history" {number} must be a pair [question, answer], or a message')
+    return turns
+
+
+def _with_system(row: dict[str, Any], columns: Columns, turns: list[Turn], used: list[str]) -> list[Turn]:
+    """The turns with the row's system text as the first turn."""
+    keys = SYSTEMS if columns.system is None else (columns.system,)
+    key = next((key for key in keys if lookup(row, key) not in EMPTY), None)
+    if key is None:
+        return turns
+    used.append(key)
+    text = text_of(f'"{key}"', lookup(row, key))
+    if not text.strip():
+        return turns
+    if turns[0]["from"] != "system":
+        return [{"from": "system", "value": text}, *turns]
+    if turns[0]["value"] != text:
+        raise BadEntry(f'"{key}" and turn 1 are two system texts that differ; keep one of them')
+    return turns
+
+
+def _with_reference(
+    row: dict[str, Any], columns: Columns, turns: list[Turn], used: list[str]
+) -> tuple[list[Turn], dict[str, Any]]:
+    """The turns with the row's reference as the last turn, and what becomes a key of the row instead.
+
+    The last turn of a row that is labelled as bad is not a reference. It is kept as ``rejected``.
+    """
+    answered = ROLES.get(turns[-1]["from"]) == "assistant"
+    bad = next((key for key in LABELS if row.get(key) is False), None)
+    if bad is not None:
+        return (turns[:-1], {"rejected": turns[-1]["value"]}) if answered else (turns, {})
+    keys = REFERENCES if columns.reference is None else (columns.reference,)
+    key = next((key for key in keys if key not in used and lookup(row, key) is not None), None)
+    if key is None or (answered and key != "chosen" and columns.reference is None):
+        return turns, {}
+    used.append(key)
+    reference = _reference_turn(key, lookup(row, key))
+    return [*(turns[:-1] if answered else turns), reference], {}
+
+
+def _reference_turn(key: str, value: object) -> Turn:
+    """The reference as a gpt turn: a text, a number, a turn, or the last turn of a conversation."""
+    if isinstance(value, list) and value and isinstance(value[-1], dict):
+        value = value[-1]
+    elif isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, dict) and ({"role", "from"} & value.keys()):
+        return turns_and_images([value], [], f'"{key}": turn')[0][0]
+    return {"from": "gpt", "value": _text(key, value)}
+
+
+def _wrapped(turns: list[Turn], template: str, row: dict[str, Any]) -> list[Turn]:
+    """The turns with the template around the text of the last human turn."""
+    place = max((n for n, turn in enumerate(turns) if ROLES.get(turn["from"]) == "user"), default=None)
+    if place is None:
+        return turns
+    wrapped = {**turns[place], "value": fill(template, turns[place]["value"], row)}
+    return [*turns[:place], wrapped, *turns[place + 1 :]]
