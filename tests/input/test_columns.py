@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from common.errors import BadEntry
-from common.input.columns import Columns, conversation_of
+from common.input.columns import BY_NAME, Columns, conversation_of
 from common.input.conversations import entry_from_conversation
 from tests.input.inputs import PNG
 
@@ -18,7 +18,7 @@ ASKED = ("human", "q")
 TOLD = ("gpt", "a")
 
 
-def said(row: dict[str, Any], columns: Columns = Columns()) -> list[tuple[str, str]]:
+def said(row: dict[str, Any], columns: Columns = BY_NAME) -> list[tuple[str, str]]:
     return [(turn["from"], turn["value"]) for turn in conversation_of(row, columns).turns]
 
 

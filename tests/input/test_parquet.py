@@ -9,10 +9,10 @@ import pyarrow as arrow
 import pyarrow.parquet as parquet
 import pytest
 
-from common.errors import BadEntry, UsageError
+from common.errors import BadEntry
 from common.images import data_url
 from common.input.conversations import entry_from_conversation
-from common.input.files import InputFile, Item
+from common.input.files import Item
 from tests.helpers import conversation
 from tests.input.inputs import COLUMNS, PNG, TURNS, numbered, read, write_parquet
 
