@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import tempfile
 from dataclasses import dataclass, field
 from typing import IO, Any, Iterable, Iterator, NamedTuple
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 
 ROW_GROUP = 4 << 20  # bytes of rows held before they are written as one row group of a Parquet file
 FIRST_READ = 1 << 20  # bytes of a JSONL file that any reader looks at before it settles the columns
+MEDIUM_MARK = re.compile("<(image|video|audio)>")  # trainers take it for a medium wherever it stands in a text
 SPEAKERS = {"user": "human", "assistant": "gpt", "system": "system"}  # the names that trainers know by default
 
 
@@ -50,6 +52,7 @@ class FileShape:
     chosen: int = 0
     rows: int = 0
     unreadable: int = 0
+    marked: int = 0
     with_images: bool = False
     rows_with_late_images: list[int] = field(default_factory=list)  # offsets in the temporary file: none, or one
 
@@ -90,7 +93,8 @@ def write_selected(records: Iterable[Record], path: str, selection: Selection, s
     """Writes what ``choose`` takes of each record to ``path``: JSONL or Parquet by its ending, else a JSON list.
 
     Reads ``records`` once, one at a time; an unnamed file beside ``path`` holds what the rows are made of. The file
-    appears whole or not at all. Records without a readable conversation give no row and are counted in a warning.
+    appears whole or not at all. Records without a readable conversation give no row and are counted in a warning; so
+    are rows with a mark of a medium that is not there.
     Raises RunStopped if the file cannot be written, UsageError if it is Parquet and pyarrow is not installed.
     """
     shape = FileShape(row_form(selected_format, selection.makes_pairs))
@@ -102,6 +106,12 @@ def write_selected(records: Iterable[Record], path: str, selection: Selection, s
             _first_pass(_examples(records, selection, shape), spool, shape, for_parquet)
             if shape.unreadable:
                 log.warning("%s: %d records hold no readable conversation and are left out", path, shape.unreadable)
+            if shape.marked:
+                log.warning(
+                    "%s: %d rows are left out: their text has <image>, <video> or <audio> where no medium is",
+                    path,
+                    shape.marked,
+                )
             if for_parquet:
                 _write_parquet(path, spool, shape)
             else:
@@ -126,12 +136,20 @@ def _examples(records: Iterable[Record], selection: Selection, shape: FileShape)
         except BadEntry:
             shape.unreadable += 1
             continue
-        shape.chosen += 1
-        shape.rows += len(picks)
         marked, images = _mark_all_images(entry)
         turns = [{"from": SPEAKERS[ROLES[turn["from"]]], "value": turn["value"]} for turn in marked]
-        for pick in picks:
-            yield Example(turns, images, _answers(record, entry, pick))
+        examples = [Example(turns, images, _answers(record, entry, pick)) for pick in picks]
+        whole = [example for example in examples if _marks(example) == len(images)]
+        shape.marked += len(examples) - len(whole)
+        shape.chosen += bool(whole)
+        shape.rows += len(whole)
+        yield from whole
+
+
+def _marks(example: Example) -> int:
+    """The number of marks in all texts of a row."""
+    texts = [*(turn["value"] for turn in example.turns), *example.answers]
+    return sum(len(MEDIUM_MARK.findall(text)) for text in texts)
 
 
 def _answers(record: Record, entry: Entry, pick: Pick) -> list[str]:

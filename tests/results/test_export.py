@@ -170,8 +170,11 @@ def test_an_image_without_a_mark_gets_one_where_it_was_shown(tmp_path: Path) -> 
 pieces = st.lists(st.sampled_from(["<image>", "text", "\n", " ", "more\n"]), max_size=5).map("".join)
 
 
+unmarked = pieces.map(lambda text: text.replace("<image>", "image"))
+
+
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.just("human"), pieces, pieces), max_size=2), pieces, st.integers(0, 3))
+@given(st.lists(st.tuples(st.just("human"), pieces, unmarked), max_size=2), pieces, st.integers(0, 3))
 def test_the_parts_of_a_message_are_what_the_generator_was_shown(history: Any, question: str, spare: int) -> None:
     turns = [turn for role, asked, said in history for turn in ((role, asked), ("gpt", said))] + [("human", question)]
     marks = sum(text.count("<image>") for role, text in turns if role == "human")
@@ -197,13 +200,32 @@ def as_messages(kept: Record) -> dict[str, Any]:
 
 @pytest.mark.parametrize("ending", ENDINGS)
 @pytest.mark.parametrize(("name", "how", "form", "columns"), EXPORTS, ids=[export[0] for export in EXPORTS])
-def test_a_file_without_images_has_no_such_column_and_marks_stay_text(
+def test_a_file_without_images_has_no_such_column(
     tmp_path: Path, ending: str, name: str, how: Selection, form: str, columns: list[str]
 ) -> None:
-    kept = plain("<image>")
-    rows = written(tmp_path / f"x.{ending}", [kept, plain()], how, form)
+    rows = written(tmp_path / f"x.{ending}", [plain(1), plain()], how, form)
     assert [list(row) for row in rows] == [columns] * 2
-    assert "question <image>?" in json.dumps(rows[0])
+
+
+@pytest.mark.parametrize("text", ["use <image> here", "<video>", "an <audio> tag"])
+@pytest.mark.parametrize(("name", "how", "form", "columns"), EXPORTS, ids=[export[0] for export in EXPORTS])
+def test_a_text_that_trainers_would_take_for_a_medium_is_left_out_and_counted(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    text: str,
+    name: str,
+    how: Selection,
+    form: str,
+    columns: list[str],
+) -> None:
+    pictured = record(told([("human", "<image>q")], ["a.png"]), [2.0, 9.0])
+    answers = [record(told([("human", "q")]), [2.0, 9.0], ["fine", text]) for _ in range(2)]
+    history = record(told([("human", "q"), ("gpt", text), ("human", "r")]), [2.0, 9.0])
+    records = [plain(), *answers, history, pictured]
+    with caplog.at_level(logging.WARNING):
+        selected = write_selected(records, str(tmp_path / "x.jsonl"), how, form)
+    assert selected == Selected(5, 2, 2)
+    assert "3 rows are left out" in caplog.text
 
 
 TEXT = "string"
