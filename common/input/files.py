@@ -15,6 +15,7 @@ from typing import Any, Iterator, NamedTuple, NoReturn, Protocol
 
 from ..errors import BrokenInput, UsageError
 from .compressed import unpacked
+from .delimited import DelimitedReader
 from .json_items import JsonReader
 from .parquet import ParquetReader
 
@@ -51,6 +52,7 @@ class Reader(Protocol):
 # The first reader that accepts a file reads it. JsonReader accepts every file, so it must be the last.
 READERS: tuple[type[Reader], ...] = (
     ParquetReader,
+    DelimitedReader,
     JsonReader,
 )
 
