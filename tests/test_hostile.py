@@ -220,7 +220,7 @@ BAD_ITEMS: Dict[str, Any] = {
     **{f"conversations {value!r}": {"conversations": value} for value in (None, True, 7, "q", {}, [], {"0": "q"})},
     **{f"turn {v!r}": {"conversations": [v]} for v in (None, 7, "q", [], {}, {"value": "q"}, {"from": "human"})},
     **{f"from {v!r}": {"conversations": [{"from": v, "value": "q"}]} for v in (None, 1, [], {}, "", "Human", "tool")},
-    **{f"value {v!r}": {"conversations": [{"from": "human", "value": v}]} for v in (None, 4, 0.5, ["q"], {}, False)},
+    **{f"value {v!r}": {"conversations": [{"from": "human", "value": v}]} for v in (None, 4, 0.5, [7], {}, False)},
     **{f"images {v!r}": conversation("q", images=v) for v in (0, False, "a.png", {}, [None], [1], [[]], [""])},
     "second turn": {"conversations": [{"from": "human", "value": "q"}, None]},
     "no question": {"conversations": [{"from": "gpt", "value": "a"}]},

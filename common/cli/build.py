@@ -10,6 +10,8 @@ import os
 from typing import Any, Callable
 
 from ..errors import UsageError
+from ..input.columns import Columns
+from ..input.conversations import ItemReader
 from ..records import PendingEntry
 from ..results.export import check_selection
 from ..results.report import require_packages
@@ -72,6 +74,32 @@ def make_job(
         allow_mixed=args.allow_mixed,
         quiet=args.quiet,
     )
+
+
+def make_reader(args: argparse.Namespace) -> ItemReader:
+    """What makes an entry of an input item. UsageError if the prompt template cannot be read."""
+    path = args.prompt_template
+    return ItemReader(
+        Columns(
+            args.question_key,
+            args.reference_key,
+            args.system_key,
+            args.images_key,
+            None if path is None else read_template("--prompt_template", path, "{question}"),
+        )
+    )
+
+
+def read_template(flag: str, path: str, needed: str) -> str:
+    """The text of a template's file. UsageError if it cannot be read, or lacks the name that it must hold."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{flag}: cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+    if needed not in text:
+        raise UsageError(f"{flag}: {path} must hold {needed}")
+    return text
 
 
 def check_files(args: argparse.Namespace) -> None:

@@ -16,14 +16,13 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from .. import __version__
 from ..errors import ToolkitError
-from ..input.conversations import entry_from_conversation, work_from_record
-from ..records import PendingEntry
+from ..input.conversations import work_from_record
 from ..running.job import Job
 from ..running.run import INTERRUPTED, run
 from ..scoring.scorers import add_scorer_flags
 from ..servers import local
 from . import flags
-from .build import make_job
+from .build import make_job, make_reader
 from .flags import Role
 
 GENERATOR = Role("generator", "server", "--port", 31415, "--model_name", "--base_url")
@@ -56,13 +55,9 @@ class Command:
         return parser
 
 
-def read_conversation(item: object, line: int) -> PendingEntry:
-    """An item of the input, whose answers are still to be sampled."""
-    return PendingEntry(entry_from_conversation(item, line), None)
-
-
 def add_sample_flags(parser: argparse.ArgumentParser) -> None:
     flags.add_files(parser, flags.CONVERSATIONS, "records: one line per entry")
+    flags.add_columns(parser)
     flags.add_concurrency(flags.add_server(parser, GENERATOR), "--concurrent_requests", 10)
     flags.add_sampling(parser, answers=10)
     flags.add_running(parser)
@@ -83,6 +78,7 @@ def add_reject_flags(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="keep each answer and each score here for later runs (without it they are kept until the run is complete)",
     )
+    flags.add_columns(parser)
     flags.add_concurrency(flags.add_server(parser, REJECT_GENERATOR), "--concurrency", 5, " per role")
     flags.add_server(parser, REJECT_JUDGE)
     flags.add_sampling(parser, answers=4)
@@ -100,7 +96,7 @@ COMMANDS = {
             "sampling.py",
             "Sample N answers per question.",
             add_sample_flags,
-            lambda args, script: make_job(args, script, read_conversation, generator=GENERATOR),
+            lambda args, script: make_job(args, script, make_reader(args), generator=GENERATOR),
             "python sampling.py --input_file data/input.json --output_file data/sampled.jsonl "
             "--model_name your-model-name --port 31415 --concurrent_requests 10 --answers_per_question 10",
         ),
@@ -119,7 +115,7 @@ COMMANDS = {
             "Sample N answers per question, score them, select the best.",
             add_reject_flags,
             lambda args, script: make_job(
-                args, script, read_conversation, generator=REJECT_GENERATOR, scorer=REJECT_JUDGE
+                args, script, make_reader(args), generator=REJECT_GENERATOR, scorer=REJECT_JUDGE
             ),
             "python reject.py --input_file data/input.json --output_file data/final_results.jsonl "
             "--cache_file data/sampling_cache.jsonl --generator_model gen-model --scorer_model judge-model "

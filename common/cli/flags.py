@@ -35,7 +35,7 @@ ABSENT = {  # the values of the flags that not every command has
     "report_file": None,
 }
 
-CONVERSATIONS = "conversations: JSON or JSONL (plain, .gz or .zst), Parquet, or a folder of such files"
+CONVERSATIONS = "conversations or rows: JSON, JSONL, CSV, TSV (plain, .gz or .zst), Parquet, or a folder of such files"
 
 
 class Role(NamedTuple):
@@ -124,6 +124,20 @@ def add_files(parser: argparse.ArgumentParser, input_help: str, output_help: str
     add("--allow_mixed", action="store_true", help="add to an output that was written with other settings")
     add("--quiet", action="store_true", help="show no progress bar and no summary")
     return group
+
+
+def add_columns(parser: argparse.ArgumentParser) -> None:
+    """Which keys of an entry are read, where their names do not say it."""
+    add = parser.add_argument_group("columns (dotted paths, such as reward_model.ground_truth)").add_argument
+    add("--question_key", metavar="KEY", help="holds the question (default: recognised by its name)")
+    add("--reference_key", metavar="KEY", help="holds the reference (default: recognised by its name)")
+    add("--system_key", metavar="KEY", help="holds the system text (default: system)")
+    add("--images_key", metavar="KEY", help="holds the images (default: images, or image)")
+    add(
+        "--prompt_template",
+        metavar="FILE",
+        help="text around each question: it holds {question}, and may hold {row.KEY} for other keys of the entry",
+    )
 
 
 def add_server(parser: argparse.ArgumentParser, role: Role) -> argparse._ArgumentGroup:

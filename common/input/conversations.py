@@ -5,12 +5,15 @@ Example: ``entry_from_conversation({"messages": [{"role": "user", "content": "2+
 
 from __future__ import annotations
 
+import logging
 from typing import Any, Dict, List, Optional
 
 from ..errors import BadEntry
 from ..records import ROLES, Answer, Entry, PendingEntry, Turn, entry_id_of
-from .columns import BY_NAME, Columns, conversation_of
+from .columns import BY_NAME, Columns, Conversation, conversation_of, lookup
 from .turns import are_plain, check_turns
+
+log = logging.getLogger(__name__)
 
 
 def _entry(
@@ -38,6 +41,30 @@ def entry_from_conversation(item: object, line: Optional[int] = None, columns: C
         raise BadEntry(f'an entry must be an object with "conversations" or "messages", not {type(item).__name__}')
     found = conversation_of(item, columns)
     return _entry(found.turns, found.images, line, extra=found.extra)
+
+
+class ItemReader:
+    """Makes entries of input items whose keys ``columns`` names; logs once which keys it recognised."""
+
+    def __init__(self, columns: Columns = BY_NAME) -> None:
+        self._columns = columns
+        self._told = False
+
+    def __call__(self, item: object, line: Optional[int] = None) -> PendingEntry:
+        """An entry whose answers are still to be sampled; BadEntry if the item is not an entry."""
+        entry = entry_from_conversation(item, line, self._columns)
+        if not self._told and isinstance(item, dict):
+            self._told = True
+            _tell(item, conversation_of(item, self._columns))
+        return PendingEntry(entry, None)
+
+
+def _tell(item: Dict[str, Any], found: Conversation) -> None:
+    """Logs what was recognised, unless it is a conversation alone."""
+    read = [key for key in found.keys if lookup(item, key) is not None]
+    if read not in (["conversations"], ["messages"]) or found.extra:
+        rest = f"; kept as extra: {', '.join(found.extra)}" if found.extra else ""
+        log.info("input: read from each entry: %s%s", ", ".join(read), rest)
 
 
 def work_from_record(item: object, line: Optional[int] = None) -> PendingEntry:

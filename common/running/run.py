@@ -17,7 +17,7 @@ import os
 import signal
 import time
 from itertools import chain, islice
-from typing import Any, Iterator
+from typing import Any, Callable, Iterator
 
 import uvloop
 
@@ -59,7 +59,7 @@ def run(job: Job) -> int:
     """
     begun = time.monotonic()
     with contextlib.closing(InputFile(job.input_file)) as source:
-        items = read_ahead(source)
+        items = read_ahead(source, job.read)
         files = RunFiles(
             job.output_file,
             job.ledger_file,
@@ -89,14 +89,33 @@ def collect_less_garbage() -> None:
     gc.set_threshold(100_000, 20, 100)
 
 
-def read_ahead(source: InputFile) -> Iterator[Item]:
-    """The items of the input; UsageError if the input breaks off within the first few, before anything is sent."""
+def read_ahead(source: InputFile, read: Callable[[object, int], object]) -> Iterator[Item]:
+    """The items of the input.
+
+    UsageError before anything is sent if the input breaks off within the first hundred, or none of them can be read.
+    """
     stream = iter(source)
     try:
         first = list(islice(stream, READ_AHEAD))
     except BrokenInput as error:
         raise UsageError(str(error)) from error
+    if first and all(_failure(read, item) for item in first):
+        begin = first[0]
+        raise UsageError(
+            f"none of the first {len(first)} entries can be read; line {begin.line}: {_failure(read, begin)}"
+        )
     return chain(first, stream)
+
+
+def _failure(read: Callable[[object, int], object], item: Item) -> BadEntry | None:
+    """The reason why an item cannot be read, if it cannot."""
+    try:
+        if isinstance(item.value, BadEntry):
+            return item.value
+        read(item.value, item.line)
+    except BadEntry as error:
+        return error
+    return None
 
 
 def write_results(job: Job) -> list[tuple[str, str]]:
