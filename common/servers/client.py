@@ -178,7 +178,7 @@ class ChatClient:
             except Unreachable as error:  # no try: nothing was sent
                 self._breaker.unreachable(server, error)
             except ServerBusy as error:
-                await self._wait_for_turn(tries, error)
+                await self._wait_for_turn(server, tries, error)
             except Retryable as error:
                 tries.failed += 1
                 if tries.failed > self.max_retries:
@@ -196,7 +196,7 @@ class ChatClient:
         self.traffic.retries += 1
         await self.pool.without_slot(self._sleep(pause(tries.failed, error.retry_after)))
 
-    async def _wait_for_turn(self, tries: Tries, error: ServerBusy) -> None:
+    async def _wait_for_turn(self, server: Server, tries: Tries, error: ServerBusy) -> None:
         """Counts the refusal of a busy server. The request fails if others are answered, and it never is."""
         self.traffic.retries += 1
         answered = sum(server.requests for server in self.pool.servers)
@@ -205,8 +205,10 @@ class ChatClient:
         tries.refused_seconds += error.retry_after or 0.0
         if tries.refused_seconds > self._longest_wait and answered > tries.answered:
             raise error
-        if tries.refused > MANY_REFUSALS:
-            await self.pool.without_slot(self._sleep(pause(tries.refused - MANY_REFUSALS)))
+        if not server.closed or tries.refused > MANY_REFUSALS:
+            wait = pause(max(1, tries.refused - MANY_REFUSALS))
+            tries.refused_seconds += wait
+            await self.pool.without_slot(self._sleep(wait))
 
     async def _give_up(self, server: Server, entry_id: str, error: Retryable) -> None:
         """Raises the error of a last try, or the end of the run if this is not about the request."""

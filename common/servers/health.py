@@ -27,6 +27,7 @@ LONGEST_PAUSE = 10  # seconds between two probes
 PROBE_LIMIT = 10  # seconds that a probe may take
 LONG_WAIT = 60  # seconds: a longer wait or silence is reported
 MOST_JITTER = 5  # seconds on top of the wait that a server asks for
+GROWTH = 1 / 8  # of the requests in flight, for each that is answered after a pause; at least one for all of them
 BACK_OFF = tenacity.wait_random_exponential(multiplier=1, max=60)  # seconds
 
 START_IT = "start it and run the same command again"
@@ -59,8 +60,10 @@ class Circuit:
     refusals: int = 0  # pauses that it asked for
     waited: float = 0.0  # seconds of these pauses
     pause: float = 0.0  # seconds of the last one
-    closed_at: float = 0.0
+    refused_at: float = 0.0
     opening: asyncio.Task[None] | None = None
+    told: float = 0.0  # the wish that was reported for this pause
+    told_sum: bool = False  # whether it was reported that the pauses add up
 
 
 class CircuitBreaker:
@@ -89,9 +92,9 @@ class CircuitBreaker:
         circuit = self._circuits[server]
         circuit.strikes = circuit.refusals = 0
         circuit.away = circuit.waited = 0.0
-        circuit.hopeless = False
+        circuit.hopeless = circuit.told_sum = False
         if 0 < server.cap < server.limit:
-            self._pool.set_cap(server, server.cap + 1)
+            self._pool.set_cap(server, server.cap + max(1 / server.cap, GROWTH))
 
     def failed(self, server: Server) -> None:
         """A request to the server failed; after several in a row it is taken out, if another server is up."""
@@ -111,28 +114,43 @@ class CircuitBreaker:
     def busy(self, server: Server, sent: float, error: ServerBusy) -> float:
         """The server refused a request that was sent at ``sent``: it takes none for as long as it wishes, or longer.
 
-        Returns the seconds of the pause. After it, the server gets few requests at first. ServerGone if the pause is
+        Returns the seconds of the pause. After it, the server gets fewer requests at first. ServerGone if the pause is
         longer than the run may wait, and no other server is left.
         """
-        circuit = self._circuits[server]
-        if sent >= circuit.closed_at:  # otherwise it was sent before the server closed the last time
-            circuit.closed_at = time.monotonic()
+        circuit, wished = self._circuits[server], error.retry_after or 0.0
+        if sent >= circuit.refused_at:  # otherwise it was sent before the last of these refusals
+            circuit.refused_at = time.monotonic()
             circuit.refusals += 1
             self._pool.set_cap(server, max(1, min(server.in_flight, server.cap) // 2))
-        seconds = pause(max(1, circuit.refusals), error.retry_after)
+        if circuit.refusals <= 1 and not wished:
+            return 0.0  # it may only have too many at once: see whether it answers fewer
+        too_long = wished > self._longest_wait or circuit.waited > self._longest_wait
+        seconds = self._close_for(server, max(1, circuit.refusals), wished)
+        if too_long:
+            self.give_up(server, ServerGone(self._too_long(error)))
+        self._report_wait(circuit, error)
+        return seconds
+
+    def _close_for(self, server: Server, number: int, wished: float) -> float:
+        """Closes the server, or keeps it closed for longer."""
+        circuit, seconds = self._circuits[server], pause(number, wished)
         if circuit.opening is None or circuit.opening.done():
-            circuit.pause, server.closed = 0.0, True
+            circuit.pause, circuit.told, server.closed = 0.0, 0.0, True
             circuit.opening = asyncio.ensure_future(self._open_later(server, circuit))
-        before, longer = circuit.waited, max(0.0, seconds - circuit.pause)
+        longer = max(0.0, seconds - circuit.pause)
         circuit.waited += longer
         circuit.pause += longer
-        if (error.retry_after or 0) > self._longest_wait or before > self._longest_wait:
-            self.give_up(server, ServerGone(self._too_long(error)))
-        if longer > MOST_JITTER and (error.retry_after or 0) > LONG_WAIT:
-            log.warning("%s; the next request is sent there in %d s", error, circuit.pause)
-        elif circuit.waited > LONG_WAIT + MOST_JITTER >= before:  # a limit per minute needs no line every minute
-            log.warning("%s; this server refuses requests again and again, and the run waits", error)
         return seconds
+
+    def _report_wait(self, circuit: Circuit, error: ServerBusy) -> None:
+        """Reports a pause of more than a minute, and once that shorter ones add up to more."""
+        wished = error.retry_after or 0.0
+        if wished > max(LONG_WAIT, 1.5 * circuit.told):  # the refusals of one burst wish nearly the same
+            circuit.told = wished
+            log.warning("%s; the next request is sent there in %d s", error, circuit.pause)
+        elif circuit.waited > LONG_WAIT + MOST_JITTER and not circuit.told_sum:  # one window of a minute needs no line
+            log.warning("%s; this server refuses requests again and again, and the run waits", error)
+        circuit.told_sum = circuit.waited > LONG_WAIT + MOST_JITTER
 
     def give_up(self, server: Server, error: RunStopped) -> None:
         """The server is of no use for long. Stops the pool and raises ``error`` if this holds for all of them."""

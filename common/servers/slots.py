@@ -47,9 +47,9 @@ class Server:
         return self.up and not self.closed
 
     @property
-    def most(self) -> float:
+    def most(self) -> int:
         """The requests that may be in flight to it now."""
-        return min(self.limit, self.cap)
+        return self.limit if self.cap >= self.limit else int(self.cap)
 
     def heard(self) -> None:
         """A reply came, before its slot is given back."""

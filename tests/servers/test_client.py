@@ -390,8 +390,8 @@ def test_all_requests_wait_for_a_window_together_and_go_on_when_it_opens() -> No
     with ScriptedServer(window) as server:
         ask(server.url, many, sleep=naps, max_retries=0, concurrency=8)
         assert len(server.chats) < 100 + 5 * 8
-    assert all(wait >= 30 for wait in naps.asked)
-    assert len(naps.asked) < 8
+    assert sum(wait >= 30 for wait in naps.asked) == 4
+    assert all(wait <= 33 for wait in naps.asked)
 
 
 def test_a_server_that_asks_for_a_pause_sends_its_requests_to_the_others_at_once() -> None:
