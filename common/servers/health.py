@@ -143,12 +143,12 @@ class CircuitBreaker:
         return seconds
 
     def _report_wait(self, circuit: Circuit, error: ServerBusy) -> None:
-        """Reports a pause of more than a minute, and once that shorter ones add up to more."""
+        """Reports a pause of more than a minute, and once that shorter ones add up to more than one such window."""
         wished = error.retry_after or 0.0
         if wished > max(LONG_WAIT, 1.5 * circuit.told):  # the refusals of one burst wish nearly the same
             circuit.told = wished
-            log.warning("%s; the next request is sent there in %d s", error, circuit.pause)
-        elif circuit.waited > LONG_WAIT + MOST_JITTER and not circuit.told_sum:  # one window of a minute needs no line
+            log.warning("%s; nothing is sent there for the next %.0f s, as it wishes", error, wished)
+        elif circuit.waited > LONG_WAIT + MOST_JITTER and not (circuit.told or circuit.told_sum):
             log.warning("%s; this server refuses requests again and again, and the run waits", error)
         circuit.told_sum = circuit.waited > LONG_WAIT + MOST_JITTER
 
