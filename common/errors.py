@@ -11,6 +11,7 @@
        ├─ BadEntry            the entry itself is unusable
        └─ RequestFailed       a request for it failed for good
           └─ Retryable        ... unless one of its next tries succeeds
+             └─ ServerBusy    ... the server asks for a pause, which is not a try
     Unreachable               no connection could be made, nothing was sent (client.py waits or stops the run)
 
 Example: ``raise BadEntry("turn 2 has the unknown role 'robot'")``
@@ -61,7 +62,7 @@ class BudgetSpent(RunStopped):
 
 
 class ServerRefused(RunStopped):
-    """The server refuses every request of this run (401, 402, 403, 404)."""
+    """The server refuses every request of this run: the key, the credit, the model or the fields are wrong."""
 
 
 class EntryFailed(ToolkitError):
@@ -88,6 +89,10 @@ class RequestFailed(EntryFailed):
 
 class Retryable(RequestFailed):
     """A failure that may pass: time-outs, dropped connections, overload, replies that are no completion."""
+
+
+class ServerBusy(Retryable):
+    """The server refuses requests for now: it has its limit of this minute or of this day."""
 
 
 class Unreachable(Exception):

@@ -215,6 +215,7 @@ class Role:
         self._faults = faults
         self._chance = random.Random(seed)
         self._delay = delay
+        self.refusal: Callable[[Request], Optional[Reply]] = lambda request: None  # of requests that it does not answer
 
     def texts(self, request: Request) -> List[str]:
         raise NotImplementedError
@@ -223,6 +224,10 @@ class Role:
         raise NotImplementedError
 
     def reply(self, request: Request) -> Reply:
+        refused = self.refusal(request)
+        if refused is not None:
+            self.injected["refusal"] += 1
+            return refused
         texts = self.texts(request)
         open_faults = [fault for fault in self._faults if self.injected[fault.name] < fault.most]
         spoilt: Spoilt = None
@@ -294,6 +299,7 @@ class World:
         self.output = folder / "out.jsonl"
         self.cache = folder / "cache.jsonl"
         self.per_request = 1
+        self.retries = RETRIES
         self.forgiven = 0  # replies of each server that may have been in flight when a run or a server was stopped
         self.lengthen()
 
@@ -315,7 +321,7 @@ class World:
         given = [word for name, value in named.items() for word in (f"--{name}", value)]
         if "--samples_per_request" in flags:
             self.per_request = 4
-        return [*given, "--max_retries", RETRIES, "--concurrent_requests", CONCURRENCY, *flags]
+        return [*given, "--max_retries", self.retries, "--concurrent_requests", CONCURRENCY, *flags]
 
     def reject(self, *flags: object) -> List[str]:
         words = self._flags(
@@ -405,10 +411,10 @@ class World:
     def _verdicts_again(self, answer: str) -> int:
         """How many replies an answer's verdict took too many.
 
-        That there is no score is known after RETRIES nudges only; a run that stops amid them begins them anew.
+        That there is no score is known only after as many nudges as retries; a run that stops before begins them anew.
         """
         if verdict(answer) is None:
-            return 0 if self.forgiven else self.judge.given[answer] - RETRIES - 1
+            return 0 if self.forgiven else self.judge.given[answer] - self.retries - 1
         return self.judge.given[answer] - 1
 
 
@@ -433,6 +439,70 @@ def one_fault(fault: Fault) -> Scenario:
         entries = size.entries * (4 if fault.flags == BY_FOUR else 1)
         with World(folder, entries, [fault], seed) as world:
             world.until_done(row, world.reject(*fault.flags))
+        return world.account(row)
+
+    return scenario
+
+
+class Window:
+    """A limit of requests per time, as hosts have one per minute, which says when it opens or does not."""
+
+    def __init__(self, requests: int, seconds: float, hint: Callable[[float], Reply]) -> None:
+        self._requests = requests
+        self._seconds = seconds
+        self._hint = hint
+        self._begun = self._used = 0.0
+
+    def __call__(self, request: Request) -> Optional[Reply]:
+        now = time.monotonic()
+        if now - self._begun >= self._seconds:
+            self._begun, self._used = now, 0
+        self._used += 1
+        return None if self._used <= self._requests else self._hint(self._begun + self._seconds - now)
+
+
+def without_hint(left: float) -> Reply:
+    return Reply("<html>Too Many Requests</html>", 429)
+
+
+def with_hint(left: float) -> Reply:
+    return Reply({"error": {"message": f"Rate limit reached. Please try again in {left:.2f}s."}}, 429)
+
+
+def limited_windows(kind: str, hint: Callable[[float], Reply]) -> Scenario:
+    def scenario(folder: Path, size: Size, seed: int) -> Row:
+        row = Row(f"20 requests per second at most, {kind}")
+        with World(folder, 3 * size.entries, seed=seed) as world:
+            world.retries = 0
+            world.generator.refusal, world.judge.refusal = Window(20, 1, hint), Window(20, 1, hint)
+            world.once(world.reject(), row, 0)
+        return world.account(row)
+
+    return scenario
+
+
+WITHHELD = completion(None, finish="content_filter")
+FORBIDDEN = Reply({"error": {"message": "this prompt was flagged"}}, 403)
+
+
+def one_prompt(fault: str, reply: Reply, reason: str, *places: int) -> Scenario:
+    """The prompts at these places are refused in two runs, and answered in the last."""
+
+    def scenario(folder: Path, size: Size, seed: int) -> Row:
+        entries = 1000 if size is LONG else 30
+        row = Row(f"{fault} among {entries:,}")
+        with World(folder, entries, seed=seed) as world:
+            world.retries = 1
+            bad = [world.names[place] for place in places]
+            world.generator.refusal = lambda request: reply if name_of(request.question) in bad else None
+            for _ in range(2):
+                _, said = world.once(world.reject(), row, 1)
+                failed = read_lines(world.output.with_name("out.jsonl.errors.jsonl"))
+                names = [line["original_question"] for line in failed if reason in line["error"]]
+                if said or sorted(names) != sorted(bad):
+                    row.trouble.append(f"not the refused entries alone failed: {said!r} {failed!r}")
+            world.generator.refusal = lambda request: None
+            world.once(world.reject(), row, 0)
         return world.account(row)
 
     return scenario
@@ -671,6 +741,10 @@ IN_POOL: Dict[str, Scenario] = {
     **{f"limit {what}": full_disk(what, "limit") for what in ("ledger", "output", "errors file")},
     **{f"tmpfs {what}": full_disk(what, "tmpfs") for what in ("ledger", "output", "errors file")},
     "output removed": output_removed,
+    "window with hints": limited_windows("said in the body", with_hint),
+    "window without hints": limited_windows("which is not said", without_hint),
+    "one prompt withheld": one_prompt("one prompt withheld", WITHHELD, "finish_reason: content_filter", 17),
+    "403 for a prompt": one_prompt("403 for the first prompt and for the last", FORBIDDEN, "403 this prompt", 0, -1),
 }
 IN_PROCESS: Dict[str, Scenario] = {
     f"{what} cut": cut_file(what) for what in ("output", "ledger")

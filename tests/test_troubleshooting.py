@@ -114,6 +114,52 @@ def always_failing(folder: Path) -> str:
 
 
 @fault
+def daily_limit(folder: Path) -> str:
+    """The server asks for a longer wait than the run may take."""
+    reply = Reply({"error": {"message": "Daily limit reached"}}, 429, {"Retry-After": "86400"})
+    return against(lambda _: reply, folder, "--concurrent_requests", 1)
+
+
+@fault
+def long_wait(folder: Path) -> str:
+    """The server asks for a wait of more than a minute (the run goes on)."""
+    questions(folder / "input.json", 3)
+    reply = Reply({"error": {"message": "Rate limit reached"}}, 429, {"Retry-After": "900"})
+    words = ["--input_file", "input.json", "--output_file", "out.jsonl", "--model_name", "my-model", "--port"]
+    with ScriptedServer(lambda _: reply) as server:
+        line = command("sampling.py", *words, server.port)
+        with subprocess.Popen(line, cwd=folder, stderr=subprocess.PIPE, text=True, env=environment()) as running:
+            assert running.stderr is not None
+            said = running.stderr.readline().strip()
+            running.send_signal(signal.SIGINT)
+            assert running.wait(20) == 130
+    return said.replace(str(server.port), "31415")
+
+
+@fault
+def all_refused(folder: Path) -> str:
+    """The server refuses every request alike."""
+    questions(folder / "input.json", 20)
+    refusal = Reply({"error": {"message": "Unsupported value: temperature does not support 0.8"}}, status=400)
+    return against(lambda _: refusal, folder, "--concurrent_requests", 1)
+
+
+@fault
+def no_credit(folder: Path) -> str:
+    """The account has no credit left."""
+    spent = {"message": "You exceeded your current quota", "code": "insufficient_quota"}
+    return against(lambda _: Reply({"error": spent}, status=429), folder)
+
+
+@fault
+def withheld(folder: Path) -> str:
+    """The server withholds the answer (in the errors file)."""
+    with ScriptedServer(lambda _: completion(None, finish="content_filter")) as server:
+        run(folder, server, "--max_retries", 0)
+        return errors_line(folder).replace(str(server.port), "31415")
+
+
+@fault
 def wrong_key(folder: Path) -> str:
     """A wrong or missing key."""
     return against(lambda _: Reply({"error": "Unauthorized"}, status=401), folder)

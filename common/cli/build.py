@@ -154,6 +154,7 @@ def make_client(args: argparse.Namespace, role: Role) -> ChatClient:
         api_key=None if local else api_key(str(flags["api_key_env"])),
         max_retries=args.max_retries,
         request_timeout=args.request_timeout,
+        longest_wait=args.longest_wait,
         extra_body=extra_body,
         rate_limit=make_rate_limit(args, role),
     )

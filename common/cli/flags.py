@@ -224,6 +224,13 @@ def add_running(parser: argparse.ArgumentParser) -> None:
     add = group.add_argument
     add("--max_retries", type=int_between(0), default=5, metavar="N", help="further tries of a request that failed")
     add("--request_timeout", type=float_between(0.001), default=600.0, metavar="S", help="seconds to wait for a reply")
+    add(
+        "--longest_wait",
+        type=float_between(0),
+        default=3600.0,
+        metavar="S",
+        help="seconds to wait, at most, for a server that refuses requests for now",
+    )
 
 
 def add_sampling(parser: argparse.ArgumentParser, answers: int) -> None:

@@ -177,6 +177,8 @@ class Run:
 
     async def process_all(self) -> None:
         """Processes every pending entry; raises the error that stopped the run before its end."""
+        for client in self._job.pipeline.clients:
+            client.answered_before = self._files.resumes
         pending = self._pending()
         first = next((item for item in pending if item is not None), None)
         if first is not None:

@@ -50,7 +50,8 @@ class JudgeRequests:
         If the first request with features is refused, one without them tells which of the two it is (``probe``).
         """
         try:
-            reply = await self._complete(usage.entry_id, messages, features)
+            tentative = bool(features) and not self._features_work
+            reply = await self._complete(usage.entry_id, messages, features, tentative)
         except RequestFailed as error:
             is_refused = error.status in (400, 422, 500) and not isinstance(error, Retryable)
             if not (probe and features and not self._features_work and is_refused):
@@ -62,12 +63,14 @@ class JudgeRequests:
         usage.add(reply)
         return reply
 
-    async def _complete(self, entry_id: str, messages: Sequence[Message], features: Mapping[str, Any]) -> Answer:
+    async def _complete(
+        self, entry_id: str, messages: Sequence[Message], features: Mapping[str, Any], tentative: bool = False
+    ) -> Answer:
         parameters = {**self._parameters, **features}
         # a reply that we started may be complete as it is: then only its end comes, with its probability
         may_be_empty = "logprobs" in features
         try:
-            return (await self.client.complete(dumps(messages), parameters, may_be_empty, entry_id))[0]
+            return (await self.client.complete(dumps(messages), parameters, may_be_empty, entry_id, tentative))[0]
         except RequestFailed as error:
             error.stage = "score"
             raise

@@ -1,7 +1,7 @@
 """ChatClient: chat completions from one role's OpenAI-compatible servers: send, time out, try again.
 
 At most ``concurrency`` requests are in flight. A request that waits for its next try does not hold a slot. While a
-server cannot be reached, its requests go to the other servers, or wait.
+server cannot be reached, or asks for a pause, its requests go to the other servers, or wait.
 
 Example: ``answers = await client.complete(b'[{"role": "user", ...}]', {"temperature": 0.8, "n": 4})``
 """
@@ -12,26 +12,26 @@ import asyncio
 import resource
 import time
 from dataclasses import dataclass
-from typing import Any, Callable, NoReturn, Sequence
+from typing import Any, Callable, Sequence
 
-import tenacity
-
-from ..errors import Retryable, RunStopped, ServerGone, Unreachable, UsageError
+from ..errors import RequestFailed, Retryable, RunStopped, ServerBusy, ServerGone, Unreachable, UsageError
 from ..fast_json import dumps
 from ..records import Answer
 from . import auto_concurrency
 from .auto_concurrency import Tuner
 from .connection import Connection, HttpReply
 from .deadlines import Deadlines
-from .health import CircuitBreaker, Sleep
+from .health import CircuitBreaker, Sleep, patience, pause, report_silences
 from .rate_limit import RateLimit
-from .replies import EmptyReply, failure, parse_completion, token_count
+from .refusals import Refusals, distinct
+from .replies import EmptyReply, failure, parse_completion, token_count, why_empty
 from .slots import Pool, Server
 
 LARGE = 1 << 16  # bytes of messages that are not copied for each request
-MAX_GIVEN_UP = 10  # requests given up one after another, without a success between: the servers are gone
+MAX_GIVEN_UP, ENTRIES_GIVEN_UP = 10, 3  # requests, and their entries, without a success between: the servers are gone
+MANY_REFUSALS = 4  # of one request, by a busy server: from then on it also waits by itself
+LONGEST_WAIT = 3600.0  # seconds
 OTHER_FILES = 100  # open files that are not connections
-BACK_OFF = tenacity.wait_random_exponential(multiplier=1, max=60)  # seconds between two tries
 
 
 @dataclass
@@ -45,6 +45,16 @@ class Traffic:
     uncounted: int = 0  # replies without a count of tokens
 
 
+@dataclass
+class Tries:
+    """What one request has behind it."""
+
+    failed: int = 0
+    refused: int = 0  # by a busy server
+    refused_seconds: float = 0.0  # of the pauses after that
+    answered: int = 0  # requests that had been answered at the first of these refusals
+
+
 def start_anyway() -> None:
     """The usual ``may_start``: every request may be sent."""
 
@@ -54,8 +64,9 @@ class ChatClient:
 
     ``urls`` are base URLs such as ``http://127.0.0.1:8000/v1``. ``concurrency`` None finds the number of requests in
     flight that keeps each server full, up to ``max_concurrency`` per server. ``extra_body`` is merged into each
-    request; a null removes a field. ``sleep`` waits between tries (tests pass their own). ``may_start`` is called
-    before each request is sent, and raises RunStopped if no more may be.
+    request; a null removes a field. ``sleep`` waits between tries (tests pass their own). ``longest_wait`` is how many
+    seconds a server may ask to wait. ``may_start`` is called before each request is sent, and raises RunStopped if no
+    more may be. ``answered_before`` says that an earlier run of the same job got answers.
     """
 
     def __init__(
@@ -70,6 +81,7 @@ class ChatClient:
         sleep: Sleep = asyncio.sleep,
         rate_limit: RateLimit | None = None,
         max_concurrency: int = auto_concurrency.MAX_LIMIT,
+        longest_wait: float = LONGEST_WAIT,
     ) -> None:
         self.urls = list(urls)
         self.model = model
@@ -78,24 +90,28 @@ class ChatClient:
         self.max_retries = max_retries
         self.extra_body = dict(extra_body or {})
         self.may_start: Callable[[], None] = start_anyway
+        self.answered_before = False
         self.traffic = Traffic()
         self.pool = Pool([], concurrency or auto_concurrency.START)
         self._api_key = api_key
         self._sleep = sleep
         self._rate_limit = rate_limit
         self._deadlines = Deadlines(request_timeout)
+        self._longest_wait = longest_wait
         self._breaker = self._make_breaker()
+        self._refusals = self._make_refusals()
         self._connections: dict[Server, Connection] = {}
         self._tuners: dict[Server, Tuner] = {}
         self._helpers: list[asyncio.Task[None]] = []
-        self._given_up_in_a_row = 0
+        self._given_up: list[str] = []  # the entries of the requests given up since the last success
 
     async def __aenter__(self) -> ChatClient:
         urls = [url.rstrip("/") for url in self.urls]
         self.pool = Pool(urls, self.concurrency or auto_concurrency.START * len(urls))
         self._breaker = self._make_breaker()
+        self._refusals = self._make_refusals()
         self._connections = {server: Connection(server.url, self._api_key) for server in self.pool.servers}
-        helpers = [self._deadlines.watch()]
+        helpers = [self._deadlines.watch(), report_silences(self.pool)]
         if self.concurrency is None:
             self._tuners = {server: Tuner(max_limit=self.max_concurrency) for server in self.pool.servers}
             helpers += [
@@ -106,7 +122,11 @@ class ChatClient:
         return self
 
     def _make_breaker(self) -> CircuitBreaker:
-        return CircuitBreaker(self.pool, self._is_back, self.max_retries, self._sleep)
+        away = patience(self.max_retries, self._longest_wait)
+        return CircuitBreaker(self.pool, self._is_back, away, self._longest_wait, self._sleep)
+
+    def _make_refusals(self) -> Refusals:
+        return Refusals(self.pool, self._breaker, self._sleep, self.answered_before)
 
     async def _is_back(self, server: Server) -> bool:
         return await self._connections[server].is_back()
@@ -131,78 +151,114 @@ class ChatClient:
         await self.pool.room(depth)
 
     async def complete(
-        self, messages: bytes, parameters: dict[str, Any], empty_ok: bool = False, entry_id: str = ""
+        self,
+        messages: bytes,
+        parameters: dict[str, Any],
+        empty_ok: bool = False,
+        entry_id: str = "",
+        tentative: bool = False,
     ) -> list[Answer]:
         """The choices (at least one) of one chat completion, in the order of their ``index``.
 
         ``messages`` is the JSON of the messages, ``parameters`` are named as in the API (None: not sent). A choice
         without text does not count, and a reply without any text is asked for again, unless ``empty_ok``. Requests of
-        one ``entry_id`` prefer one server.
-        Raises RequestFailed (a 4xx for this request, or its last try failed) or RunStopped.
+        one ``entry_id`` prefer one server. The refusal (400) of a ``tentative`` request tells nothing about the others.
+        Raises RequestFailed (this request was refused, or its last try failed) or RunStopped.
         """
         request = {"model": self.model, **parameters, **self.extra_body}
         request = {key: value for key, value in request.items() if value is not None}
-        tries = 0
+        tries = Tries()
         while True:
-            tries += 1
+            body = _body(messages, request)
+            if self._rate_limit is not None:
+                await self.pool.without_slot(self._rate_limit.wait(sum(map(len, body))))
+            server = await self.pool.take(entry_id, first=tries.failed > 0)
             try:
-                answers = await self._send(_body(messages, request), empty_ok, entry_id)
-                self._given_up_in_a_row = 0
-                return answers
+                return await self._try(server, body, empty_ok, entry_id)
+            except Unreachable as error:  # no try: nothing was sent
+                self._breaker.unreachable(server, error)
+            except ServerBusy as error:
+                await self._wait_for_turn(server, tries, error)
             except Retryable as error:
-                if tries > self.max_retries:
-                    self._give_up(error)
-                self.traffic.retries += 1
-                await self.pool.without_slot(self._sleep(_pause(error, tries)))
+                tries.failed += 1
+                if tries.failed > self.max_retries:
+                    await self._give_up(server, entry_id, error)
+                await self._pause(tries, error)
                 if isinstance(error, EmptyReply) and isinstance(request.get("seed"), int):
                     request["seed"] += 1  # the same seed would bring the same empty reply
+            except RequestFailed as error:
+                if tentative and error.status in (400, 422, 500):
+                    raise
+                await self._refusals.judge(server, entry_id, error)
 
-    def _give_up(self, error: Retryable) -> NoReturn:
-        """Raises the error of a last try, or ServerGone once too many requests in a row came to this."""
-        self._given_up_in_a_row += 1
-        if self._given_up_in_a_row < MAX_GIVEN_UP:
+    async def _pause(self, tries: Tries, error: Retryable) -> None:
+        """Waits between two tries."""
+        self.traffic.retries += 1
+        await self.pool.without_slot(self._sleep(pause(tries.failed, error.retry_after)))
+
+    async def _wait_for_turn(self, server: Server, tries: Tries, error: ServerBusy) -> None:
+        """Counts the refusal of a busy server. The request fails if others are answered, and it never is."""
+        self.traffic.retries += 1
+        answered = sum(server.requests for server in self.pool.servers)
+        tries.answered = tries.answered if tries.refused else answered
+        tries.refused += 1
+        tries.refused_seconds += error.retry_after or 0.0
+        if tries.refused_seconds > self._longest_wait and answered > tries.answered:
+            raise error
+        if not server.closed or tries.refused > MANY_REFUSALS:
+            wait = pause(max(1, tries.refused - MANY_REFUSALS))
+            tries.refused_seconds += wait
+            await self.pool.without_slot(self._sleep(wait))
+
+    async def _give_up(self, server: Server, entry_id: str, error: Retryable) -> None:
+        """Raises the error of a last try, or the end of the run if this is not about the request."""
+        if isinstance(error, EmptyReply):
+            return await self._refusals.judge(server, entry_id, error)
+        self._given_up.append(entry_id)
+        given_up = len(self._given_up)
+        if given_up < MAX_GIVEN_UP or distinct(self._given_up) < ENTRIES_GIVEN_UP:
             raise error
         raise ServerGone(
-            f"{MAX_GIVEN_UP} requests in a row failed after all retries; last error: {error}; "
+            f"{given_up} requests in a row failed after all retries; last error: {error}; "
             "run the same command again once the server is well"
         ) from error
 
-    async def _send(self, body: Sequence[bytes], empty_ok: bool, entry_id: str) -> list[Answer]:
-        """One try. A server that cannot be reached does not count as a try: the request goes to another, or waits."""
-        if self._rate_limit is not None:
-            await self.pool.without_slot(self._rate_limit.wait(sum(map(len, body))))
-        while True:
-            server = await self.pool.take(entry_id)
-            sent = time.monotonic()
-            try:
-                self.may_start()
-                return await self._ask(server, body, sent, empty_ok)
-            except Unreachable as error:
-                server.errors += 1
-                self._breaker.unreachable(server, error)
-            except Retryable as error:
-                self._count_failure(server, entry_id, sent, error)
-                raise
-            except RunStopped as error:
-                self.stop(error)
-                raise
-            except asyncio.CancelledError:
-                self.traffic.cancelled += 1
-                raise
-            finally:
-                # not at once: an answer is kept before the next request is sent
-                asyncio.get_running_loop().call_soon(self.pool.give_back, server)
+    async def _try(self, server: Server, body: Sequence[bytes], empty_ok: bool, entry_id: str) -> list[Answer]:
+        """One try, at a server of which it holds a slot."""
+        sent = time.monotonic()
+        try:
+            self.may_start()
+            return await self._ask(server, body, sent, empty_ok)
+        except Unreachable:
+            server.errors += 1
+            server.let_go()
+            raise
+        except Retryable as error:
+            self._count_failure(server, entry_id, sent, error)
+            raise
+        except RunStopped as error:
+            self.stop(error)
+            raise
+        except asyncio.CancelledError:
+            self.traffic.cancelled += 1
+            server.let_go()
+            raise
+        finally:
+            # not at once: an answer is kept before the next request is sent
+            asyncio.get_running_loop().call_soon(self.pool.give_back, server)
 
     async def _ask(self, server: Server, body: Sequence[bytes], sent: float, empty_ok: bool) -> list[Answer]:
         """The answers of one request to one server."""
         reply = await self._post(server, body)
+        server.heard()
         self._breaker.answered()
         if not 200 <= reply.status < 300:
             raise failure(server.url, reply.status, reply.headers, self._without_key(reply.body))
         answers, tokens = parse_completion(reply.body, empty_ok, self._without_key)
         self._count_success(server, time.monotonic() - sent, answers, tokens)
         if not answers:
-            raise EmptyReply(f"{server.url}: empty answer", reply.status)
+            raise EmptyReply(f"{server.url}: empty answer{why_empty(self._without_key(reply.body))}", reply.status)
+        self._refusals.answered(server)
         return answers
 
     async def _post(self, server: Server, body: Sequence[bytes]) -> HttpReply:
@@ -220,6 +276,7 @@ class ChatClient:
 
     def _count_success(self, server: Server, seconds: float, answers: list[Answer], tokens: int | None) -> None:
         self._breaker.succeeded(server)
+        self._given_up.clear()
         server.requests += 1
         server.seconds += seconds
         self.traffic.tokens += tokens or 0
@@ -230,12 +287,15 @@ class ChatClient:
             self._rate_limit.spent(token_count(answers[0].usage, "total_tokens") or tokens or 0)
 
     def _count_failure(self, server: Server, entry_id: str, sent: float, error: Retryable) -> None:
-        """A server that is too busy (429, 503) gets fewer requests. Other failures may send the next try elsewhere."""
+        """A server that is too busy gets fewer requests. Other failures may send the next try elsewhere."""
         server.errors += 1
-        if error.status in (429, 503) and self._tuners:
+        if error.status in (429, 503, 529) and self._tuners:
             self.pool.set_limit(server, self._tuners[server].refused(sent, time.monotonic()))
-        if error.status != 429:
-            self.pool.forget_preferred(entry_id)
+        if isinstance(error, ServerBusy):
+            error.retry_after = self._breaker.busy(server, sent, error)
+            return
+        self.pool.forget_preferred(entry_id)
+        if not isinstance(error, EmptyReply):
             self._breaker.failed(server)
 
 
@@ -265,12 +325,3 @@ def _body(messages: bytes, parameters: dict[str, Any]) -> Sequence[bytes]:
     if len(messages) < LARGE:
         return (b'{"messages":%b%b' % (messages, rest),)
     return b'{"messages":', messages, rest
-
-
-def _pause(error: Retryable, tries: int) -> float:
-    """Seconds until the next try: as many as the server asks for, else a random number that grows with ``tries``."""
-    if error.retry_after is not None:
-        return error.retry_after
-    state = tenacity.RetryCallState(tenacity.Retrying(), fn=None, args=(), kwargs={})
-    state.attempt_number = tries
-    return BACK_OFF(state)

@@ -3,9 +3,9 @@
 All other modules speak the OpenAI API and ask this one where servers differ. ``tests/recorded/`` holds real replies of
 the servers that are named here.
 
->>> is_final_500("image input is not supported - hint: the model has no mmproj")
+>>> is_final(500, "image input is not supported - hint: the model has no mmproj")
 True
->>> is_final_500("CUDA out of memory")
+>>> is_final(500, "CUDA out of memory")
 False
 """
 
@@ -43,6 +43,24 @@ FINAL_500_MESSAGES = (
     ("llama-cpp-python", r"\d+ validation errors?:.*?'loc': \('body'"),
 )
 
+# How the message of a status 429 begins where the request is larger than all that a minute allows.
+FINAL_429_MESSAGES = (
+    ("OpenAI", r"Request too large"),
+    ("LiteLLM", r"litellm\.RateLimitError: .{0,80}Request too large"),
+)
+
+# How a server says that the account has no credit left, so that each request would fail: by a code, or in words.
+OUT_OF_CREDIT_CODES = (
+    "insufficient_quota",  # OpenAI, Azure, and those that copy them
+    "billing_hard_limit_reached",  # OpenAI
+    "insufficient_balance",
+)
+OUT_OF_CREDIT_MESSAGES = (
+    ("DeepSeek", r"Insufficient Balance"),
+    ("OpenRouter", r"Insufficient credits"),
+    ("Anthropic", r"Your credit balance is too low"),
+)
+
 # Where an error reply holds its message. Each key is followed in turn, since one may lie inside another.
 ERROR_KEYS = (
     "error",  # OpenAI, vLLM, llama.cpp: {"error": {"message": "..."}}; others: {"error": "..."}
@@ -69,12 +87,31 @@ CONTINUE_LAST_MESSAGE = {"continue_final_message": True, "add_generation_prompt"
 # Seconds after which a server closes an idle connection: uvicorn (vLLM, SGLang, llama-cpp-python) does after 5.
 SERVER_KEEPALIVE = 5
 
-_FINAL_500 = re.compile("|".join(pattern for _, pattern in FINAL_500_MESSAGES))
+
+def _any_of(patterns: Sequence[tuple[str, str]]) -> re.Pattern[str]:
+    return re.compile("|".join(pattern for _, pattern in patterns))
 
 
-def is_final_500(message: str) -> bool:
-    """Whether the message of a status 500 says that the request itself is wrong."""
-    return _FINAL_500.match(message) is not None
+_FINAL_500, _FINAL_429 = _any_of(FINAL_500_MESSAGES), _any_of(FINAL_429_MESSAGES)
+_OUT_OF_CREDIT = _any_of(OUT_OF_CREDIT_MESSAGES)
+_OUT_OF_CREDIT_CODE = re.compile(  # not in a prompt that the server repeats
+    rb"(?:^|[\"'](?:code|type|error|message|status)\\*[\"']\s*:\s*\\*[\"'])(?:%b)\b"
+    % "|".join(OUT_OF_CREDIT_CODES).encode()
+)
+
+
+def is_final(status: int, message: str) -> bool:
+    """Whether the message of a status 429 or 5xx says that the request itself is wrong."""
+    return (_FINAL_429 if status == 429 else _FINAL_500).match(message) is not None
+
+
+def is_out_of_credit(message: str, body: bytes) -> bool:
+    """Whether an error reply says that no request will be answered until somebody pays.
+
+    >>> is_out_of_credit("You exceeded your quota", b'{"error": {"code": "insufficient_quota"}}')
+    True
+    """
+    return _OUT_OF_CREDIT.match(message) is not None or _OUT_OF_CREDIT_CODE.search(body) is not None
 
 
 def choices_per_request(wanted: int, temperature: float | None) -> int:

@@ -9,28 +9,28 @@
 from __future__ import annotations
 
 import json
-import math
-import time
-from email.utils import parsedate_to_datetime
 from typing import Any, Callable, Mapping
 
-from ..errors import RequestFailed, Retryable, ServerRefused, ToolkitError, printable
+from ..errors import RequestFailed, Retryable, ServerBusy, ServerRefused, ToolkitError, printable
 from ..fast_json import dumps, loads
 from ..records import Answer
-from .known_servers import ERROR_KEYS, FAILED_FINISH_REASONS, REASONING_FIELDS, is_final_500
+from .known_servers import ERROR_KEYS, FAILED_FINISH_REASONS, REASONING_FIELDS, is_final, is_out_of_credit
+from .retry_hints import wished_wait
 
 PLAIN = frozenset([int, type(None)])  # the types in the usage of most servers
 LONGEST_USAGE = 4000  # bytes of JSON; a larger usage is not kept
 
 HINTS = {
     401: " (wrong or missing key? it is read from the environment variable named by --api_key_env)",
+    402: " (is there credit left for this key?)",
     403: " (is the key allowed to use this model?)",
     404: " (wrong model name, or a base URL that does not end in /v1?)",
 }
+NO_CREDIT = " (no credit is left: add some, and run the same command again)"
 
 
 class EmptyReply(Retryable):
-    """A completion without text that was not cut by its length."""
+    """A reply without an answer that was not cut by its length. It says nothing about the server's health."""
 
 
 def parse_completion(
@@ -50,7 +50,8 @@ def parse_completion(
             answers = [answer for _, answer in sorted(zip(indices, answers), key=lambda pair: pair[0])]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         beginning = error_message(redact(data))[:120]
-        raise Retryable(f"a reply that is not a chat completion: {beginning!r}", 200) from error
+        kind = EmptyReply if data.lstrip().startswith(b"{") else Retryable  # JSON comes from a server that is well
+        raise kind(f"a reply that is not a chat completion: {beginning!r}", 200) from error
     if not answers:
         raise Retryable("a chat completion without choices", 200)
     usage = _usage(reply.get("usage"))
@@ -80,6 +81,8 @@ def error_message(data: bytes) -> str:
         value: Any = json.loads(data)
     except (ValueError, RecursionError):
         value = data[:2000].decode("utf-8", "replace")
+    if isinstance(value, dict) and isinstance(value.get("choices"), list):
+        value = next((choice for choice in value["choices"] if isinstance(choice, dict) and choice.get("error")), value)
     for key in ERROR_KEYS:
         if isinstance(value, dict) and value.get(key):
             value = value[key]
@@ -91,8 +94,12 @@ def failure(url: str, status: int, headers: Mapping[str, str], data: bytes) -> T
     """The error that a reply with another status than 2xx is."""
     message = error_message(data)
     line = f"{url}: {status} {message}".rstrip()
+    if is_out_of_credit(message, data):
+        return ServerRefused(line + NO_CREDIT)
     if is_retryable(status, message):
-        return Retryable(line, status, retry_after_seconds(headers))
+        wait = wished_wait(headers, data)
+        is_busy = status == 429 or (status in (503, 529) and bool(wait))
+        return (ServerBusy if is_busy else Retryable)(line, status, wait)
     if stops_run(status):
         return ServerRefused(line + HINTS.get(status, ""))
     return RequestFailed(line, status)
@@ -101,38 +108,35 @@ def failure(url: str, status: int, headers: Mapping[str, str], data: bytes) -> T
 def is_retryable(status: int, message: str = "") -> bool:
     """Whether an HTTP status (100 to 599) is worth another try.
 
-    408, 409, 425, 429 and every 5xx are: the list of the OpenAI SDK and of inspect_ai, with 425 (RFC 8470). A 5xx is
-    not if its ``message`` says that the request itself is wrong.
+    408, 409, 425, 429 and every 5xx are: the list of the OpenAI SDK and of inspect_ai, with 425 (RFC 8470). They are
+    not if the ``message`` says that the request itself is wrong.
     """
-    return status in (408, 409, 425, 429) or (status >= 500 and not is_final_500(message))
+    return (status in (408, 409, 425, 429) or status >= 500) and not is_final(status, message)
 
 
 def stops_run(status: int) -> bool:
     """Whether an HTTP status means that every request of this run would fail alike.
 
-    The key, the credit, the model or the path is wrong, or the server has moved.
+    The key is wrong, or the server has moved. 402, 403 and 404 may be about one prompt: refusals.py decides.
     """
-    return status in (401, 402, 403, 404) or 300 <= status < 400
+    return status == 401 or 300 <= status < 400
 
 
-def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
-    """The seconds (0 or more) that ``Retry-After`` asks for, as a number or a date (RFC 9110, 10.2.3); None if not.
+def why_empty(data: bytes) -> str:
+    """The reasons that a completion without text gives, in parentheses.
 
-    A date is compared with the server's own ``Date`` if there is one, since clocks differ.
-
-    >>> retry_after_seconds({"Retry-After": "17"}), retry_after_seconds({})
-    (17.0, None)
+    >>> why_empty(b'{"choices": [{"message": {"refusal": "I cannot."}, "finish_reason": "content_filter"}]}')
+    ' (finish_reason: content_filter, refusal: I cannot.)'
     """
-    wish = headers.get("Retry-After", "")
     try:
-        seconds = float(wish)
-    except ValueError:
-        try:
-            now = parsedate_to_datetime(headers["Date"]).timestamp() if "Date" in headers else time.time()
-            seconds = parsedate_to_datetime(wish).timestamp() - now
-        except (TypeError, ValueError, IndexError, OverflowError):
-            return None
-    return max(0.0, seconds) if math.isfinite(seconds) else None
+        choice = json.loads(data)["choices"][0]
+        given = {"finish_reason": choice.get("finish_reason"), "refusal": choice["message"].get("refusal")}
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
+        return ""
+    if isinstance(choice.get("error"), (dict, str)):
+        given["error"] = error_message(json.dumps(choice).encode())
+    reasons = [f"{name}: {printable(value[:300])}" for name, value in given.items() if isinstance(value, str) and value]
+    return f" ({', '.join(reasons)})" if reasons else ""
 
 
 def _answer(choice: dict[str, Any]) -> Answer:

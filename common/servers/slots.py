@@ -10,6 +10,8 @@ Example: ``server = await pool.take(entry.entry_id); ...; pool.give_back(server)
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Awaitable, Sequence
@@ -28,12 +30,35 @@ class Server:
     limit: int  # requests that may be in flight
     in_flight: int = 0
     up: bool = True
+    closed: bool = False  # it asked for a pause
+    cap: float = math.inf  # of the requests in flight, below the limit: after a pause, and while it is in doubt
+    unheard_since: float | None = None  # since when a request is in flight and no reply came
+    told_silence: float | None = None  # the silence that was reported, by its beginning
     queue: deque[asyncio.Future[Server]] = field(default_factory=deque)
     peak: int = 0  # most requests in flight at once so far
     had_free_slot: bool = False  # since this was last set to False
     requests: int = 0
     errors: int = 0
     seconds: float = 0.0  # sum of the times that its replies took
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it takes requests, if it has a free slot."""
+        return self.up and not self.closed
+
+    @property
+    def most(self) -> int:
+        """The requests that may be in flight to it now."""
+        return self.limit if self.cap >= self.limit else int(self.cap)
+
+    def heard(self) -> None:
+        """A reply came, before its slot is given back."""
+        self.unheard_since = time.monotonic() if self.in_flight > 1 else None
+
+    def let_go(self) -> None:
+        """A request ended without its reply, by nobody's fault, before its slot is given back."""
+        if self.in_flight <= 1:
+            self.unheard_since = None
 
     @property
     def load(self) -> float:
@@ -55,8 +80,11 @@ class Pool:
         self._stopped_by: RunStopped | None = None
         self._room_waiters: list[tuple[int, asyncio.Future[None]]] = []
 
-    async def take(self, entry_id: str = "") -> Server:
-        """The server to send to, once it has a slot. The caller gives the slot back. Raises the error of ``stop``."""
+    async def take(self, entry_id: str = "", first: bool = False) -> Server:
+        """The server to send to, once it has a slot. The caller gives the slot back. Raises the error of ``stop``.
+
+        A request that comes ``first`` waits before the others.
+        """
         if self._stopped_by is not None:
             raise self._stopped_by
         preferred = self._preferred_server(entry_id)
@@ -65,7 +93,7 @@ class Pool:
                 self._occupy(server)
                 return server
         waiter: asyncio.Future[Server] = asyncio.get_running_loop().create_future()
-        preferred.queue.append(waiter)
+        (preferred.queue.appendleft if first else preferred.queue.append)(waiter)
         self.queued += 1
         try:
             return await waiter
@@ -78,7 +106,7 @@ class Pool:
 
     def give_back(self, server: Server) -> None:
         """Hands a slot to the next request that waits, or frees it."""
-        waiter = self._next_waiter(server) if server.up and server.in_flight <= server.limit else None
+        waiter = self._next_waiter(server) if server.is_open and server.in_flight <= server.most else None
         if waiter is not None:
             self._hand_slot(waiter, server)
             return
@@ -109,6 +137,11 @@ class Pool:
         self.assign_all_slots()
         self.wake_waiters()
 
+    def set_cap(self, server: Server, cap: float) -> None:
+        """Sets for a while how many requests below the limit may be in flight to a server."""
+        server.cap = cap if cap < server.limit else math.inf
+        self.assign_slots(server)
+
     def forget_preferred(self, entry_id: str) -> None:
         """Lets an entry's next request go to another server."""
         self._preferred.pop(entry_id, None)
@@ -128,6 +161,10 @@ class Pool:
     def idle(self) -> bool:
         """Whether a request made now would be sent at once."""
         return self.queued == self.backing_off == 0 and any(map(self.has_free_slot, self.servers))
+
+    def quiet(self) -> bool:
+        """Whether nothing is in flight, and nothing waits for a slot."""
+        return self.queued == self._in_flight == 0
 
     async def room(self, depth: int) -> None:
         """Returns once fewer than ``depth`` x ``concurrency`` requests wait for a slot, and few are backing off."""
@@ -155,13 +192,15 @@ class Pool:
 
     def has_free_slot(self, server: Server) -> bool:
         """Whether a request may be sent to this server now."""
-        return server.up and server.in_flight < server.limit and self._in_flight < self.concurrency
+        return server.is_open and server.in_flight < server.most and self._in_flight < self.concurrency
 
     def _has_room(self, depth: int) -> bool:
         return self.queued < depth * self.concurrency and self.backing_off < MAX_BACKING_OFF * self.concurrency
 
     def _occupy(self, server: Server) -> None:
         server.in_flight += 1
+        if server.unheard_since is None:
+            server.unheard_since = time.monotonic()
         server.peak = max(server.peak, server.in_flight)
         self._in_flight += 1
 
@@ -185,12 +224,12 @@ class Pool:
                 return waiter
 
     def _preferred_server(self, entry_id: str) -> Server:
-        """The server that was the least loaded when the entry first came, as long as that one is up."""
+        """The server that was the least loaded when the entry first came, as long as that one is open."""
         if len(self.servers) == 1:
             return self.servers[0]
         preferred = self._preferred.pop(entry_id, None)
-        if preferred is None or not preferred.up:
-            candidates = [server for server in self.servers if server.up] or self.servers
+        if preferred is None or not preferred.is_open:
+            candidates = [server for server in self.servers if server.is_open] or self.servers
             preferred = min(candidates, key=lambda server: server.load)
         self._preferred[entry_id] = preferred  # the newest stands last
         if len(self._preferred) > REMEMBERED_ENTRIES:

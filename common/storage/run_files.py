@@ -45,6 +45,7 @@ class RunFiles:
             repair_tail(output_file, RECORDS)
             check_settings(output_file, settings, allow_mixed)
             self._met = {key: False for _, key in scan(output_file)}  # by known id: whether this input had it yet
+            self.resumes = bool(self._met)  # whether an earlier run finished entries
             self.ledger = Ledger(ledger_file, self._met)
             self.output = AppendFile(output_file)
             self._remove_old_errors()

@@ -13,7 +13,7 @@ from common.errors import RequestFailed, Retryable, ServerGone, ServerRefused
 from common.records import Answer
 from common.servers.client import ChatClient
 from common.servers.rate_limit import RateLimit
-from tests.scripted_server import Reply, Script, ScriptedServer, completion
+from tests.scripted_server import Reply, Request, Script, ScriptedServer, completion
 
 MESSAGES = json.dumps([{"role": "user", "content": "2+2?"}]).encode()
 
@@ -41,6 +41,17 @@ def ask(server_url: str, work: Callable[[ChatClient], Awaitable[Any]] | None = N
             return await (work(client) if work else client.complete(MESSAGES, {}))
 
     return asyncio.run(session())
+
+
+async def one_by_one(client: ChatClient, count: int, entries: int = 1000) -> list[str]:
+    """Sends requests of some entries, one after another; the errors of those that failed."""
+    failed = []
+    for number in range(count):
+        try:
+            await client.complete(MESSAGES, {}, entry_id=f"entry {number % entries}")
+        except RequestFailed as error:
+            failed.append(str(error))
+    return failed
 
 
 def failing_first(times: int, bad: Reply) -> Script:
@@ -110,11 +121,21 @@ def test_what_would_fail_for_every_request_stops_the_run(status: int) -> None:
         assert len(server.chats) == 1
 
 
-def test_retry_after_is_obeyed_to_the_second() -> None:
+@pytest.mark.parametrize("status", [400, 401, 402, 403, 429])
+def test_a_spent_account_stops_the_run_even_after_an_answer(status: int) -> None:
+    spent = Reply({"error": {"message": "no more", "code": "insufficient_quota"}}, status=status)
+    with ScriptedServer(lambda request: spent if request.number else completion("4")) as server:
+        with pytest.raises(ServerRefused, match="credit"):
+            ask(server.url, lambda client: one_by_one(client, 9))
+        assert len(server.chats) == 2
+
+
+def test_retry_after_is_obeyed_and_a_little_more_is_waited() -> None:
     naps = Naps()
     with ScriptedServer(failing_first(1, Reply("", status=429, headers={"Retry-After": "17"}))) as server:
         ask(server.url, sleep=naps)
-    assert naps.asked == [17]
+    (wait,) = naps.asked
+    assert 17 < wait < 19
 
 
 def test_waits_without_retry_after_are_random_and_bounded() -> None:
@@ -213,33 +234,36 @@ def test_a_server_that_stays_away_stops_the_run_after_max_retries_probes() -> No
     assert [wait for wait in naps.asked if wait >= 2 and wait == int(wait)] == [2, 4, 8]
 
 
-def test_ten_requests_given_up_in_a_row_stop_the_run() -> None:
-    async def one_by_one(client: ChatClient) -> None:
-        for _ in range(20):
-            try:
-                await client.complete(MESSAGES, {})
-            except Retryable:
-                continue
+SERVER_FAULTS = ["500", "503", "dropped", "html with 200", "truncated json as a page"]
+BAD_REPLIES["truncated json as a page"] = Reply("[{")
 
-    with ScriptedServer(lambda _: Reply("", status=500)) as server:
+
+@pytest.mark.parametrize("name", SERVER_FAULTS)
+def test_ten_requests_given_up_in_a_row_stop_the_run(name: str) -> None:
+    with ScriptedServer(lambda _: BAD_REPLIES[name]) as server:
         with pytest.raises(ServerGone, match="10 requests in a row"):
-            ask(server.url, one_by_one, max_retries=0)
+            ask(server.url, lambda client: one_by_one(client, 20), max_retries=0)
         assert len(server.chats) == 10
 
 
-def test_a_success_between_failures_lets_the_run_go_on() -> None:
-    async def one_by_one(client: ChatClient) -> int:
-        failed = 0
-        for _ in range(30):
-            try:
-                await client.complete(MESSAGES, {})
-            except Retryable:
-                failed += 1
-        return failed
+@pytest.mark.parametrize("name", ["empty text", "null text", "withheld", "error with 200", "aborted"])
+def test_a_withheld_answer_is_never_a_fault_of_the_server(name: str) -> None:
+    bad = {**BAD_REPLIES, "withheld": completion(None, finish="content_filter")}[name]
+    with ScriptedServer(lambda request: bad if request.number else completion("4")) as server:
+        failures = ask(server.url, lambda client: one_by_one(client, 50), max_retries=0)
+    assert len(failures) == 49
 
+
+def test_one_poisoned_entry_does_not_stop_the_run() -> None:
+    with ScriptedServer(lambda _: Reply("", status=500)) as server:
+        failures = ask(server.url, lambda client: one_by_one(client, 40, entries=2), max_retries=0)
+    assert len(failures) == 40
+
+
+def test_a_success_between_failures_lets_the_run_go_on() -> None:
     script: Script = lambda request: completion("4") if request.number % 5 == 4 else Reply("", status=500)
     with ScriptedServer(script) as server:
-        assert ask(server.url, one_by_one, max_retries=0) == 24
+        assert len(ask(server.url, lambda client: one_by_one(client, 30), max_retries=0)) == 24
 
 
 def test_a_seeded_request_that_came_back_empty_is_asked_with_another_seed() -> None:
@@ -325,6 +349,110 @@ def test_a_client_that_was_pickled_for_another_process_works_there() -> None:
 
     with ScriptedServer(lambda _: completion("4")) as server:
         assert asyncio.run(elsewhere(server.url))[0].text == "4"
+
+
+def test_a_pause_that_a_server_asks_for_is_not_a_try() -> None:
+    for busy in (Reply("", status=429), Reply("<html>slow</html>", status=429, headers={"Retry-After": "2"})):
+        with ScriptedServer(failing_first(9, busy)) as server:
+            assert ask(server.url, max_retries=0)[0].text == "4"
+            assert len(server.chats) == 10
+
+
+@pytest.mark.parametrize("status", [503, 529])
+def test_an_overload_that_names_its_end_is_not_a_try(status: int) -> None:
+    with ScriptedServer(failing_first(4, Reply("", status=status, headers={"Retry-After": "2"}))) as server:
+        assert ask(server.url, max_retries=0)[0].text == "4"
+
+
+def test_a_wish_of_zero_seconds_does_not_replace_the_growing_wait() -> None:
+    naps = Naps()
+    with ScriptedServer(failing_first(12, Reply("", status=429, headers={"Retry-After": "0"}))) as server:
+        ask(server.url, sleep=naps)
+    assert sum(naps.asked) > 30
+    assert len(set(naps.asked)) == len(naps.asked)
+
+
+def test_all_requests_wait_for_a_window_together_and_go_on_when_it_opens() -> None:
+    """20 requests per window: the client's sleep is what opens the next one."""
+    used = [0]
+
+    def window(request: Request) -> Reply:
+        used[0] += 1
+        return completion("4") if used[0] <= 20 else Reply({"error": "Please try again in 30s"}, status=429)
+
+    def opens() -> None:
+        used[0] = 0
+
+    async def many(client: ChatClient) -> None:
+        await asyncio.gather(*(client.complete(MESSAGES, {}, entry_id=f"{number}") for number in range(100)))
+
+    naps = Naps(opens)
+    with ScriptedServer(window) as server:
+        ask(server.url, many, sleep=naps, max_retries=0, concurrency=8)
+        assert len(server.chats) < 100 + 5 * 8
+    assert sum(wait >= 30 for wait in naps.asked) == 4
+    assert all(wait <= 33 for wait in naps.asked)
+
+
+def test_a_server_that_asks_for_a_pause_sends_its_requests_to_the_others_at_once() -> None:
+    async def many(client: ChatClient) -> list[str]:
+        await asyncio.gather(*(client.complete(MESSAGES, {}, entry_id=f"{number}") for number in range(40)))
+        return [server.url for server in client.pool.servers if not server.is_open]
+
+    refusing: Script = lambda _: Reply("", status=429, headers={"Retry-After": "900"})
+    with ScriptedServer(refusing) as busy, ScriptedServer(lambda _: completion("4")) as well:
+
+        async def session() -> list[str]:
+            async with ChatClient([busy.url, well.url], "model", 8, sleep=asyncio.sleep, max_retries=0) as client:
+                return await many(client)
+
+        assert asyncio.run(session()) == [busy.url]
+        assert len(busy.chats) <= 4
+        assert len(well.chats) == 40
+
+
+def test_a_pause_beyond_the_longest_wait_ends_the_run() -> None:
+    naps = Naps()
+    with ScriptedServer(lambda _: Reply("daily limit", status=429, headers={"Retry-After": "86400"})) as server:
+        with pytest.raises(
+            ServerGone, match="429 daily limit; it asks for a wait of 86400 s, and --longest_wait is 600"
+        ):
+            ask(server.url, sleep=naps, longest_wait=600)
+        assert len(server.chats) == 1
+
+
+def test_refusals_that_never_end_stop_the_run_after_the_longest_wait() -> None:
+    naps = Naps()
+    with ScriptedServer(lambda _: Reply("busy", status=429)) as server, pytest.raises(
+        ServerGone, match="still refuses"
+    ):
+        ask(server.url, sleep=naps, longest_wait=100)
+    assert 100 < sum(naps.asked) < 1000
+
+
+def test_one_request_that_is_refused_for_ever_fails_alone() -> None:
+    poisoned: Script = lambda r: Reply("busy", status=429) if r.body.get("user") == "bad" else completion("4")
+
+    async def both(client: ChatClient) -> list[Any]:
+        bad = asyncio.ensure_future(client.complete(MESSAGES, {"user": "bad"}))
+        while not bad.done():
+            await client.complete(MESSAGES, {})
+        return await asyncio.gather(bad, return_exceptions=True)
+
+    with ScriptedServer(poisoned) as server:
+        (error,) = ask(server.url, both, longest_wait=50)
+    assert isinstance(error, RequestFailed)
+    assert error.status == 429
+
+
+def test_the_next_try_of_a_request_comes_before_the_first_tries_of_others() -> None:
+    async def work(client: ChatClient) -> None:
+        await asyncio.gather(*(client.complete(MESSAGES, {"user": f"{number}"}) for number in range(9)))
+
+    with ScriptedServer(failing_first(1, Reply("", status=500))) as server:
+        ask(server.url, work, concurrency=1)
+        order = [request.body["user"] for request in server.chats]
+    assert order.index("0", 1) < 4
 
 
 def test_a_server_that_refuses_for_now_may_be_asked_less_and_is_not_taken_out() -> None:

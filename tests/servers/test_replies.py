@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
-from email.utils import formatdate
 from typing import Any
 
 import pytest
 
-from common.errors import RequestFailed, Retryable, ServerRefused
+from common.errors import RequestFailed, Retryable, ServerBusy, ServerRefused
 from common.records import Answer
-from common.servers.replies import failure, is_retryable, parse_completion, retry_after_seconds, stops_run
+from common.servers.replies import EmptyReply, failure, is_retryable, parse_completion, stops_run, why_empty
 
 
 @pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 504, 520, 529, 599])
@@ -20,14 +18,14 @@ def test_a_passing_trouble_is_tried_again_and_stops_nothing(status: int) -> None
     assert not stops_run(status)
 
 
-@pytest.mark.parametrize("status", [301, 302, 307, 308, 401, 402, 403, 404])
+@pytest.mark.parametrize("status", [301, 302, 307, 308, 401])
 def test_what_every_request_would_meet_stops_the_run_at_once(status: int) -> None:
     assert stops_run(status)
     assert not is_retryable(status)
 
 
-@pytest.mark.parametrize("status", [400, 405, 413, 415, 422, 451])
-def test_what_is_wrong_with_one_request_fails_its_entry_alone(status: int) -> None:
+@pytest.mark.parametrize("status", [400, 402, 403, 404, 405, 413, 415, 422, 451])
+def test_what_may_be_wrong_with_one_request_alone_is_neither(status: int) -> None:
     assert not is_retryable(status)
     assert not stops_run(status)
 
@@ -89,33 +87,13 @@ def test_usage_that_json_cannot_hold_is_left_out() -> None:
     assert parse_completion(data)[0] == [Answer("a")]
 
 
-def test_retry_after_may_be_a_date() -> None:
-    assert retry_after_seconds({"Retry-After": formatdate(time.time() + 30, usegmt=True)}) == pytest.approx(30, abs=2)
-    assert retry_after_seconds({"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}) == 0
-
-
-@pytest.mark.parametrize("value", ["soon", "nan", "inf", "", "Wed, 99 Foo"])
-def test_a_retry_after_that_says_nothing_is_none(value: str) -> None:
-    assert retry_after_seconds({"Retry-After": value}) is None
-    assert retry_after_seconds({}) is None
-
-
-def test_a_retry_after_date_is_held_against_the_servers_own_clock() -> None:
-    headers = {"Date": "Wed, 21 Oct 2015 07:28:00 GMT", "Retry-After": "Wed, 21 Oct 2015 07:28:09 GMT"}
-    assert retry_after_seconds(headers) == 9
-
-
-@pytest.mark.parametrize(
-    "wish", ["Mon, 01 Jan 2020 99999999999:00:00", "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"]
-)
-def test_a_retry_after_of_nonsense_is_none(wish: str) -> None:
-    assert retry_after_seconds({"Retry-After": wish}) is None
-
-
 @pytest.mark.parametrize(
     ("status", "kind", "line"),
     [
-        (503, Retryable, "http://a/v1: 503 busy"),
+        (500, Retryable, "http://a/v1: 500 busy"),
+        (503, ServerBusy, "http://a/v1: 503 busy"),
+        (529, ServerBusy, "http://a/v1: 529 busy"),
+        (429, ServerBusy, "http://a/v1: 429 busy"),
         (401, ServerRefused, "http://a/v1: 401 busy (wrong or missing key?"),
         (400, RequestFailed, "http://a/v1: 400 busy"),
     ],
@@ -137,3 +115,66 @@ def test_secrets_are_removed_before_a_message_is_cut() -> None:
     with pytest.raises(Retryable) as caught:
         parse_completion(data, redact=lambda text: text.replace(b"secret", b"***"))
     assert "x***" in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [503, 529])
+def test_an_overload_without_a_wish_is_a_failed_try(status: int) -> None:
+    assert type(failure("http://a/v1", status, {"Retry-After": "0"}, b"busy")) is Retryable
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (
+            429,
+            {"message": "You exceeded your current quota", "type": "insufficient_quota", "code": "insufficient_quota"},
+        ),
+        (403, {"message": "no", "type": "insufficient_quota"}),
+        (400, {"message": "Your credit balance is too low to access the Anthropic API."}),
+        (402, {"message": "Insufficient Balance", "type": "unknown_error"}),
+        (429, {"message": "OpenAIException - {'error': {'code': 'insufficient_quota'}}", "code": "429"}),
+    ],
+)
+def test_a_spent_account_stops_the_run_whatever_the_status(status: int, error: dict[str, str]) -> None:
+    refused = failure("http://a/v1", status, {"Retry-After": "3"}, body(error=error))
+    assert isinstance(refused, ServerRefused)
+    assert "credit" in str(refused)
+
+
+def test_a_prompt_about_quotas_that_the_server_repeats_stops_nothing() -> None:
+    data = body(error={"message": "cannot read: what does insufficient_quota mean?"})
+    assert isinstance(failure("http://a/v1", 400, {}, data), RequestFailed)
+
+
+def test_a_request_that_is_too_large_for_any_minute_fails_alone() -> None:
+    text = "Request too large for gpt-4o on tokens per min (TPM): Limit 30000, Requested 47218."
+    error = failure("http://a/v1", 429, {}, body(error={"message": text, "code": "rate_limit_exceeded"}))
+    assert type(error) is RequestFailed
+
+
+def test_json_that_is_no_completion_comes_from_a_server_that_is_well() -> None:
+    for data, kind in ((b'{"error": "flagged"}', EmptyReply), (b"<html>", Retryable)):
+        with pytest.raises(Retryable) as caught:
+            parse_completion(data)
+        assert type(caught.value) is kind
+
+
+def test_the_reason_of_a_choice_that_failed_is_kept() -> None:
+    failed = {"error": {"code": 502, "message": "upstream"}, "finish_reason": "error", "message": {"content": ""}}
+    with pytest.raises(EmptyReply, match="upstream"):
+        parse_completion(body(choices=[failed]))
+
+
+@pytest.mark.parametrize(
+    ("given", "reasons"),
+    [
+        ({"message": {"content": None}, "finish_reason": "content_filter"}, " (finish_reason: content_filter)"),
+        ({"message": {"content": "", "refusal": "No\x1b[2J."}}, " (refusal: No [2J.)"),
+        ({"message": {"content": ""}, "finish_reason": None}, ""),
+        ({"message": {"content": ""}, "error": {"message": "flagged"}}, " (error: flagged)"),
+        ({"message": []}, ""),
+        ([], ""),
+    ],
+)
+def test_the_reasons_of_an_empty_answer(given: object, reasons: str) -> None:
+    assert why_empty(body(choices=[given])) == reasons
