@@ -25,7 +25,8 @@ from .connection import Connection, HttpReply
 from .deadlines import Deadlines
 from .health import CircuitBreaker, Sleep
 from .rate_limit import RateLimit
-from .replies import EmptyReply, failure, parse_completion, token_count
+from .redaction import KeyRemover
+from .replies import EmptyReply, empty_reply, failure, parse_completion, token_count
 from .slots import Pool, Server
 
 LARGE = 1 << 16  # bytes of messages that are not copied for each request
@@ -81,6 +82,7 @@ class ChatClient:
         self.traffic = Traffic()
         self.pool = Pool([], concurrency or auto_concurrency.START)
         self._api_key = api_key
+        self._without_key = KeyRemover(api_key)
         self._sleep = sleep
         self._rate_limit = rate_limit
         self._deadlines = Deadlines(request_timeout)
@@ -198,11 +200,11 @@ class ChatClient:
         reply = await self._post(server, body)
         self._breaker.answered()
         if not 200 <= reply.status < 300:
-            raise failure(server.url, reply.status, reply.headers, self._without_key(reply.body))
+            raise failure(server.url, reply.status, reply.headers, reply.body, self._without_key)
         answers, tokens = parse_completion(reply.body, empty_ok, self._without_key)
         self._count_success(server, time.monotonic() - sent, answers, tokens)
         if not answers:
-            raise EmptyReply(f"{server.url}: empty answer", reply.status)
+            raise empty_reply(server.url, reply.status, reply.body)
         return answers
 
     async def _post(self, server: Server, body: Sequence[bytes]) -> HttpReply:
@@ -214,9 +216,6 @@ class ChatClient:
         except Unreachable:
             self.traffic.requests -= 1
             raise
-
-    def _without_key(self, data: bytes) -> bytes:
-        return data.replace(self._api_key.encode(), b"***") if self._api_key else data
 
     def _count_success(self, server: Server, seconds: float, answers: list[Answer], tokens: int | None) -> None:
         self._breaker.succeeded(server)

@@ -51,10 +51,28 @@ ERROR_KEYS = (
     "detail",  # FastAPI, which transformers serve and others are built on: {"detail": "..."}
 )
 
-# The fields of a message that hold the thoughts of a reasoning model.
+# The fields of a message that hold the thoughts of a reasoning model: the first that has any counts.
 REASONING_FIELDS = (
     "reasoning_content",  # DeepSeek, SGLang, llama.cpp, older vLLM
     "reasoning",  # newer vLLM, Ollama, OpenRouter
+    "thinking",  # Ollama's own API, behind some gateways
+    "reasoning_details",  # OpenRouter: a list of parts
+)
+
+# The types of the parts of a message that hold its text. All others hold thoughts, or something that is not text.
+TEXT_PARTS = ("text", "output_text")
+# How the type of a part that holds thoughts begins: "thinking" (Mistral, Anthropic), "reasoning", "reasoning.text", ...
+THOUGHT_PARTS = ("thinking", "thought", "reasoning")
+# Where such a part holds its words: a string, a part or a list of parts.
+WORDS_IN_PART = (
+    "text",
+    "thinking",
+    "reasoning",
+    "reasoning_content",
+    "reasoning_text",
+    "summary",
+    "content",
+    "thought",
 )
 
 # The finish reasons of a choice, in lower case, with the servers that send them. A whole answer: its model ended it.
