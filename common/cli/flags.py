@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import argparse
 from typing import Callable, NamedTuple, NoReturn
-from urllib.parse import urlsplit
 
 from .. import __version__
 from ..flag_types import finite, float_between, int_between, json_object
 from ..results.formats import FORMATS, formats_help
 from ..results.selection import SELECTS
+from ..servers import urls
 
 ABSENT = {  # the values of the flags that not every command has
     "cache_file": None,
@@ -81,12 +81,10 @@ def make_parser(prog: str, description: str, example: str) -> argparse.ArgumentP
 
 def base_url(text: str) -> str:
     """A flag's type: an http(s) URL without user and password."""
-    parts = urlsplit(text)
-    if parts.username is not None:
-        raise argparse.ArgumentTypeError("must not contain a user or password; the key comes from the environment")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise argparse.ArgumentTypeError(f"must be a URL such as http://127.0.0.1:8000/v1, not {text!r}")
-    return text.rstrip("/")
+    try:
+        return urls.base_url(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 port = int_between(1, 65535)

@@ -93,8 +93,7 @@ class ChatClient:
         self._given_up_in_a_row = 0
 
     async def __aenter__(self) -> ChatClient:
-        urls = [url.rstrip("/") for url in self.urls]
-        self.pool = Pool(urls, self.concurrency or auto_concurrency.START * len(urls))
+        self.pool = Pool(self.urls, self.concurrency or auto_concurrency.START * len(self.urls))
         self._breaker = self._make_breaker()
         self._connections = {server: Connection(server.url, self._api_key) for server in self.pool.servers}
         helpers = [self._deadlines.watch()]
