@@ -132,13 +132,18 @@ class ChatClient:
         await self.pool.room(depth)
 
     async def complete(
-        self, messages: bytes, parameters: dict[str, Any], empty_ok: bool = False, entry_id: str = ""
+        self,
+        messages: bytes,
+        parameters: dict[str, Any],
+        empty_ok: bool = False,
+        entry_id: str = "",
+        begin: Callable[[], None] = start_anyway,
     ) -> list[Answer]:
         """The choices (at least one) of one chat completion, in the order of their ``index``.
 
         ``messages`` is the JSON of the messages, ``parameters`` are named as in the API (None: not sent). A choice
         without text does not count, and a reply without any text is asked for again, unless ``empty_ok``. Requests of
-        one ``entry_id`` prefer one server.
+        one ``entry_id`` prefer one server. ``begin`` is called before each try is sent, and may raise to prevent it.
         Raises RequestFailed (a 4xx for this request, or its last try failed) or RunStopped.
         """
         request = {"model": self.model, **parameters, **self.extra_body}
@@ -147,7 +152,7 @@ class ChatClient:
         while True:
             tries += 1
             try:
-                answers = await self._send(_body(messages, request), empty_ok, entry_id)
+                answers = await self._send(_body(messages, request), empty_ok, entry_id, begin)
                 self._given_up_in_a_row = 0
                 return answers
             except Retryable as error:
@@ -168,7 +173,9 @@ class ChatClient:
             "run the same command again once the server is well"
         ) from error
 
-    async def _send(self, body: Sequence[bytes], empty_ok: bool, entry_id: str) -> list[Answer]:
+    async def _send(
+        self, body: Sequence[bytes], empty_ok: bool, entry_id: str, begin: Callable[[], None]
+    ) -> list[Answer]:
         """One try. A server that cannot be reached does not count as a try: the request goes to another, or waits."""
         if self._rate_limit is not None:
             await self.pool.without_slot(self._rate_limit.wait(sum(map(len, body))))
@@ -176,6 +183,7 @@ class ChatClient:
             server = await self.pool.take(entry_id)
             sent = time.monotonic()
             try:
+                begin()
                 self.may_start()
                 return await self._ask(server, body, sent, empty_ok)
             except Unreachable as error:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import time
 from typing import Any, Awaitable, Callable
 
 import pytest
@@ -31,6 +33,34 @@ def test_a_request_that_takes_too_long_is_a_timeout() -> None:
 
 def test_a_request_that_is_quick_enough_has_its_result() -> None:
     assert watched(10, lambda deadlines: deadlines.run(asyncio.sleep(0.01, "4"))) == "4"
+
+
+def test_a_reply_that_came_while_the_process_stood_still_is_read_before_it_is_late() -> None:
+    async def work(deadlines: Deadlines) -> str:
+        ours, theirs = socket.socketpair()
+        reader, writer = await asyncio.open_connection(sock=ours)
+        request = asyncio.ensure_future(deadlines.run(reader.readline()))
+        await asyncio.sleep(0.01)
+        theirs.sendall(b"4\n")
+        time.sleep(0.5)  # noqa: ASYNC251  as after SIGSTOP: the deadline and the reply are both due
+        try:
+            return (await request).decode()
+        finally:
+            writer.close()
+            theirs.close()
+
+    assert watched(0.1, work) == "4\n"
+
+
+def test_a_process_that_stood_still_does_not_wait_longer_than_the_limit() -> None:
+    async def work(deadlines: Deadlines) -> None:
+        request = asyncio.ensure_future(deadlines.run(asyncio.sleep(30)))
+        await asyncio.sleep(0.01)
+        time.sleep(0.3)  # noqa: ASYNC251
+        with pytest.raises(asyncio.TimeoutError):
+            await request
+
+    watched(0.1, work)
 
 
 def test_a_task_may_make_one_request_after_another() -> None:
