@@ -90,8 +90,8 @@ class Sampler:
                 error.stage = "sample"
                 raise
             for answer in answers:
-                source = group or next((other for other in reversed(unsent) if other), None)
-                if source is not None:
+                source = group or next((other for other in reversed(unsent) if other), [])
+                if source:
                     keep(source.pop(0), answer)
             unsent.append(group)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from typing import Any, Awaitable, Callable
 
@@ -37,19 +36,21 @@ def test_a_request_that_is_quick_enough_has_its_result() -> None:
 
 def test_a_reply_that_came_while_the_process_stood_still_is_read_before_it_is_late() -> None:
     async def work(deadlines: Deadlines) -> str:
-        ours, theirs = socket.socketpair()
-        reader, writer = await asyncio.open_connection(sock=ours)
-        request = asyncio.ensure_future(deadlines.run(reader.readline()))
-        await asyncio.sleep(0.01)
-        theirs.sendall(b"4\n")
-        time.sleep(0.5)  # noqa: ASYNC251  as after SIGSTOP: the deadline and the reply are both due
-        try:
-            return (await request).decode()
-        finally:
-            writer.close()
-            theirs.close()
+        arrived = asyncio.Event()
 
-    assert watched(0.1, work) == "4\n"
+        async def read() -> str:
+            await arrived.wait()
+            for _ in range(20):  # a reply takes several turns of the loop
+                await asyncio.sleep(0)
+            return "4"
+
+        request = asyncio.ensure_future(deadlines.run(read()))
+        await asyncio.sleep(0.01)
+        time.sleep(0.5)  # noqa: ASYNC251  as after SIGSTOP: the deadline has passed, and the reply is there
+        arrived.set()
+        return await request
+
+    assert watched(0.1, work) == "4"
 
 
 def test_a_process_that_stood_still_does_not_wait_longer_than_the_limit() -> None:
