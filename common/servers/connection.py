@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any, Mapping, NamedTuple, Sequence
 from urllib.parse import urlsplit
 
 import aiohttp
+from yarl import URL
 
 from ..errors import Retryable, Unreachable
 from .known_servers import SERVER_KEEPALIVE
 from .redaction import KeyRemover
 from .tls import TLS_WANTED, speaks_tls, tls_fault
 from .unpacking import ACCEPTED, unpacked
-from .urls import endpoint, metrics_url, proxy_of, without_password
+from .urls import endpoint, has_version, metrics_url, proxy_of, with_version, without_password
 
 if TYPE_CHECKING:
     from aiohttp.client_proto import ResponseHandler
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CONNECT_LIMIT = 30  # seconds until a connection must be made
-GET_LIMIT = aiohttp.ClientTimeout(total=5)
+GET_LIMIT = aiohttp.ClientTimeout(total=30)
+METRICS_LIMIT = aiohttp.ClientTimeout(total=5)
 LARGEST_REPLY = 100 << 20  # bytes; anything larger is not a completion
 LARGEST_ERROR = 1 << 20  # bytes of the body of an error that are read
 LARGEST_HEADER = 1 << 16  # bytes
@@ -77,10 +79,36 @@ class Connection:
 
         Raises Unreachable if nothing was sent, and Retryable if the connection was lost after that.
         """
+        reply = await self._exchange("POST", self._chat_url, data=_payload(body))
+        if reply.status in (404, 405) and not has_version(self._base_url):
+            return await self._post_with_version(body, reply)
+        if reply.status == 400 and TLS_WANTED.search(reply.body):
+            raise self._wants_tls()
+        return reply
+
+    async def get(self, path: str) -> HttpReply:
+        """The reply to a GET of a path below the base URL. Raises as ``post_chat``, and asyncio.TimeoutError."""
+        return await self._exchange("GET", endpoint(self._base_url, path), timeout=GET_LIMIT)
+
+    async def is_back(self) -> bool:
+        """Whether the server answers, and not with the status of a server (or of its proxy) that is still loading."""
         try:
-            response = await self._session.post(
-                self._chat_url, data=_payload(body), allow_redirects=False, proxy=self._proxy
-            )
+            return (await self.get("models")).status not in (502, 503, 504)
+        except (Unreachable, Retryable, asyncio.TimeoutError):
+            return False
+
+    async def metrics(self) -> str | None:
+        """The server's page of metrics: empty if it has none, None if it did not answer."""
+        try:
+            reply = await self._exchange("GET", metrics_url(self._base_url), timeout=METRICS_LIMIT)
+        except (Unreachable, Retryable, asyncio.TimeoutError):
+            return None
+        return reply.body.decode("utf-8", "replace") if reply.status == 200 else ""
+
+    async def _exchange(self, method: str, url: URL, **options: Any) -> HttpReply:
+        """A request and its reply; Unreachable or Retryable if there is none."""
+        try:
+            response = await self._session.request(method, url, allow_redirects=False, proxy=self._proxy, **options)
             try:
                 reply = HttpReply(response.status, response.headers, await _read(response))
             finally:
@@ -90,33 +118,19 @@ class Connection:
         except (aiohttp.ClientError, ValueError) as error:
             await self._check_scheme()
             raise Retryable(self._redact(f"{self._base_url}: {_fault(error)}")) from error
-        if reply.status == 400 and TLS_WANTED.search(reply.body):
-            raise self._wants_tls()
         self._has_answered = True
         return reply
 
-    async def get(self, path: str) -> HttpReply | None:
-        """The reply to a GET of a path below the base URL; None if there is none."""
-        return await self._get(endpoint(self._base_url, path))
-
-    async def is_back(self) -> bool:
-        """Whether the server answers, and not with the status of a server (or of its proxy) that is still loading."""
-        reply = await self.get("models")
-        return reply is not None and reply.status not in (502, 503, 504)
-
-    async def metrics(self) -> str | None:
-        """The server's page of metrics: empty if it has none, None if it did not answer."""
-        reply = await self._get(metrics_url(self._base_url))
-        if reply is None:
-            return None
-        return reply.body.decode("utf-8", "replace") if reply.status == 200 else ""
-
-    async def _get(self, url: Any) -> HttpReply | None:
-        try:
-            async with self._session.get(url, proxy=self._proxy, allow_redirects=False, timeout=GET_LIMIT) as response:
-                return HttpReply(response.status, response.headers, await _read(response))
-        except (aiohttp.ClientError, asyncio.TimeoutError, Retryable, ValueError):
-            return None
+    async def _post_with_version(self, body: Sequence[bytes], refusal: HttpReply) -> HttpReply:
+        """The reply at a base URL with /v1, which is used from now on, unless that is not found either."""
+        url = with_version(self._base_url)
+        reply = await self._exchange("POST", endpoint(url, "chat/completions"), data=_payload(body))
+        if reply.status in (404, 405):
+            return refusal
+        if not has_version(self._base_url):
+            log.warning("%s: %d at /chat/completions, so %s is used", self._base_url, refusal.status, url)
+            self._base_url, self._chat_url = url, endpoint(url, "chat/completions")
+        return reply
 
     def _unreachable(self, error: Exception) -> Unreachable:
         reason, *advice = _reason(error)
