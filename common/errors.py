@@ -96,4 +96,8 @@ class ServerBusy(Retryable):
 
 
 class Unreachable(Exception):
-    """No connection could be made: nothing was sent."""
+    """No connection could be made: nothing was sent. ``advice`` is for a server that was never reached."""
+
+    def __init__(self, message: str, advice: str = "is the server running there?") -> None:
+        super().__init__(message)
+        self.advice = advice

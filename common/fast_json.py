@@ -11,7 +11,7 @@ b'{"score":7.5}'
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Callable
 
 import orjson
 
@@ -24,9 +24,23 @@ def dumps(value: object) -> bytes:
         return json.dumps(value, separators=(",", ":")).encode()
 
 
-def loads(data: bytes) -> Any:
-    """The value of a JSON text, with None for NaN and Infinity. ValueError or RecursionError if it is not JSON."""
+def loads(data: bytes, whole: Callable[[str], Any] = int) -> Any:
+    """The value of a JSON text, with None for NaN and Infinity. ValueError or RecursionError if it is not JSON.
+
+    ``whole`` reads the integers of a text that orjson refuses.
+    """
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
-        return json.loads(data, parse_constant=lambda _: None)
+        return json.loads(data, parse_constant=lambda _: None, parse_int=whole)
+
+
+def small_int(text: str) -> int | None:
+    """A ``whole`` for texts of strangers: None for an integer of more than 20 digits.
+
+    Python takes seconds for a million digits, and later refuses to write or read more than 4,300 of them.
+
+    >>> small_int("12"), small_int("9" * 5000)
+    (12, None)
+    """
+    return int(text) if len(text) <= 20 else None

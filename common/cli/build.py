@@ -6,10 +6,13 @@ Example: ``job = make_job(args, "sampling.py", read_item, generator=GENERATOR)``
 from __future__ import annotations
 
 import argparse
+import asyncio
+import logging
 import os
-from typing import Any, Callable
+from typing import Any, Callable, Sequence
+from urllib.parse import urlsplit
 
-from ..errors import UsageError
+from ..errors import ServerGone, UsageError
 from ..input.columns import Columns
 from ..input.conversations import ItemReader
 from ..records import PendingEntry
@@ -23,9 +26,14 @@ from ..running.sampler import Sampler
 from ..scoring.scorers import make_scorer, needs_client
 from ..scoring.shapes import EntryScorer
 from ..servers.client import ChatClient, need_open_files
+from ..servers.discovery import find_model
 from ..servers.local import LocalServer, default_model, model_name
 from ..servers.rate_limit import RateLimit
+from ..servers.urls import base_url, proxy_of
+from ..storage.run_files import settings_of
 from .flags import Role
+
+log = logging.getLogger(__name__)
 
 LOCAL_SLOTS = 8  # of the embedded server, where --concurrency is auto
 
@@ -40,20 +48,20 @@ def make_job(
     Raises UsageError if flags contradict each other, or a file or a package that they need is missing.
     """
     check_files(args)
+    results, stop_rule = make_results(args), make_stop_rule(args)
     clients: dict[Role, ChatClient] = {}
     if generator is not None:
         clients[generator] = make_client(args, generator)
     if scorer is not None and needs_client(args.scorer):
-        clients[scorer] = make_client(args, scorer)
+        clients[scorer] = make_client(args, scorer, clients.get(generator) if generator is not None else None)
     need_open_files(list(clients.values()))
-    results = make_results(args)
     if args.ray is not None:
         check_ray(args, list(clients))
     pipeline = Pipeline(
         clients=list(clients.values()),
         sampler=make_sampler(args, clients[generator]) if generator is not None else None,
         scorer=make_scorer(args, clients.get(scorer)) if scorer is not None else None,
-        stop_rule=make_stop_rule(args),
+        stop_rule=stop_rule,
     )
     check_stop_rule(pipeline)
     return Job(
@@ -131,33 +139,81 @@ def make_folder(flag: str, path: str) -> None:
         raise UsageError(f"{flag}: cannot make the folder of {path}: {error.strerror}") from error
 
 
-def make_client(args: argparse.Namespace, role: Role) -> ChatClient:
-    """The client of a role. It has no URLs if the embedded server of ``--local`` serves it."""
-    flags = {name: role.value(args, name) for name in ("base_url", "port", "model", "api_key_env", "extra_body")}
-    urls: Any = flags["base_url"]
-    port_ranges: Any = flags["port"] or ()
-    if urls and port_ranges:
-        raise UsageError(f"{role.url_flag} and ports ({role.port_flag}) exclude each other; name one of them")
-    if port_ranges:
-        urls = [f"http://127.0.0.1:{port}/v1" for ports in port_ranges for port in ports]
-    local = args.local is not None and not urls
-    if not urls and not local:
-        urls = [f"http://127.0.0.1:{role.default_port}/v1"]
-    model: Any = flags["model"] or (model_name(args.local or default_model()) if local else "")
-    if not local and not model:
-        raise UsageError(f"{role.model_flag} is required: the model's name at {urls[0]} (or --local)")
-    extra_body: Any = flags["extra_body"]
+def make_client(args: argparse.Namespace, role: Role, generator: ChatClient | None = None) -> ChatClient:
+    """The client of a role. It has no URLs if the embedded server of ``--local`` serves it.
+
+    A judge without a server of its own uses the generator's server and model.
+    """
+    urls = named_urls(args, role)
+    is_local = args.local is not None and not urls
+    shared = generator if not urls and not is_local else None
+    key = None if is_local else role_key(args, role, shared is not None)
+    if not urls and not is_local:
+        urls = list(shared.urls) if shared is not None else [f"http://127.0.0.1:{role.default_port}/v1"]
+    for url in urls:
+        proxy_of(url)
+    model: Any = role.value(args, "model")
+    if not model and generator is not None and set(urls) == set(generator.urls):
+        model = generator.model
+    if not model:
+        model = model_name(args.local or default_model()) if is_local else served_model(args, role, urls, key)
     return ChatClient(
-        [] if local else urls,
+        urls,
         model,
         args.concurrency,
-        api_key=None if local else api_key(str(flags["api_key_env"])),
+        api_key=key,
         max_retries=args.max_retries,
         request_timeout=args.request_timeout,
         longest_wait=args.longest_wait,
-        extra_body=extra_body,
+        extra_body=make_extra_body(args, role),
         rate_limit=make_rate_limit(args, role),
     )
+
+
+def named_urls(args: argparse.Namespace, role: Role) -> list[str]:
+    """The base URLs that a role's flags name; none if they name no server."""
+    named: Any = role.value(args, "base_url") or ()
+    port_ranges: Any = role.value(args, "port") or ()
+    if named and port_ranges:
+        raise UsageError(f"{role.url_flag} and ports ({role.port_flag}) exclude each other; name one of them")
+    urls = [f"http://127.0.0.1:{port}/v1" for ports in port_ranges for port in ports]
+    for text in named:
+        urls.append(base_url(text))
+        if urlsplit(urls[-1]).path != urlsplit(text).path.rstrip("/"):
+            log.warning("%s %s: %s is used", role.url_flag, text, urls[-1])
+    return urls
+
+
+def role_key(args: argparse.Namespace, role: Role, is_shared: bool) -> str | None:
+    """The API key of a role: the generator's, if the judge uses its server and no flag names another."""
+    own: Any = role.value(args, "api_key_env")
+    return api_key(own or (args.generator_api_key_env if is_shared else "OPENAI_API_KEY"))
+
+
+def served_model(args: argparse.Namespace, role: Role, urls: Sequence[str], key: str | None) -> str:
+    """The name of the one model that a role's servers have.
+
+    If they are away, it is the one that the output was made with: a finished output needs no server.
+    """
+    try:
+        return asyncio.run(find_model(urls, key, role.model_flag, args.max_retries))
+    except ServerGone as error:
+        before = settings_of(args.output_file).get(f"{role.name} model")
+        if isinstance(before, str):
+            return before
+        raise UsageError(f"{role.model_flag} is required: {error}") from error
+
+
+def make_extra_body(args: argparse.Namespace, role: Role) -> dict[str, Any]:
+    """The further fields of a role's requests. UsageError if one would change how a reply is to be read."""
+    fields: Any = role.value(args, "extra_body")
+    flag = f"--{role.prefix}extra_body"
+    if fields.get("n") is not None:
+        more = "--samples_per_request" if role.name == "generator" else "--judge_samples"
+        raise UsageError(f"{flag} must not contain n, the number of choices of a request: see {more}")
+    if fields.get("stream"):
+        raise UsageError(f"{flag} must not contain stream: replies are read as a whole")
+    return dict(fields)
 
 
 def make_rate_limit(args: argparse.Namespace, role: Role) -> RateLimit | None:

@@ -30,9 +30,7 @@ JUDGE = Role("scorer", "judge's server", "--api_port", 31415, "--model_name", "-
 REJECT_GENERATOR = Role(
     "generator", "generator's server", "--generator_port", 31415, "--generator_model", "--generator_base_url"
 )
-REJECT_JUDGE = Role(
-    "scorer", "judge's server", "--scorer_port", 31416, "--scorer_model", "--scorer_base_url", "scorer_"
-)
+REJECT_JUDGE = Role("scorer", "judge's server", "--scorer_port", None, "--scorer_model", "--scorer_base_url", "scorer_")
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import argparse
 from typing import Callable, NamedTuple, NoReturn
-from urllib.parse import urlsplit
 
 from .. import __version__
 from ..flag_types import finite, float_between, int_between, json_object
 from ..results.formats import FORMATS, formats_help
 from ..results.selection import SELECTS
+from ..servers import urls
 
 ABSENT = {  # the values of the flags that not every command has
     "cache_file": None,
@@ -44,7 +44,7 @@ class Role(NamedTuple):
     name: str  # generator or scorer
     title: str  # of the group in --help
     port_flag: str
-    default_port: int
+    default_port: int | None  # None: without a server of its own, the role uses the generator's server and model
     model_flag: str
     url_flag: str
     prefix: str = ""  # of the role's other flags
@@ -81,12 +81,11 @@ def make_parser(prog: str, description: str, example: str) -> argparse.ArgumentP
 
 def base_url(text: str) -> str:
     """A flag's type: an http(s) URL without user and password."""
-    parts = urlsplit(text)
-    if parts.username is not None:
-        raise argparse.ArgumentTypeError("must not contain a user or password; the key comes from the environment")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise argparse.ArgumentTypeError(f"must be a URL such as http://127.0.0.1:8000/v1, not {text!r}")
-    return text.rstrip("/")
+    try:
+        urls.base_url(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text if "?" in text else text.rstrip("/")
 
 
 port = int_between(1, 65535)
@@ -143,6 +142,8 @@ def add_columns(parser: argparse.ArgumentParser) -> None:
 def add_server(parser: argparse.ArgumentParser, role: Role) -> argparse._ArgumentGroup:
     """One role's servers: ports or base URLs, the key, extra fields, limits."""
     group = parser.add_argument_group(role.title)
+    shares = role.default_port is None
+    default_server = "the generator's server" if shares else role.default_port
 
     def add(flag: str, name: str, help: str, **options: object) -> None:
         group.add_argument(flag, dest=f"{role.name}_{name}", help=help, **options)  # type: ignore[arg-type]
@@ -150,7 +151,7 @@ def add_server(parser: argparse.ArgumentParser, role: Role) -> argparse._Argumen
     add(
         role.port_flag,
         "port",
-        f"port(s) of servers on this machine, or ranges such as 8000-8007 (default: {role.default_port})",
+        f"port(s) of servers on this machine, or ranges such as 8000-8007 (default: {default_server})",
         type=ports,
         nargs="+",
         metavar="PORT",
@@ -163,12 +164,19 @@ def add_server(parser: argparse.ArgumentParser, role: Role) -> argparse._Argumen
         nargs="+",
         metavar="URL",
     )
-    add(role.model_flag, "model", "the name of the model at the server", metavar="NAME")
+    default_model = "the generator's on the same server, else " if shares else ""
+    add(
+        role.model_flag,
+        "model",
+        f"the name of the model at the server (default: {default_model}the one that the server lists)",
+        metavar="NAME",
+    )
     add(
         f"--{role.prefix}api_key_env",
         "api_key_env",
-        "environment variable that holds the API key",
-        default="OPENAI_API_KEY",
+        "environment variable that holds the API key"
+        + (" (default: the generator's on the same server, else OPENAI_API_KEY)" if shares else ""),
+        default=None if shares else "OPENAI_API_KEY",
         metavar="NAME",
     )
     add(

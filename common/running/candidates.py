@@ -42,7 +42,7 @@ class Candidates:
         self._keep = keep
         self._stop = stop
         self._servers_idle = servers_idle
-        self._to_sample: list[int] = state.missing(self._sampler)  # indices without a request yet
+        self._to_sample: list[int] = list(state.missing(self._sampler))  # indices without a request yet; never replaced
         self._to_score: list[int] = []  # indices of answers at hand that no scorer was given yet
         self._being_scored: dict[str, list[Answer]] = {}  # by digest: equal texts are scored once
         self._scored = 0
@@ -108,8 +108,9 @@ class Candidates:
         if self._stopped_by() == "stop_after":
             self._cancel()
         elif self._sampler is not None and self._to_sample and self._failure is None:
-            indices, self._to_sample = self._to_sample[:wanted], self._to_sample[wanted:]
-            for request in self._sampler.requests(self._state.entry, self._state.messages, indices, self._take):
+            indices, later = self._to_sample[:wanted], self._to_sample
+            del later[:wanted]
+            for request in self._sampler.requests(self._state.entry, self._state.messages, indices, self._take, later):
                 self._begin(request)
             if not self._to_sample:
                 self._state.messages = b""  # megabytes, where there are images

@@ -5,6 +5,7 @@ Example: ``for request in sampler.requests(entry, messages, [2, 3], keep=lambda 
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Callable, Coroutine, Sequence
@@ -48,32 +49,51 @@ class Sampler:
         return not (answer.cut and limit is not None and (self.max_tokens is None or limit < self.max_tokens))
 
     def requests(
-        self, entry: Entry, messages: bytes, missing: Sequence[int], keep: Callable[[int, Answer], None]
+        self,
+        entry: Entry,
+        messages: bytes,
+        missing: Sequence[int],
+        keep: Callable[[int, Answer], None],
+        later: list[int] | None = None,
     ) -> list[Coroutine[Any, Any, None]]:
         """One coroutine per request that the ``missing`` indices need; ``keep`` is given each answer as it arrives.
 
-        ``messages`` is the JSON of the prompt. Each coroutine raises RequestFailed with the stage "sample".
+        ``messages`` is the JSON of the prompt. A server may send more choices than it was asked for: they serve the
+        indices whose request was not sent yet, and those of ``later``, from which they are removed. Each coroutine
+        raises RequestFailed with the stage "sample".
         """
         # At temperature 0 all choices of a request are one text, and vLLM refuses such a request.
         size = 1 if self.temperature == 0 else self.per_request
-        groups = [missing[start : start + size] for start in range(0, len(missing), size)]
-        return [self._request(entry, messages, group, keep) for group in groups]
+        groups = [list(missing[start : start + size]) for start in range(0, len(missing), size)]
+        unsent = [[] if later is None else later, *groups]
+        return [self._request(entry, messages, group, unsent, keep) for group in groups]
 
     async def _request(
-        self, entry: Entry, messages: bytes, indices: Sequence[int], keep: Callable[[int, Answer], None]
+        self,
+        entry: Entry,
+        messages: bytes,
+        group: list[int],
+        unsent: list[list[int]],
+        keep: Callable[[int, Answer], None],
     ) -> None:
-        """Sends requests until each index has its answer: a server may return fewer choices than ``n``."""
-        left = list(indices)
-        while left:
-            choices = len(left) if len(left) > 1 else None
-            parameters = {**self._parameters, "seed": self._seed_for(entry, left[0]), "n": choices}
+        """Sends requests until each index of the group has its answer: a server may return fewer choices than ``n``."""
+        while group:
+            parameters = {**self._parameters, "seed": self._seed_for(entry, group[0]), "n": len(group)}
+            if len(group) == 1:
+                del parameters["n"]
+            begin = functools.partial(_begin, group, len(group), unsent)
             try:
-                answers = await self.client.complete(messages, parameters, entry_id=entry.entry_id)
+                answers = await self.client.complete(messages, parameters, entry_id=entry.entry_id, begin=begin)
+            except _Outdated:
+                continue
             except RequestFailed as error:
                 error.stage = "sample"
                 raise
-            for answer in answers[: len(left)]:
-                keep(left.pop(0), answer)
+            for answer in answers:
+                source = group or next((other for other in reversed(unsent) if other), [])
+                if source:
+                    keep(source.pop(0), answer)
+            unsent.append(group)
 
     @cached_property
     def _parameters(self) -> dict[str, Any]:
@@ -82,3 +102,14 @@ class Sampler:
     def _seed_for(self, entry: Entry, index: int) -> int | None:
         """The candidate's own seed (31 bits): the same in every run, and another one for each entry and index."""
         return None if self.seed is None else int(fingerprint([self.seed, entry.entry_id, index], 8), 16) >> 1
+
+
+class _Outdated(Exception):
+    """Other requests brought answers that this one was to ask for."""
+
+
+def _begin(group: list[int], asked: int, unsent: list[list[int]]) -> None:
+    """Notes that the group's request is sent now; _Outdated if it asks for more than the group still needs."""
+    if len(group) != asked:
+        raise _Outdated
+    unsent[:] = [other for other in unsent if other is not group]

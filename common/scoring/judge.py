@@ -18,6 +18,7 @@ from ..flag_types import float_between, int_between
 from ..records import Entry, Score, fingerprint, number_text
 from ..servers.client import ChatClient
 from ..servers.messages import Message
+from ..servers.replies import EmptyReply
 from .judge_logprobs import ProbabilityReader
 from .judge_prompt import ENDINGS, JUDGE_PROMPT, ask_again, judge_messages, judge_text, read_judge_prompt
 from .judge_reply import parse_verdict
@@ -27,6 +28,8 @@ from .shapes import AnswerScorer
 MODES = ("text", "json", "logprob")
 MAX_TOKENS = {"text": 1024, "json": 1024, "logprob": 8}  # in logprob mode, the judge says only its score
 MOST_SCORES = 1000  # of logprob mode
+
+ONLY_THOUGHTS = "is all in its reasoning: raise --judge_max_tokens, or correct the server's reasoning parser"
 
 _VERDICT_SCHEMA = {
     "type": "object",
@@ -146,10 +149,13 @@ class Judge(AnswerScorer):
 
     async def _score_once(self, entry_id: str, messages: list[Message]) -> Score:
         usage = Usage(entry_id)
-        if self._mode == "logprob":
-            score = await self._probability_reader.score(messages, usage)
-        else:
-            score = await self._score_by_words(messages, usage)
+        read = self._probability_reader.score if self._mode == "logprob" else self._score_by_words
+        try:
+            score = await read(messages, usage)
+        except EmptyReply as error:
+            if not error.all_thoughts:
+                raise
+            score = Score(None, unscored=f"the judge's reply {ONLY_THOUGHTS}")
         return score._replace(judge_usage=usage.spent)
 
     async def _score_by_words(self, messages: list[Message], usage: Usage) -> Score:
@@ -165,6 +171,8 @@ class Judge(AnswerScorer):
             turns = ask_again(messages, reply.text, self._low, self._high, self._mode)
         bounds = f"from {number_text(self._low)} to {number_text(self._high)}"
         reason = "was cut by its length" if reply.cut else f"has no score {bounds}"
+        if reply.reasoning and not reply.text.strip():
+            reason = ONLY_THOUGHTS
         return Score(None, reply.text, f"the judge's reply {reason}")
 
 

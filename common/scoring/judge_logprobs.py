@@ -123,6 +123,8 @@ class ProbabilityReader:
         try:
             steps = steps_of(reply.logprobs)
         except ValueError as error:
+            if self._gave_logprobs:
+                return []
             text = f"{self._requests.server} gives {error}: judge by --judge_mode text or json"
             raise ServerRefused(text) from error
         self._gave_logprobs = True
@@ -150,16 +152,25 @@ def steps_of(content: object) -> list[Step]:
         raise ValueError("no logprobs")
     try:
         return [
-            Step(step["token"], {top["token"]: _probability(top["logprob"]) for top in step["top_logprobs"]})
+            Step(
+                _text(step["token"]),
+                {_text(top["token"]): _probability(top["logprob"]) for top in step["top_logprobs"]},
+            )
             for step in content
         ]
     except (KeyError, TypeError, OverflowError) as error:
         raise ValueError("logprobs without top_logprobs") from error
 
 
+def _text(token: object) -> str:
+    if not isinstance(token, str):
+        raise TypeError("a token that is not a text")
+    return token
+
+
 def _probability(logprob: float | None) -> float:
     """SGLang writes -inf for a token that cannot come; in JSON that is null."""
-    return 0.0 if logprob is None else math.exp(logprob)
+    return 0.0 if logprob is None else min(1.0, math.exp(logprob))
 
 
 def from_the_score(steps: Sequence[Step]) -> tuple[str, list[Step]]:

@@ -23,8 +23,9 @@ from .connection import Connection, HttpReply
 from .deadlines import Deadlines
 from .health import CircuitBreaker, Sleep, patience, pause, report_silences
 from .rate_limit import RateLimit
+from .redaction import KeyRemover
 from .refusals import Refusals, distinct
-from .replies import EmptyReply, failure, parse_completion, token_count, why_empty
+from .replies import EmptyReply, empty_reply, failure, parse_completion, token_count
 from .slots import Pool, Server
 
 LARGE = 1 << 16  # bytes of messages that are not copied for each request
@@ -94,6 +95,7 @@ class ChatClient:
         self.traffic = Traffic()
         self.pool = Pool([], concurrency or auto_concurrency.START)
         self._api_key = api_key
+        self._without_key = KeyRemover(api_key)
         self._sleep = sleep
         self._rate_limit = rate_limit
         self._deadlines = Deadlines(request_timeout)
@@ -106,8 +108,7 @@ class ChatClient:
         self._given_up: list[str] = []  # the entries of the requests given up since the last success
 
     async def __aenter__(self) -> ChatClient:
-        urls = [url.rstrip("/") for url in self.urls]
-        self.pool = Pool(urls, self.concurrency or auto_concurrency.START * len(urls))
+        self.pool = Pool(self.urls, self.concurrency or auto_concurrency.START * len(self.urls))
         self._breaker = self._make_breaker()
         self._refusals = self._make_refusals()
         self._connections = {server: Connection(server.url, self._api_key) for server in self.pool.servers}
@@ -157,12 +158,14 @@ class ChatClient:
         empty_ok: bool = False,
         entry_id: str = "",
         tentative: bool = False,
+        begin: Callable[[], None] = start_anyway,
     ) -> list[Answer]:
         """The choices (at least one) of one chat completion, in the order of their ``index``.
 
         ``messages`` is the JSON of the messages, ``parameters`` are named as in the API (None: not sent). A choice
         without text does not count, and a reply without any text is asked for again, unless ``empty_ok``. Requests of
         one ``entry_id`` prefer one server. The refusal (400) of a ``tentative`` request tells nothing about the others.
+        ``begin`` is called before each try is sent, and may raise to prevent it.
         Raises RequestFailed (this request was refused, or its last try failed) or RunStopped.
         """
         request = {"model": self.model, **parameters, **self.extra_body}
@@ -174,7 +177,7 @@ class ChatClient:
                 await self.pool.without_slot(self._rate_limit.wait(sum(map(len, body))))
             server = await self.pool.take(entry_id, first=tries.failed > 0)
             try:
-                return await self._try(server, body, empty_ok, entry_id)
+                return await self._try(server, body, empty_ok, entry_id, begin)
             except Unreachable as error:  # no try: nothing was sent
                 self._breaker.unreachable(server, error)
             except ServerBusy as error:
@@ -223,10 +226,13 @@ class ChatClient:
             "run the same command again once the server is well"
         ) from error
 
-    async def _try(self, server: Server, body: Sequence[bytes], empty_ok: bool, entry_id: str) -> list[Answer]:
+    async def _try(
+        self, server: Server, body: Sequence[bytes], empty_ok: bool, entry_id: str, begin: Callable[[], None]
+    ) -> list[Answer]:
         """One try, at a server of which it holds a slot."""
         sent = time.monotonic()
         try:
+            begin()
             self.may_start()
             return await self._ask(server, body, sent, empty_ok)
         except Unreachable:
@@ -253,11 +259,11 @@ class ChatClient:
         server.heard()
         self._breaker.answered()
         if not 200 <= reply.status < 300:
-            raise failure(server.url, reply.status, reply.headers, self._without_key(reply.body))
+            raise failure(server.url, reply.status, reply.headers, reply.body, self._without_key)
         answers, tokens = parse_completion(reply.body, empty_ok, self._without_key)
         self._count_success(server, time.monotonic() - sent, answers, tokens)
         if not answers:
-            raise EmptyReply(f"{server.url}: empty answer{why_empty(self._without_key(reply.body))}", reply.status)
+            raise empty_reply(server.url, reply.status, reply.body, self._without_key)
         self._refusals.answered(server)
         return answers
 
@@ -270,9 +276,6 @@ class ChatClient:
         except Unreachable:
             self.traffic.requests -= 1
             raise
-
-    def _without_key(self, data: bytes) -> bytes:
-        return data.replace(self._api_key.encode(), b"***") if self._api_key else data
 
     def _count_success(self, server: Server, seconds: float, answers: list[Answer], tokens: int | None) -> None:
         self._breaker.succeeded(server)

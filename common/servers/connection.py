@@ -6,18 +6,38 @@ Example: ``reply = await Connection("http://127.0.0.1:8000/v1", api_key=None).po
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-from typing import Mapping, NamedTuple, Sequence
+import socket
+import ssl
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, Mapping, NamedTuple, Sequence
+from urllib.parse import urlsplit
 
 import aiohttp
+from yarl import URL
 
 from ..errors import Retryable, Unreachable
 from .known_servers import SERVER_KEEPALIVE
-from .urls import endpoint, metrics_url, proxy_of
+from .redaction import KeyRemover
+from .tls import TLS_WANTED, speaks_tls, tls_fault
+from .unpacking import ACCEPTED, unpacked
+from .urls import endpoint, has_version, metrics_url, proxy_of, with_version, without_password
+
+if TYPE_CHECKING:
+    from aiohttp.client_proto import ResponseHandler
+
+log = logging.getLogger(__name__)
 
 CONNECT_LIMIT = 30  # seconds until a connection must be made
+GET_LIMIT = aiohttp.ClientTimeout(total=30)
 METRICS_LIMIT = aiohttp.ClientTimeout(total=5)
 LARGEST_REPLY = 100 << 20  # bytes; anything larger is not a completion
+LARGEST_ERROR = 1 << 20  # bytes of the body of an error that are read
+LARGEST_HEADER = 1 << 16  # bytes
+REST = 0.005  # seconds that a connection rests before its next request, while no more than SPARE are idle
+SPARE = 2
 PLAIN_BODY = 1 << 20  # bytes; aiohttp warns of a larger body that is sent in one piece
 
 
@@ -33,17 +53,22 @@ class Connection:
     """What is sent to the server at ``base_url``, with ``api_key`` as the bearer token. Needs a running loop."""
 
     def __init__(self, base_url: str, api_key: str | None) -> None:
-        headers = {"Content-Type": "application/json"}
+        headers = {"Content-Type": "application/json", "Accept-Encoding": ACCEPTED}
         if api_key:
             headers["Authorization"] = f"Bearer {api_key}"
         self._base_url = base_url
         self._chat_url = endpoint(base_url, "chat/completions")
         self._proxy = proxy_of(base_url)
+        self._redact = KeyRemover(api_key)
+        self._has_answered = False
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=SERVER_KEEPALIVE - 1),
+            connector=_Connector(base_url, limit=0),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_LIMIT),
             headers=headers,
             cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            max_line_size=LARGEST_HEADER,
+            max_field_size=LARGEST_HEADER,
         )
 
     async def close(self) -> None:
@@ -54,35 +79,125 @@ class Connection:
 
         Raises Unreachable if nothing was sent, and Retryable if the connection was lost after that.
         """
-        try:
-            response = await self._session.post(
-                self._chat_url, data=_payload(body), allow_redirects=False, proxy=self._proxy
-            )
-            try:
-                return HttpReply(response.status, response.headers, await _read(response))
-            finally:
-                response.release()
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise Unreachable(f"cannot reach {self._base_url}: {_reason(error)}") from error
-        except aiohttp.ClientError as error:
-            raise Retryable(f"{self._base_url}: connection lost: {error or type(error).__name__}") from error
+        reply = await self._exchange("POST", self._chat_url, data=_payload(body))
+        if reply.status in (404, 405) and not has_version(self._base_url):
+            return await self._post_with_version(body, reply)
+        if reply.status == 400 and TLS_WANTED.search(reply.body):
+            raise self._wants_tls()
+        return reply
+
+    async def get(self, path: str) -> HttpReply:
+        """The reply to a GET of a path below the base URL. Raises as ``post_chat``, and asyncio.TimeoutError."""
+        return await self._exchange("GET", endpoint(self._base_url, path), timeout=GET_LIMIT)
 
     async def is_back(self) -> bool:
         """Whether the server answers, and not with the status of a server (or of its proxy) that is still loading."""
         try:
-            async with self._session.get(endpoint(self._base_url, "models"), proxy=self._proxy) as response:
-                return response.status not in (502, 503, 504)
-        except (aiohttp.ClientError, asyncio.TimeoutError):
+            return (await self.get("models")).status not in (502, 503, 504)
+        except (Unreachable, Retryable, asyncio.TimeoutError):
             return False
 
     async def metrics(self) -> str | None:
         """The server's page of metrics: empty if it has none, None if it did not answer."""
-        url = metrics_url(self._base_url)
         try:
-            async with self._session.get(url, proxy=self._proxy, timeout=METRICS_LIMIT) as response:
-                return await response.text(errors="replace") if response.status == 200 else ""
-        except (aiohttp.ClientError, asyncio.TimeoutError):
+            reply = await self._exchange("GET", metrics_url(self._base_url), timeout=METRICS_LIMIT)
+        except (Unreachable, Retryable, asyncio.TimeoutError):
             return None
+        return reply.body.decode("utf-8", "replace") if reply.status == 200 else ""
+
+    async def _exchange(self, method: str, url: URL, **options: Any) -> HttpReply:
+        """A request and its reply; Unreachable or Retryable if there is none."""
+        try:
+            response = await self._session.request(method, url, allow_redirects=False, proxy=self._proxy, **options)
+            try:
+                reply = HttpReply(response.status, response.headers, await _read(response))
+            finally:
+                response.release()
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError) as error:
+            raise self._unreachable(error) from error
+        except (aiohttp.ClientError, ValueError) as error:
+            await self._check_scheme()
+            raise Retryable(self._redact(f"{self._base_url}: {_fault(error)}")) from error
+        self._has_answered = True
+        return reply
+
+    async def _post_with_version(self, body: Sequence[bytes], refusal: HttpReply) -> HttpReply:
+        """The reply at a base URL with /v1, which is used from now on, unless that is not found either."""
+        url = with_version(self._base_url)
+        reply = await self._exchange("POST", endpoint(url, "chat/completions"), data=_payload(body))
+        if reply.status in (404, 405):
+            return refusal
+        if not has_version(self._base_url):
+            log.warning("%s: %d at /chat/completions, so %s is used", self._base_url, refusal.status, url)
+            self._base_url, self._chat_url = url, endpoint(url, "chat/completions")
+        return reply
+
+    def _unreachable(self, error: Exception) -> Unreachable:
+        reason, *advice = _reason(error)
+        way = f" through the proxy {without_password(self._proxy)}" if self._proxy else ""
+        return Unreachable(self._redact(f"cannot reach {self._base_url}{way}: {reason}"), *advice)
+
+    async def _check_scheme(self) -> None:
+        """Raises Unreachable if a server that never answered plain HTTP speaks TLS."""
+        parts = urlsplit(self._base_url)
+        if self._has_answered or self._proxy or parts.scheme != "http":
+            return
+        self._has_answered = True  # one look is enough
+        if await speaks_tls(parts.hostname or "", parts.port or 80):
+            raise self._wants_tls()
+
+    def _wants_tls(self) -> Unreachable:
+        return Unreachable(f"cannot reach {self._base_url}: it speaks TLS", "write https:// instead of http://")
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Keeps a second reply to a request from being taken for the reply to the next request on that connection.
+
+    The connection that has been idle longest is used next. It rests before, as long as few connections are idle, since
+    some servers have a thread for each connection. If anything came on it meanwhile, it is closed, and from then on no
+    connection to this server is used twice.
+    """
+
+    def __init__(self, base_url: str, **options: Any) -> None:
+        super().__init__(**options)
+        self._base_url = base_url
+        self._idle: deque[tuple[float, Any, ResponseHandler]] = deque()  # in the order of their last replies
+        self._answers_twice = False
+
+    async def connect(self, req: Any, traces: Any, timeout: Any) -> Any:
+        """A connection on which nothing has come since its last reply."""
+        self._offer_idle()
+        return await super().connect(req, traces, timeout)
+
+    def _offer_idle(self) -> None:
+        """Lets the next request have the connection that has been idle longest, if it is good and has rested."""
+        now = time.monotonic()
+        while self._idle:
+            since, key, protocol = self._idle[0]
+            if now - since < REST and len(self._idle) <= SPARE:
+                return
+            self._idle.popleft()
+            is_good = now - since < SERVER_KEEPALIVE - 1 and self._is_silent(protocol)
+            super()._release(key, protocol, should_close=not is_good)
+            if is_good:
+                return
+
+    def _release(self, key: Any, protocol: ResponseHandler, *, should_close: bool = False) -> None:
+        if should_close or protocol.should_close or self._answers_twice:
+            super()._release(key, protocol, should_close=True)
+        else:
+            self._idle.append((time.monotonic(), key, protocol))
+
+    def _is_silent(self, protocol: ResponseHandler) -> bool:
+        """Whether nothing came on an idle connection. Says so once if something did."""
+        if protocol.should_close and protocol.is_connected() and not self._answers_twice:
+            self._answers_twice = True
+            log.warning(
+                "%s sent more than one reply to a request: the others are dropped, and each request now gets a new "
+                "connection",
+                self._base_url,
+            )
+        return not protocol.should_close
 
 
 class _Body(aiohttp.payload.Payload):
@@ -113,20 +228,61 @@ def _payload(body: Sequence[bytes]) -> aiohttp.payload.Payload:
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """The body; Retryable if it is too large for a completion."""
+    """The body; only its beginning if it is a long error. Retryable if it is too large, ValueError if it is damaged."""
+    limit = LARGEST_REPLY if response.status < 300 else LARGEST_ERROR
     length = response.content_length
-    if length is not None and length <= LARGEST_REPLY and "Content-Encoding" not in response.headers:
-        return await response.read()  # its head proves its size; to count its pieces takes 8 us more
+    if length is not None and length <= limit:
+        data = await response.read()  # its head proves its size; to count its pieces takes 8 us more
+    else:
+        data = await _beginning(response, limit)
+    encodings = response.headers.get("Content-Encoding")
+    if encodings is not None:
+        data = unpacked(data, encodings, limit)
+    if len(data) > limit and response.status < 300:
+        raise Retryable(f"{response.url}: a reply of more than {limit >> 20} MB", response.status)
+    return data[:limit]
+
+
+async def _beginning(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    """The first bytes of the body, a few more than ``limit``."""
     pieces, size = [], 0
     async for piece in response.content.iter_any():
         pieces.append(piece)
         size += len(piece)
-        if size > LARGEST_REPLY:
-            raise Retryable(f"{response.url}: a reply of more than {LARGEST_REPLY >> 20} MB", response.status)
+        if size > limit:
+            break
     return b"".join(pieces)
 
 
-def _reason(error: BaseException) -> str:
-    """The plain reason ("Connection refused") inside aiohttp's longer message."""
-    number = getattr(error, "errno", None)
-    return os.strerror(number) if number and number > 0 else str(error)
+def _reason(error: BaseException) -> tuple[str, ...]:
+    """The plain reason ("Connection refused") inside aiohttp's longer message, and advice if there is any."""
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return f"the proxy replied {error.status} {error.message}", "is the proxy right?"
+    tls_error = _tls_error(error)
+    if tls_error is not None:
+        return tls_fault(tls_error)
+    inner = getattr(error, "os_error", error)
+    if isinstance(inner, socket.gaierror):
+        return f"{inner.strerror or inner}", "is the host's name right?"
+    number = getattr(inner, "errno", None)
+    reason = os.strerror(number) if number and number > 0 else str(error)
+    return (reason, "is the proxy right?") if isinstance(error, aiohttp.ClientProxyConnectionError) else (reason,)
+
+
+def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
+    """The TLS error that caused an error of aiohttp, if one did. Some of aiohttp's own errors pretend to be one."""
+    while error is not None:
+        if isinstance(error, ssl.SSLError) and not isinstance(error, aiohttp.ClientError):
+            return error
+        error = error.__cause__
+    return None
+
+
+def _fault(error: Exception) -> str:
+    """What went wrong with a connection that was made."""
+    if isinstance(error, aiohttp.ClientResponseError):
+        return f"a reply that is not HTTP: {' '.join(error.message.split()).rstrip('^ ')}"
+    if isinstance(error, aiohttp.ClientError):
+        inner = _tls_error(error)
+        return f"connection lost: {tls_fault(inner)[0] if inner else error or type(error).__name__}"
+    return str(error)

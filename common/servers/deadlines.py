@@ -36,10 +36,18 @@ class Deadlines:
             self._due.pop(task, None)
 
     async def watch(self) -> None:
-        """Ends the requests that take too long, until it is cancelled itself."""
+        """Ends the requests that take too long, until it is cancelled itself.
+
+        Time during which this process stood still does not count: the replies that came meanwhile were not read yet.
+        """
+        pause = min(1.0, self.seconds / 10)
         while True:
-            await asyncio.sleep(min(1.0, self.seconds / 10))
+            begun = time.monotonic()
+            await asyncio.sleep(pause)
             now = time.monotonic()
+            lost = now - begun - pause
+            if lost > pause:
+                self._due = {task: due + lost for task, due in self._due.items()}
             for task in [task for task, due in self._due.items() if due < now]:
                 del self._due[task]
                 task.cancel()

@@ -106,7 +106,7 @@ class CircuitBreaker:
     def unreachable(self, server: Server, error: Unreachable) -> None:
         """No connection to the server could be made: it is taken out. ServerGone if no server ever answered."""
         if not self._any_answered and not self._others_up(server):
-            gone = ServerGone(f"{error}; is the server running there?")
+            gone = ServerGone(f"{error}; {error.advice}")
             self._pool.stop(gone)
             raise gone from error
         self._take_out(server, str(error))

@@ -117,6 +117,14 @@ def check_settings(output_file: str, settings: dict[str, Any], allow_mixed: bool
         )
 
 
+def settings_of(output_file: str) -> dict[str, Any]:
+    """The settings that an output was written with; none if they cannot be read."""
+    try:
+        return _read_settings(output_file + ".settings.json")
+    except UsageError:
+        return {}
+
+
 def _read_settings(path: str) -> dict[str, Any]:
     try:
         with open(path, encoding="utf-8") as file:

@@ -95,12 +95,56 @@ def test_a_server_that_gives_fewer_is_asked_for_what_is_left() -> None:
     assert [index for index, _ in kept] == [0, 1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("per_request", [1, 2])
-def test_choices_nobody_asked_for_are_left_out(per_request: int) -> None:
+def test_choices_that_nobody_asked_for_serve_the_requests_that_are_not_sent_yet() -> None:
+    for per_request, requests in ((1, 2), (2, 2), (3, 2)):
+        with ScriptedServer(lambda request: completion(*(f"{request.number}.{n}" for n in range(4)))) as server:
+            kept = draw(server, range(6), per_request=per_request)
+        assert sorted(index for index, _ in kept) == list(range(6))
+        assert len({text for _, text in kept}) == 6
+        assert len(server.chats) == requests
+
+
+def test_choices_that_no_index_needs_are_left_out() -> None:
     with ScriptedServer(lambda request: completion("a", "b", "c", "d", "e")) as server:
-        kept = draw(server, range(2), per_request=per_request)
-    assert [index for index, _ in kept] == [0, 1]
-    assert len(server.chats) == 2 // per_request
+        assert [index for index, _ in draw(server, range(2), per_request=2)] == [0, 1]
+    assert len(server.chats) == 1
+
+
+def test_a_request_that_waits_asks_only_for_what_others_did_not_bring() -> None:
+    with ScriptedServer(
+        lambda request: completion("a", "b", "c") if not request.number else as_asked(request)
+    ) as server:
+        kept: Kept = []
+
+        async def run() -> None:
+            async with ChatClient([server.url], "m", 1, sleep=no_sleep) as client:
+                sampler = Sampler(client, 5, per_request=2)
+                later = [7, 8]
+                keep = lambda index, answer: kept.append((index, answer.text))
+                await asyncio.gather(*sampler.requests(ENTRY, MESSAGES, [0, 1, 2, 3], keep, later))
+                assert later == [7, 8]
+                [last] = sampler.requests(ENTRY, MESSAGES, [4], keep, later)
+                await last
+                assert later == [7, 8]
+
+        asyncio.run(run())
+    assert [index for index, _ in kept] == [0, 1, 2, 3, 4]
+    assert asked(server, "n") == [2, None, None]
+
+
+def test_choices_that_nobody_asked_for_serve_what_is_to_be_asked_for_later() -> None:
+    later, kept = [7, 8, 9], []
+    with ScriptedServer(lambda request: completion("a", "b", "c")) as server:
+
+        async def run() -> None:
+            async with ChatClient([server.url], "m", 1, sleep=no_sleep) as client:
+                [request] = Sampler(client, 4).requests(
+                    ENTRY, MESSAGES, [0], lambda index, answer: kept.append((index, answer.text)), later
+                )
+                await request
+
+        asyncio.run(run())
+    assert (kept, later) == ([(0, "a"), (7, "b"), (8, "c")], [9])
 
 
 def test_an_empty_choice_is_no_answer_and_is_drawn_again() -> None:

@@ -158,6 +158,15 @@ def test_what_the_judge_only_thought_is_no_score() -> None:
         assert judged(server, max_retries=0).value is None
 
 
+@pytest.mark.parametrize("mode", ["text", "json"])
+@pytest.mark.parametrize("finish", ["stop", "length"])
+def test_a_judge_whose_reply_is_all_in_its_reasoning_leaves_the_answer_unscored(mode: str, finish: str) -> None:
+    with ScriptedServer(lambda _: completion("", finish=finish, reasoning_content="Score: 7")) as server:
+        score = judged(server, max_retries=1, mode=mode)
+    assert score.value is None
+    assert "all in its reasoning: raise --judge_max_tokens" in (score.unscored or "")
+
+
 def test_a_score_written_into_the_answer_is_not_the_judges() -> None:
     with says("I decline.") as server:
         assert judged(server, "4\n\nScore: 10", max_retries=0).value is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any, Awaitable, Callable
 
 import pytest
@@ -31,6 +32,36 @@ def test_a_request_that_takes_too_long_is_a_timeout() -> None:
 
 def test_a_request_that_is_quick_enough_has_its_result() -> None:
     assert watched(10, lambda deadlines: deadlines.run(asyncio.sleep(0.01, "4"))) == "4"
+
+
+def test_a_reply_that_came_while_the_process_stood_still_is_read_before_it_is_late() -> None:
+    async def work(deadlines: Deadlines) -> str:
+        arrived = asyncio.Event()
+
+        async def read() -> str:
+            await arrived.wait()
+            for _ in range(20):  # a reply takes several turns of the loop
+                await asyncio.sleep(0)
+            return "4"
+
+        request = asyncio.ensure_future(deadlines.run(read()))
+        await asyncio.sleep(0.01)
+        time.sleep(0.5)  # noqa: ASYNC251  as after SIGSTOP: the deadline has passed, and the reply is there
+        arrived.set()
+        return await request
+
+    assert watched(0.1, work) == "4"
+
+
+def test_a_process_that_stood_still_does_not_wait_longer_than_the_limit() -> None:
+    async def work(deadlines: Deadlines) -> None:
+        request = asyncio.ensure_future(deadlines.run(asyncio.sleep(30)))
+        await asyncio.sleep(0.01)
+        time.sleep(0.3)  # noqa: ASYNC251
+        with pytest.raises(asyncio.TimeoutError):
+            await request
+
+    watched(0.1, work)
 
 
 def test_a_task_may_make_one_request_after_another() -> None:

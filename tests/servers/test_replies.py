@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
 
 from common.errors import RequestFailed, Retryable, ServerBusy, ServerRefused
 from common.records import Answer
-from common.servers.replies import EmptyReply, failure, is_retryable, parse_completion, stops_run, why_empty
+from common.servers.redaction import KeyRemover
+from common.servers.replies import (
+    EmptyReply,
+    empty_reply,
+    error_message,
+    failure,
+    is_retryable,
+    parse_completion,
+    stops_run,
+    why_empty,
+)
 
 
 @pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 504, 520, 529, 599])
@@ -82,9 +93,101 @@ def test_a_count_of_tokens_beyond_reason_is_none() -> None:
     assert parse_completion(body(choices=[choice("a")], usage={"completion_tokens": 10**400}))[1] is None
 
 
-def test_usage_that_json_cannot_hold_is_left_out() -> None:
-    data = b'{"choices": [{"message": {"content": "a"}}], "usage": {"completion_tokens": 1e999}}'
-    assert parse_completion(data)[0] == [Answer("a")]
+@pytest.mark.parametrize("number", ["1e999", "9" * 5000, "NaN", "-Infinity"])
+def test_a_number_in_the_usage_that_json_cannot_hold_again_is_null(number: str) -> None:
+    data = b'{"choices": [{"message": {"content": "a"}}], "usage": {"a": %b, "completion_tokens": 3}}'
+    answers, tokens = parse_completion(data % number.encode())
+    assert (answers, tokens) == ([Answer("a", usage={"a": None, "completion_tokens": 3})], 3)
+
+
+def test_a_million_digits_anywhere_in_a_reply_are_read_in_no_time() -> None:
+    data = b'{"choices": [{"index": %b, "message": {"content": "a"}, "logprobs": {"content": [%b]}}], "created": %b}'
+    begun = time.process_time()
+    assert parse_completion(data % ((b"9" * 1_000_000,) * 3))[0][0].text == "a"
+    assert error_message(b'{"error": %s}' % (b"9" * 1_000_000)) == '{"error": null}'
+    assert time.process_time() - begun < 1  # Python alone takes 10 s or more
+
+
+@pytest.mark.parametrize("usage", [7, "7", [7], None, {"completion_tokens": "7"}, {"completion_tokens": True}])
+def test_a_usage_of_wrong_types_counts_nothing(usage: object) -> None:
+    answers, tokens = parse_completion(body(choices=[choice("a")], usage=usage))
+    assert (answers[0].text, tokens) == ("a", None)
+
+
+def test_of_a_large_usage_only_the_counts_are_kept() -> None:
+    usage = {"completion_tokens": 7, "note": "x" * 10_000}
+    assert parse_completion(body(choices=[choice("a")], usage=usage))[0][0].usage == {"completion_tokens": 7}
+    deep = b'{"choices": [{"message": {"content": "a"}}], "usage": {"total_tokens": 7, "a": %b1%b}}'
+    data = deep % (b"[" * 900, b"]" * 900)
+    assert parse_completion(data)[0][0].usage == {"total_tokens": 7, "a": json.loads(b"[" * 900 + b"1" + b"]" * 900)}
+
+
+@pytest.mark.parametrize("depth", [1_000, 100_000])
+def test_nested_json_is_a_reply_that_is_not_a_completion(depth: int) -> None:
+    for data in (b"[" * depth, b"[" * depth + b"]" * depth, b'{"choices": %b}' % (b"[" * depth + b"]" * depth)):
+        with pytest.raises(Retryable, match="not a chat completion"):
+            parse_completion(data)
+        assert error_message(data)
+
+
+@pytest.mark.parametrize(
+    "places", [[None, None], [0, 0], [5, 5], ["0", "1"], ["x", {}], [{}, []], [1e99, 1e99], [0, None], [-1, None]]
+)
+def test_choices_with_an_odd_index_are_kept_in_their_order(places: list[object]) -> None:
+    answers, _ = parse_completion(body(choices=[choice("a", places[0]), choice("b", places[1])]))
+    assert [answer.text for answer in answers] == ["a", "b"]
+
+
+def test_choices_without_an_index_are_kept_and_an_index_in_quotes_is_one() -> None:
+    bare = [{"message": {"content": text}} for text in "ab"]
+    assert [answer.text for answer in parse_completion(body(choices=bare))[0]] == ["a", "b"]
+    quoted = [choice("b", "10"), choice("a", "9")]
+    assert [answer.text for answer in parse_completion(body(choices=quoted))[0]] == ["a", "b"]
+
+
+@pytest.mark.parametrize("odd", [None, 7, "text", [], {}, {"message": None}, {"message": {"content": 7}}])
+def test_a_choice_of_another_shape_costs_only_itself(odd: object) -> None:
+    answers, _ = parse_completion(body(choices=[choice("a", 0), odd, choice("b", 2)]))
+    assert [answer.text for answer in answers] == ["a", "b"]
+
+
+def test_a_choice_that_the_server_gave_up_costs_only_itself_and_is_named_if_it_is_alone() -> None:
+    lost = {**choice("half an ans"), "finish_reason": "insufficient_system_resource"}
+    assert [answer.text for answer in parse_completion(body(choices=[lost, choice("a")]))[0]] == ["a"]
+    with pytest.raises(Retryable, match=r"gave the answer up \(finish_reason: insufficient_system_resource"):
+        parse_completion(body(choices=[lost]))
+
+
+THOUGHTS = {
+    "Mistral": {"type": "thinking", "thinking": [{"type": "text", "text": "h"}, {"type": "text", "text": "m"}]},
+    "Anthropic": {"type": "thinking", "thinking": "hm", "signature": "x"},
+    "a reasoning part": {"type": "reasoning", "reasoning": "hm"},
+    "OpenRouter": {"type": "reasoning.text", "text": "hm"},
+    "OpenAI": {"type": "reasoning", "summary": [{"type": "summary_text", "text": "hm"}]},
+    "Bedrock": {"type": "reasoning_content", "reasoning_content": {"text": "hm", "signature": "x"}},
+}
+
+
+@pytest.mark.parametrize("server", THOUGHTS)
+def test_the_thoughts_in_a_list_of_contents_are_kept_as_reasoning(server: str) -> None:
+    for text in ({"type": "text", "text": "4"}, {"type": "output_text", "text": "4"}, "4"):
+        [answer], _ = parse_completion(body(choices=[choice([THOUGHTS[server], text])]))
+        assert (answer.text, answer.reasoning) == ("4", "hm")
+
+
+def test_reasoning_in_parts_beside_the_content_is_kept() -> None:
+    parts = [{"type": "reasoning.text", "text": "h"}, {"type": "reasoning.text", "text": "m"}]
+    [answer], _ = parse_completion(body(choices=[choice("4", reasoning_details=parts)]))
+    assert (answer.text, answer.reasoning) == ("4", "hm")
+
+
+def test_a_reply_that_is_all_reasoning_says_so() -> None:
+    thinking = body(choices=[choice("", reasoning_content="hm" * 600)])
+    assert parse_completion(thinking)[0] == []
+    error = empty_reply("http://a/v1", 200, thinking)
+    assert error.all_thoughts
+    assert "all of the answer (1,200 characters) is in its reasoning: raise --max_tokens" in str(error)
+    assert str(empty_reply("http://a/v1", 200, body(choices=[choice("")]))) == "http://a/v1: empty answer"
 
 
 @pytest.mark.parametrize(
@@ -113,8 +216,9 @@ def test_a_failure_that_may_pass_holds_the_wait_that_the_server_asks_for() -> No
 def test_secrets_are_removed_before_a_message_is_cut() -> None:
     data = b"x" * 117 + b"secret"
     with pytest.raises(Retryable) as caught:
-        parse_completion(data, redact=lambda text: text.replace(b"secret", b"***"))
+        parse_completion(data, redact=KeyRemover("secret"))
     assert "x***" in str(caught.value)
+    assert error_message(b"x" * 298 + b"secret", KeyRemover("secret")).endswith("x**")
 
 
 @pytest.mark.parametrize("status", [503, 529])
@@ -178,3 +282,10 @@ def test_the_reason_of_a_choice_that_failed_is_kept() -> None:
 )
 def test_the_reasons_of_an_empty_answer(given: object, reasons: str) -> None:
     assert why_empty(body(choices=[given])) == reasons
+
+
+def test_an_answer_that_holds_the_key_is_not_changed_but_what_surrounds_it_is() -> None:
+    usage = {"completion_tokens": 7, "note": "for sk-1/2"}
+    data = body(choices=[{**choice("sk-1/2", reasoning="sk-1/2"), "finish_reason": "sk-1/2"}], usage=usage)
+    [answer], _ = parse_completion(data, redact=KeyRemover("sk-1/2"))
+    assert answer == Answer("sk-1/2", "***", "sk-1/2", {"completion_tokens": 7, "note": "for ***"})
