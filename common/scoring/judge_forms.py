@@ -232,7 +232,7 @@ SCALE_ENDS = Rule(  # directly before the word: it is an end of the scale, or a 
         r"\u043c\u0430\u043a\u0441\w{0,12}",
         r"m[a\u00e1]xim[oa]",
     )
-    + r"\s?|\u6700[\u9ad8\u4f4e])$",
+    + r" ?|\u6700[\u9ad8\u4f4e])$",
     "The maximum score is 10.",
     None,
 )
