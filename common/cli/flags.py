@@ -22,6 +22,7 @@ ABSENT = {  # the values of the flags that not every command has
     "give_up_after": None,
     "score_min": 0.0,
     "score_max": 10.0,
+    "retry_unscored": False,
     "accept_score": None,
     "select": "best",
     "top_k": 1,

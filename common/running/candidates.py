@@ -50,6 +50,7 @@ class Candidates:
         self._tasks: set[asyncio.Future[Any]] = set()
         self._ended = asyncio.Event()
         self._failure: BaseException | None = None
+        self._dropped = False  # whether what is in flight was given up here
 
     async def run(self) -> str | None:
         """Fills the entry's state; returns the flag that stopped the sampling early, if one did.
@@ -87,7 +88,7 @@ class Candidates:
 
     def _end(self, task: asyncio.Future[None]) -> None:
         self._tasks.discard(task)
-        error = None if task.cancelled() else task.exception()
+        error = self._error_of(task)
         if error is not None:
             self._failure = self._failure or error
             if not isinstance(error, (EntryFailed, BudgetSpent)):
@@ -96,6 +97,15 @@ class Candidates:
             self._go_on()
         if not self._tasks:
             self._ended.set()
+
+    def _error_of(self, task: asyncio.Future[None]) -> BaseException | None:
+        if not task.cancelled():
+            return task.exception()
+        if self._dropped:
+            return None
+        error = EntryFailed("a request or a check was cancelled by something else than this run")
+        error.stage = "score"
+        return error
 
     def _go_on(self) -> None:
         """Sends what is wanted now, scores of answers at hand first; drops what is in flight once it is enough."""
@@ -152,7 +162,7 @@ class Candidates:
 
     async def _score_alone(self, scorer: AnswerScorer, index: int, answer: Answer) -> None:
         images = self._state.images if scorer.wants_images else []
-        score = await scorer.score(self._state.entry, images, answer.text)
+        score = await scorer.score_answer(self._state.entry, images, answer)
         self._keep_score(scorer.settings_id, index, answer, score)
         self._count(self._being_scored.pop(answer.digest), score)
 
@@ -184,5 +194,6 @@ class Candidates:
                 self._accepted.add(normalised(answer.text))
 
     def _cancel(self) -> None:
+        self._dropped = True
         for task in self._tasks:
             task.cancel()

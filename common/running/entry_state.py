@@ -49,7 +49,10 @@ class EntryState:
                 scores.append(line)
         if pipeline.scorer is not None and scores:
             wanted = score_id(pipeline.scorer, self.answers.values())
-            self.scores.update((line["digest"], score_from_line(line)) for line in scores if line["made_by"] == wanted)
+            known = [line for line in scores if line["made_by"] == wanted]
+            if pipeline.scorer.retry_unscored:
+                known = [line for line in known if line["score"] is not None]
+            self.scores.update((line["digest"], score_from_line(line)) for line in known)
 
     def _take_answer(self, line: Record, sampler: Sampler | None) -> None:
         if sampler is None or line["made_by"] != sampler.settings_id or not isinstance(line["answer"], str):

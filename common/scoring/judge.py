@@ -1,6 +1,7 @@
 """``--scorer judge``: an LLM scores the answer by its words, by a JSON object, or by its token probabilities.
 
-In each mode the result is a number in the range, or an unscored answer with its reason. A failed request is neither.
+In each mode the result is a number in the range, or an unscored answer with its reason. So is an answer that the
+judge's server refuses for good. A request that failed in another way is neither.
 
 Example: ``score = await Judge(client, 0, 10, mode="logprob").score(entry, [], "2 + 2 is 4")``
 """
@@ -9,27 +10,35 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import math
 import statistics
 from typing import Any, Sequence
 
-from ..errors import UsageError
+from ..errors import RequestFailed, Retryable, UsageError
 from ..flag_types import float_between, int_between
-from ..records import Entry, Score, fingerprint, number_text
+from ..records import Answer, Entry, Score, fingerprint, number_text
 from ..servers.client import ChatClient
 from ..servers.messages import Message
-from ..servers.replies import EmptyReply
 from .judge_logprobs import ProbabilityReader
-from .judge_prompt import ENDINGS, JUDGE_PROMPT, ask_again, judge_messages, judge_text, read_judge_prompt
-from .judge_reply import parse_verdict
-from .judge_requests import JudgeRequests, Usage
+from .judge_prompt import (
+    ENDINGS,
+    JUDGE_PROMPT,
+    ask_again,
+    judge_messages,
+    judge_text,
+    read_judge_prompt,
+    with_thoughts,
+)
+from .judge_reply import NO_SCORE, Reading, read_verdict
+from .judge_requests import JudgeRequests, Usage, fault_of
 from .shapes import AnswerScorer
+from .thinking import without_thoughts
 
 MODES = ("text", "json", "logprob")
 MAX_TOKENS = {"text": 1024, "json": 1024, "logprob": 8}  # in logprob mode, the judge says only its score
 MOST_SCORES = 1000  # of logprob mode
 
-ONLY_THOUGHTS = "is all in its reasoning: raise --judge_max_tokens, or correct the server's reasoning parser"
 
 _VERDICT_SCHEMA = {
     "type": "object",
@@ -44,7 +53,8 @@ class Judge(AnswerScorer):
     """Scores from ``low`` to ``high``. The score is the mean of ``samples`` replies.
 
     ``template`` is the user's own prompt, ``temperature`` None means the server's, and ``max_tokens`` None means
-    ``MAX_TOKENS``. ``score`` raises RequestFailed, or ServerRefused if the server does not support the ``mode``.
+    ``MAX_TOKENS``. ``sees_thoughts`` says whether the judge is shown the thoughts of the answers too. ``score`` raises
+    Retryable if a request failed in all its tries, or ServerRefused if the server does not support the ``mode``.
     """
 
     name = "judge"
@@ -63,6 +73,7 @@ class Judge(AnswerScorer):
         temperature: float | None = 0.0,
         max_tokens: int | None = None,
         wants_images: bool = False,
+        sees_thoughts: bool = False,
     ) -> None:
         max_tokens = max_tokens or MAX_TOKENS[mode]
         settings: dict[str, Any] = {
@@ -76,6 +87,7 @@ class Judge(AnswerScorer):
             "judge_max_tokens": max_tokens,
             "judge_images": wants_images,
             "extra_body": client.extra_body,
+            **({"judge_thoughts": True} if sees_thoughts else {}),
         }
         super().__init__(settings)
         self.wants_images = wants_images
@@ -85,6 +97,7 @@ class Judge(AnswerScorer):
         self._mode = mode
         self._samples = samples
         self._template = template
+        self._sees_thoughts = sees_thoughts
         self._requests = JudgeRequests(client, temperature, max_tokens)
         self._probability_reader = ProbabilityReader(self._requests, low, high)
 
@@ -94,6 +107,7 @@ class Judge(AnswerScorer):
         add = group.add_argument
         add("--judge_prompt", metavar="FILE", help="a prompt of your own with {question}, {reference}, {answer}")
         add("--judge_images", action="store_true", help="show the judge the entry's images")
+        add("--judge_thoughts", action="store_true", help="show the judge the thoughts of the answers too")
         add("--judge_mode", choices=MODES, default="text", help="how the judge says its score")
         add("--judge_samples", type=int_between(1), default=1, metavar="K", help="replies whose mean is the score")
         add(
@@ -124,15 +138,23 @@ class Judge(AnswerScorer):
             temperature=float(args.judge_samples > 1) if args.judge_temperature is None else args.judge_temperature,
             max_tokens=args.judge_max_tokens,
             wants_images=args.judge_images,
+            sees_thoughts=args.judge_thoughts,
         )
+
+    async def score_answer(self, entry: Entry, images: Sequence[str], answer: Answer) -> Score:
+        """As ``score``, of the answer with its reasoning if the judge is to see thoughts."""
+        return await self.score(entry, images, with_thoughts(answer) if self._sees_thoughts else answer.text)
 
     async def score(self, entry: Entry, images: Sequence[str], text: str) -> Score:
         """The score of one answer's text; ``images`` are the URLs that the judge is shown."""
-        prompt = judge_text(entry, text, self._low, self._high, self._template, self._mode)
-        messages = judge_messages(prompt, images)
+        answer = text if self._sees_thoughts else without_thoughts(text)
+        if answer is None or (text.strip() and not answer.strip()):
+            return Score(None, unscored="the answer has only thoughts")
+        prompt = judge_text(entry, answer, self._low, self._high, self._template, self._mode)
+        ask = functools.partial(self._score_once, entry.entry_id, judge_messages(prompt, images), answer)
         if self._samples == 1:
-            return await self._score_once(entry.entry_id, messages)
-        tasks = [asyncio.ensure_future(self._score_once(entry.entry_id, messages)) for _ in range(self._samples)]
+            return await ask()
+        tasks = [asyncio.ensure_future(ask()) for _ in range(self._samples)]
         try:
             return mean_score(await asyncio.gather(*tasks))
         finally:  # if one fails, there is no score, and the others need not go on
@@ -147,33 +169,39 @@ class Judge(AnswerScorer):
         """Whether a request would be sent at once."""
         return self._client.idle()
 
-    async def _score_once(self, entry_id: str, messages: list[Message]) -> Score:
+    async def _score_once(self, entry_id: str, messages: list[Message], answer: str) -> Score:
+        """One judgement. A request that the server refuses for good leaves the answer unscored."""
         usage = Usage(entry_id)
-        read = self._probability_reader.score if self._mode == "logprob" else self._score_by_words
         try:
-            score = await read(messages, usage)
-        except EmptyReply as error:
-            if not error.all_thoughts:
-                raise
-            score = Score(None, unscored=f"the judge's reply {ONLY_THOUGHTS}")
+            if self._mode == "logprob":
+                score = await self._probability_reader.score(messages, usage)
+            else:
+                score = await self._score_by_words(messages, usage, answer)
+        except Retryable:
+            raise  # the server's fault: the next run asks again
+        except RequestFailed as error:
+            score = Score(None, unscored=f"the judge's server refused the request: {error}")
         return score._replace(judge_usage=usage.spent)
 
-    async def _score_by_words(self, messages: list[Message], usage: Usage) -> Score:
-        """The last verdict of a reply; after a reply without a verdict, the judge is asked again."""
+    async def _score_by_words(self, messages: list[Message], usage: Usage, answer: str) -> Score:
+        """The verdict of a reply. After a reply that says something else, the judge is shown it, and asked again."""
         features = {"response_format": _JSON_FORMAT} if self._mode == "json" else {}
         turns = messages
         for _ in range(self._client.max_retries + 1):
-            reply = await self._requests.ask(usage, turns, features)
-            # a reply that was cut may have been about to say something else
-            value = None if reply.cut else parse_verdict(reply.text, self._low, self._high)
-            if value is not None:
-                return Score(value, reply.text)
-            turns = ask_again(messages, reply.text, self._low, self._high, self._mode)
-        bounds = f"from {number_text(self._low)} to {number_text(self._high)}"
-        reason = "was cut by its length" if reply.cut else f"has no score {bounds}"
-        if reply.reasoning and not reply.text.strip():
-            reason = ONLY_THOUGHTS
-        return Score(None, reply.text, f"the judge's reply {reason}")
+            reply = await self._requests.ask_with_room(usage, turns, features)
+            fault = fault_of(reply)
+            if fault is not None:
+                return Score(None, reply.text, f"the judge's reply {fault}")
+            reading = read_verdict(reply.text, self._low, self._high, answer)
+            if reading.value is not None:
+                return Score(reading.value, reply.text)
+            said = without_thoughts(reply.text) or ""
+            turns = ask_again(messages, said.strip(), self._low, self._high, self._mode)
+        return Score(None, reply.text, f"the judge's reply {self._reason(reading)}")
+
+    def _reason(self, reading: Reading) -> str:
+        bounds = f" from {number_text(self._low)} to {number_text(self._high)}" if reading == NO_SCORE else ""
+        return f"{reading.why}{bounds}"
 
 
 def check_flags(args: argparse.Namespace) -> None:

@@ -22,6 +22,7 @@ from .patterns import any_of
 from .thinking import THINKING_ENDS
 
 OPENING = "Score:"  # how we start a reply
+LONGEST_OPENING = 200  # characters that may stand before the score
 LEAST_MASS = 0.5  # of the judge's probability must be on scores
 NEGLIGIBLE = 0.002  # of the range: how far a token that is not asked for may move the expected score
 FEATURES = {"logprobs": True, "top_logprobs": 20}  # OpenAI and vLLM give no more than 20
@@ -74,6 +75,8 @@ class ProbabilityReader:
         RequestFailed if a request failed, ServerRefused if the server gives no token probabilities.
         """
         text, steps = await self._first_reply(messages, usage)
+        if not steps and not text.strip():
+            return Score(None, text, "the judge's reply is empty")
         before, steps = from_the_score(steps)
         started = (OPENING if self._continues else "") + before
 
@@ -180,7 +183,8 @@ def from_the_score(steps: Sequence[Step]) -> tuple[str, list[Step]]:
     """
     text = "".join(step.token for step in steps)
     thoughts = [match.end() for match in THINKING_ENDS.finditer(text)]
-    before = _BEFORE_SCORE.match(text, thoughts[-1] if thoughts else 0)
+    begin = thoughts[-1] if thoughts else 0
+    before = _BEFORE_SCORE.match(text, begin, begin + LONGEST_OPENING)
     if before is None:
         return text, []
     start, place = before.end(), 0

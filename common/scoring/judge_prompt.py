@@ -11,7 +11,7 @@ import zlib
 from typing import Sequence
 
 from ..errors import UsageError
-from ..records import ROLES, Entry, number_text
+from ..records import ROLES, Answer, Entry, number_text
 from ..servers.messages import Message, image_part, text_part
 
 JUDGE_PROMPT = """\
@@ -125,9 +125,18 @@ def _around_the_answer(
     return [_fill(piece, values) for piece in (template or JUDGE_PROMPT + ENDINGS[mode]).split("{answer}")]
 
 
+def with_thoughts(answer: Answer) -> str:
+    """The answer's text after its reasoning, as a model writes both that thinks inline.
+
+    >>> with_thoughts(Answer("It is 4.", reasoning="2 + 2"))
+    '<think>\\n2 + 2\\n</think>\\n\\nIt is 4.'
+    """
+    return f"<think>\n{answer.reasoning}\n</think>\n\n{answer.text}" if answer.reasoning else answer.text
+
+
 def ask_again(messages: Sequence[Message], reply: str, low: float, high: float, mode: str = "text") -> list[Message]:
-    """The messages after a reply without a score: the reply, and a request for a score in the form of the mode
-    (``text`` or ``json``)."""
+    """The messages after a reply without a score: the reply without its thoughts (it must not be empty), and a request
+    for a score in the form of the mode (``text`` or ``json``)."""
     nudge = _fill(NUDGE, {"low": number_text(low), "high": number_text(high), "form": FORMS[mode]})
     return [*messages, {"role": "assistant", "content": reply}, {"role": "user", "content": nudge}]
 

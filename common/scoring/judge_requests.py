@@ -12,6 +12,29 @@ from ..fast_json import dumps
 from ..records import Answer
 from ..servers.client import ChatClient
 from ..servers.messages import Message
+from .thinking import without_thoughts
+
+FILTERED = ("content_filter", "safety", "refusal", "recitation", "prohibited_content", "blocklist", "spii")
+MORE_ROOM = 2  # times the tokens of a reply that was cut or empty, once
+ONLY_THOUGHTS = "is all in its reasoning: raise --judge_max_tokens, or correct the server's reasoning parser"
+LIMITS = ("max_tokens", "max_completion_tokens")  # of a reply, in the fields of a request
+
+
+def fault_of(reply: Answer) -> str | None:
+    """Why a reply cannot hold a verdict: the rest of a sentence that begins with "the judge's reply"; else None.
+
+    >>> fault_of(Answer("Score: 8", "length")), fault_of(Answer("", "stop")), fault_of(Answer("Score: 8"))
+    ('was cut by its length', 'is empty', None)
+    """
+    if reply.reasoning and not reply.text.strip():
+        return ONLY_THOUGHTS
+    if reply.cut:
+        return "was cut by its length"  # it may have been about to say something else
+    if (reply.finish_reason or "").lower() in FILTERED:
+        return f"was stopped by the server's filter ({reply.finish_reason})"
+    if not (without_thoughts(reply.text) or "").strip():
+        return "has only thoughts" if reply.text.strip() else "is empty"
+    return None
 
 
 class Usage:
@@ -34,7 +57,8 @@ class JudgeRequests:
 
     def __init__(self, client: ChatClient, temperature: float | None, max_tokens: int) -> None:
         self.client = client
-        self._parameters = {"temperature": temperature, "max_tokens": max_tokens}
+        self._temperature = temperature
+        self._max_tokens = max_tokens
         self._features_work = False  # a request with features was answered
 
     @property
@@ -42,21 +66,38 @@ class JudgeRequests:
         """The judge's server in messages."""
         return f"the judge's server ({', '.join(self.client.urls)})"
 
-    async def ask(
-        self, usage: Usage, messages: Sequence[Message], features: Mapping[str, Any], probe: bool = True
-    ) -> Answer:
-        """One reply. RequestFailed if the request failed, ServerRefused if the server does not support the features.
+    async def ask_with_room(self, usage: Usage, messages: Sequence[Message], features: Mapping[str, Any]) -> Answer:
+        """One reply, as ``ask``. If it is cut or has only thoughts, or nothing, the request is repeated with more room.
 
-        If the first request with features is refused, one without them tells which of the two it is (``probe``).
+        If the larger request is refused, the first reply counts.
+        """
+        reply = await self.ask(usage, messages, features)
+        is_filtered = (reply.finish_reason or "").lower() in FILTERED
+        if fault_of(reply) is None or is_filtered or any(self.client.extra_body.get(name) for name in LIMITS):
+            return reply
+        try:
+            return await self.ask(usage, messages, features, room=MORE_ROOM)
+        except Retryable:
+            raise
+        except RequestFailed:
+            return reply
+
+    async def ask(
+        self, usage: Usage, messages: Sequence[Message], features: Mapping[str, Any], probe: bool = True, room: int = 1
+    ) -> Answer:
+        """One reply, of at most ``room`` times the usual tokens.
+
+        RequestFailed if the request failed, ServerRefused if the server does not support the features. If the first
+        request with features is refused, one without them tells which of the two it is (``probe``).
         """
         try:
             tentative = bool(features) and not self._features_work
-            reply = await self._complete(usage.entry_id, messages, features, tentative)
+            reply = await self._complete(usage.entry_id, messages, features, room, tentative)
         except RequestFailed as error:
             is_refused = error.status in (400, 422, 500) and not isinstance(error, Retryable)
             if not (probe and features and not self._features_work and is_refused):
                 raise
-            await self._complete(usage.entry_id, messages, {})
+            await self._complete(usage.entry_id, messages, {}, room)
             names = ", ".join(features)
             raise ServerRefused(f"{error}; {self.server} takes no {names}: judge by --judge_mode text") from error
         self._features_work = True
@@ -64,13 +105,17 @@ class JudgeRequests:
         return reply
 
     async def _complete(
-        self, entry_id: str, messages: Sequence[Message], features: Mapping[str, Any], tentative: bool = False
+        self,
+        entry_id: str,
+        messages: Sequence[Message],
+        features: Mapping[str, Any],
+        room: int,
+        tentative: bool = False,
     ) -> Answer:
-        parameters = {**self._parameters, **features}
-        # a reply that we started may be complete as it is: then only its end comes, with its probability
-        may_be_empty = "logprobs" in features
+        parameters = {"temperature": self._temperature, "max_tokens": self._max_tokens * room, **features}
+        # an empty reply is not a fault of the server: it may end a reply that we started, or be a refusal
         try:
-            return (await self.client.complete(dumps(messages), parameters, may_be_empty, entry_id, tentative))[0]
+            return (await self.client.complete(dumps(messages), parameters, True, entry_id, tentative))[0]
         except RequestFailed as error:
             error.stage = "score"
             raise

@@ -1,8 +1,8 @@
 r"""Runs a rule in processes that can be killed.
 
 The processes are started when they are first needed, at most one per CPU. A check that takes too long is ended with its
-process, and the next check gets a new process. The processes end with this one, however it ends: their standard input
-closes, and during a hang a watchdog that needs no Python ends them.
+process, and the next check gets a new process. The processes end with this one, however it ends, and all that they
+started ends with them (``process_tree``). A watchdog that needs no Python ends a hang that nobody else ends.
 
 Example: ``verdict = await RuleProcesses("math", load_math).check("Half of 1?", r"\frac{1}{2}", r"\boxed{0.5}")``
 """
@@ -25,9 +25,11 @@ from pathlib import Path
 from typing import Any, BinaryIO, Callable, Dict, Sequence, Union
 
 from ..errors import RunStopped, UsageError
+from .process_tree import HAS_GUARD, EndsForks, descendants, end_all, guard
 from .rules import NamedErrors, Rule, RuleFailed, Turns, Verdict, refuse_if_closed
 
 START_LIMIT = 300  # seconds that a process may take to start: the user's file may load a model
+LONGEST_END = 10  # seconds that a process may take to end once it was told to
 GRACE = 3  # seconds after the time limit when a process that nobody killed ends itself
 ROOT = str(Path(__file__).resolve().parents[__name__.count(".")])
 # by -c, not -m: the current folder stays the user's own, and so does what can be imported from it
@@ -164,8 +166,13 @@ class _Process:
 
     def kill(self) -> None:
         """Kills the process and everything that it started, unless its end was waited for."""
-        if self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
+        if self._process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if HAS_GUARD:
+                os.kill(self._process.pid, signal.SIGTERM)  # the guard ends all that is below it
+            else:
+                end_all(lambda: descendants(self._process.pid))
                 os.killpg(self._process.pid, signal.SIGKILL)
 
     def end(self) -> int:
@@ -175,7 +182,11 @@ class _Process:
             if pipe is not None:
                 with contextlib.suppress(OSError):  # text that was not written yet is of no use any more
                     pipe.close()
-        return self._process.wait()
+        try:
+            return self._process.wait(LONGEST_END)
+        except subprocess.TimeoutExpired:
+            end_all(lambda: [*descendants(self._process.pid), self._process.pid])
+            return self._process.wait()
 
 
 def serve(timeout: str, module: str, load: str, *arguments: str) -> None:
@@ -184,7 +195,10 @@ def serve(timeout: str, module: str, load: str, *arguments: str) -> None:
     Standard input and output are put aside first: the rule's own reading and printing is not part of the replies.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    guard(stdin=0)
     requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb", buffering=0)
+    for pipe in (requests, replies):
+        os.register_at_fork(after_in_child=pipe.close)  # a rule's child has no part in this
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.dup2(2, 1)
@@ -209,15 +223,16 @@ def _reply_to_all(requests: BinaryIO, replies: Any, load: Callable[[], Rule | st
 def _load(module: str, load: str, arguments: Sequence[str]) -> Rule | str:
     """The rule, or why it cannot be loaded."""
     try:
-        rule: Rule = getattr(importlib.import_module(module), load)(*arguments)
-        return rule
+        with EndsForks():
+            rule: Rule = getattr(importlib.import_module(module), load)(*arguments)
+            return rule
     except (ImportError, UsageError) as error:
         return str(error)
 
 
 def _checked(rule: Rule, request: list[Any]) -> dict[str, Any]:
     try:
-        with NamedErrors(rule.name, RuleFailed, rule.file):
+        with NamedErrors(rule.name, RuleFailed, rule.file), EndsForks():
             return rule.check(*request)._asdict()
     except RuleFailed as error:
         return {"error": str(error)}

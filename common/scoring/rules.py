@@ -63,20 +63,27 @@ def score_of(verdict: Verdict, name: str, low: float, high: float) -> Score:
 class NamedErrors:
     """Turns an exception in a ``with`` block into an error of ``kind`` with the name, the message and the file's line.
 
-    Errors of this toolkit pass unchanged.
+    It does so with every exception, also CancelledError. Errors that are of a class in ``unchanged`` pass as they are.
     """
 
-    def __init__(self, name: str, kind: type[ToolkitError], file: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        kind: type[ToolkitError],
+        file: str,
+        unchanged: tuple[type[BaseException], ...] = (ToolkitError,),
+    ) -> None:
         self._name = name
         self._kind = kind
         self._file = file
+        self._unchanged = unchanged
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, _: object, error: BaseException | None, trace: TracebackType | None) -> None:
-        if isinstance(error, (Exception, SystemExit)) and not isinstance(error, ToolkitError):
-            text = f"{type(error).__name__}: {error}".rstrip(": ")
+        if error is not None and not isinstance(error, self._unchanged):
+            text = f"{type(error).__name__}: {_message_of(error)}".rstrip(": ")
             raise self._kind(f"{self._name} raised {text}{self._line_of(error, trace)}") from error
 
     def _line_of(self, error: BaseException, trace: TracebackType | None) -> str:
@@ -87,6 +94,14 @@ class NamedErrors:
 
     def _is_in_file(self, path: str) -> bool:
         return os.path.basename(path) == self._file
+
+
+def _message_of(error: BaseException) -> str:
+    """What the error says; nothing if that fails too."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 the error's class is the user's own
+        return ""
 
 
 class Turns:

@@ -12,7 +12,7 @@ from typing import Sequence
 
 from ..errors import UsageError
 from ..flag_types import finite
-from ..records import Entry, Score
+from ..records import Answer, Entry, Score
 from ..servers.client import ChatClient
 from .judge import Judge
 from .match import Match
@@ -45,9 +45,13 @@ class Cascade(AnswerScorer):
 
     async def score(self, entry: Entry, images: Sequence[str], text: str) -> Score:
         """The score of the first scorer that decides."""
+        return await self.score_answer(entry, images, Answer(text))
+
+    async def score_answer(self, entry: Entry, images: Sequence[str], answer: Answer) -> Score:
+        """As ``score``, of the whole answer."""
         undecided = []
         for scorer in self._scorers:
-            score = (await scorer.score(entry, images, text))._replace(scorer=scorer.name)
+            score = (await scorer.score_answer(entry, images, answer))._replace(scorer=scorer.name)
             if score.value is not None and (scorer.low_is_final or score.value > self._low):
                 return score
             undecided.append(score)
@@ -90,6 +94,7 @@ def add_scorer_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--scorer", type=scorer_name, nargs="+", default=DEFAULT, metavar="NAME", help=text)
     group.add_argument("--score_min", type=finite, default=0.0, metavar="S", help="lowest score")
     group.add_argument("--score_max", type=finite, default=10.0, metavar="S", help="highest score")
+    group.add_argument("--retry_unscored", action="store_true", help="score the answers again that are unscored")
     for add_flags in dict.fromkeys(scorer.add_flags for scorer in SCORERS.values()):  # some scorers share theirs
         add_flags(group)
 
@@ -113,8 +118,13 @@ def make_scorer(args: argparse.Namespace, client: ChatClient | None) -> Scorer:
     if len(set(args.scorer)) < len(args.scorer):
         raise UsageError(f"--scorer {' '.join(args.scorer)} names a scorer twice")
     scorers = [_class_of(spec).from_flags(spec, args, client) for spec in args.scorer]
-    if len(scorers) == 1:
-        return scorers[0]
+    scorer = scorers[0] if len(scorers) == 1 else _cascade(scorers, args)
+    scorer.retry_unscored = args.retry_unscored
+    return scorer
+
+
+def _cascade(scorers: Sequence[Scorer], args: argparse.Namespace) -> Cascade:
+    """Several scorers as one; UsageError if one of them does not score each answer by itself."""
     alone = [scorer for scorer in scorers if isinstance(scorer, AnswerScorer)]
     if len(alone) < len(scorers):
         raise UsageError(

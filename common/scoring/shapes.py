@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from functools import cached_property
 from typing import Any, ClassVar, Mapping, Sequence
 
-from ..records import Entry, Score, fingerprint
+from ..records import Answer, Entry, Score, fingerprint
 from ..servers.client import ChatClient
 
 
@@ -22,7 +22,8 @@ class Scorer:
     ``name`` is kept beside each score that the scorer decides in a cascade. ``settings`` is everything that makes its
     scores what they are: it is written beside the output, and its fingerprint marks the scores in the ledger.
     ``wants_images`` says whether the scorer is shown the entry's images. ``low_is_final`` says whether its lowest score
-    decides in a cascade; if not, the next scorer is asked.
+    decides in a cascade; if not, the next scorer is asked. ``retry_unscored`` says whether an answer that an earlier
+    run left unscored is scored again.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Scorer:
     needs_client: ClassVar[bool] = False  # whether it sends requests to a server
     wants_images: bool = False
     low_is_final: bool = True
+    retry_unscored: bool = False
 
     def __init__(self, settings: Mapping[str, Any], name: str | None = None) -> None:
         if name is not None:
@@ -74,6 +76,10 @@ class AnswerScorer(Scorer, ABC):
 
         An answer that cannot be scored is unscored, with the reason. EntryFailed if the scorer itself fails.
         """
+
+    async def score_answer(self, entry: Entry, images: Sequence[str], answer: Answer) -> Score:
+        """As ``score``, for a scorer that looks at more of an answer than its text."""
+        return await self.score(entry, images, answer.text)
 
 
 class EntryScorer(Scorer, ABC):

@@ -21,7 +21,7 @@ import sys
 from decimal import Decimal
 from typing import Any, Callable, NamedTuple
 
-from ..errors import UsageError
+from ..errors import ToolkitError, UsageError
 from ..records import fingerprint
 from ..servers.client import ChatClient
 from .rule_processes import RuleProcesses
@@ -144,8 +144,9 @@ def _imported(target: Target) -> Any:
     sys.modules[name] = module  # dataclasses and pickle look there
     vars(module)["print"] = _print
     current_folder = os.getcwd()
+    named = NamedErrors(f"{target.flag}: {file}", UsageError, file, (ToolkitError, KeyboardInterrupt))  # Ctrl-C
     try:
-        with contextlib.redirect_stdout(sys.stderr), NamedErrors(f"{target.flag}: {file}", UsageError, file):
+        with contextlib.redirect_stdout(sys.stderr), named:
             spec.loader.exec_module(module)
     finally:
         os.chdir(current_folder)  # the run's own paths are relative to it
@@ -197,6 +198,12 @@ def _runner(target: Target, concurrency: int, timeout: float, processes: int | N
     return RuleProcesses(target.name, load_rule, target, timeout, processes)
 
 
+def _forget(call: asyncio.Future[Verdict]) -> None:
+    """Looks at the end of a call that nobody waits for any more, which would be reported otherwise."""
+    if not call.cancelled():
+        call.exception()
+
+
 class AsyncFunction:
     """Awaits an async function in the event loop."""
 
@@ -211,10 +218,15 @@ class AsyncFunction:
         """The verdict on one answer. RuleFailed names what the function did wrong."""
         async with self.turns:
             refuse_if_closed(self._closed, self._target.name)
+            # a task of its own: a CancelledError in it is the function's, unless it is cancelled here
+            call = asyncio.ensure_future(self._call(question, reference, answer))
             try:
-                return await asyncio.wait_for(self._call(question, reference, answer), self._timeout)
-            except asyncio.TimeoutError as error:
-                raise RuleFailed(f"{self._target.name} took longer than {self._timeout:g} s") from error
+                if (await asyncio.wait([call], timeout=self._timeout))[0]:
+                    return call.result()
+                raise RuleFailed(f"{self._target.name} took longer than {self._timeout:g} s")
+            finally:
+                call.cancel()
+                call.add_done_callback(_forget)
 
     def close(self) -> None:
         """No check can begin after this."""

@@ -10,7 +10,7 @@ import pytest
 
 from common.errors import RequestFailed, ServerRefused
 from common.input.conversations import entry_from_conversation
-from common.records import Entry, Score
+from common.records import Answer, Entry, Score
 from common.scoring.judge import Judge
 from common.scoring.judge_logprobs import NEGLIGIBLE, from_the_score, mean_and_spread, steps_of
 from common.servers.client import ChatClient
@@ -146,11 +146,48 @@ def test_a_cut_reply_has_no_score_and_is_asked_again(text: str) -> None:
     assert len(server.chats) == 2
 
 
-def test_a_judge_that_is_always_cut_leaves_the_answer_unscored() -> None:
-    with ScriptedServer(lambda _: completion("Score: 9", finish="length")) as server:
-        score = judged(server, max_retries=2)
-    assert score == Score(None, "Score: 9", "the judge's reply was cut by its length")
-    assert len(server.chats) == 3
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        (completion("Score: 9", finish="length"), "was cut by its length"),
+        (completion(None, finish="length", reasoning_content="Let me think"), "is all in its reasoning"),
+        (completion(None, reasoning_content="Let me think"), "is all in its reasoning"),
+        (completion("<think>Is it 4?</think>"), "has only thoughts"),
+        (completion("<think>Is it 4?"), "has only thoughts"),
+        (completion(None), "is empty"),
+        (completion(" \n"), "is empty"),
+    ],
+)
+@pytest.mark.parametrize("retries", [0, 5])
+def test_a_judge_without_room_or_words_gets_twice_the_tokens_once_and_is_not_talked_to(
+    reply: Reply, reason: str, retries: int
+) -> None:
+    with ScriptedServer(lambda _: reply) as server:
+        score = judged(server, max_retries=retries, max_tokens=100)
+    assert (score.value, score.unscored) == (None, f"the judge's reply {reason}")
+    assert [chat.body["max_tokens"] for chat in server.chats] == [100, 200]
+    assert [len(turns) for turns in messages(server)] == [1, 1]
+
+
+@pytest.mark.parametrize("first", [completion("So", finish="length"), completion(None)])
+def test_more_room_that_is_refused_leaves_the_first_reason(first: Reply) -> None:
+    with ScriptedServer(lambda request: first if request.number == 0 else Reply("too long", status=400)) as server:
+        score = judged(server)
+    assert score.unscored in ("the judge's reply was cut by its length", "the judge's reply is empty")
+    assert len(server.chats) == 2
+
+
+def test_a_reply_that_the_server_filtered_is_not_asked_for_again() -> None:
+    with ScriptedServer(lambda _: completion("Score: 9", finish="content_filter")) as server:
+        score = judged(server)
+    assert score == Score(None, "Score: 9", "the judge's reply was stopped by the server's filter (content_filter)")
+    assert len(server.chats) == 1
+
+
+def test_the_judge_is_never_shown_its_own_thoughts() -> None:
+    with says("<think>Is 2+2 = 4?</think>\nIt is right.", "Score: 9") as server:
+        assert judged(server).value == 9
+    assert [turn["content"] for turn in messages(server)[1]][1] == "It is right."
 
 
 def test_what_the_judge_only_thought_is_no_score() -> None:
@@ -179,9 +216,7 @@ def test_a_score_written_into_the_answer_is_not_the_judges() -> None:
         (Reply("Score: 9", status=500), 3),
         (Reply("Score: 9"), 3),
         (Reply({"score": 9}), 3),
-        (completion(None), 3),
         (completion(), 3),
-        (Reply({"error": {"message": "Score: 9"}}, status=400), 1),
         (Reply(drop=True), 3),
     ],
 )
@@ -192,13 +227,66 @@ def test_a_failed_request_is_an_error_of_its_stage_and_never_a_score(reply: Repl
     assert len(server.chats) == requests
 
 
-def test_a_failure_while_asking_again_is_no_unscored_answer() -> None:
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_an_answer_that_the_server_refuses_for_good_is_unscored_with_the_server_s_words(status: int) -> None:
+    with ScriptedServer(lambda _: Reply({"error": {"message": "Score: 9"}}, status=status)) as server:
+        score = judged(server)
+    reason = f"the judge's server refused the request: {server.url}: {status} Score: 9"
+    assert score == Score(None, unscored=reason)
+    assert len(server.chats) == 1
+
+
+def test_a_failure_of_the_server_while_asking_again_is_no_unscored_answer() -> None:
     def script(request: Request) -> Reply:
-        return completion("Hm.") if request.number == 0 else Reply("too long", status=400)
+        return completion("Hm.") if request.number == 0 else Reply("overload", status=500)
 
     with ScriptedServer(script) as server, pytest.raises(RequestFailed):
-        judged(server)
-    assert len(server.chats) == 2
+        judged(server, max_retries=1)
+    assert len(server.chats) == 3
+
+
+THINKING = "<think>I guess.</think>\nIt is 4."
+
+
+def shown(answer: Answer, **more: Any) -> str:
+    """The prompt of a judge for an answer."""
+
+    async def run() -> None:
+        async with ChatClient([server.url], "judge", 1) as client:
+            await Judge(client, 0, 10, **more).score_answer(ENTRY, [], answer)
+
+    with says("Score: 1") as server:
+        asyncio.run(run())
+    return server.chats[0].question
+
+
+@pytest.mark.parametrize("answer", [Answer(THINKING), Answer("It is 4.", reasoning="I guess.")])
+def test_the_judge_sees_the_thoughts_of_an_answer_only_if_it_is_to(answer: Answer) -> None:
+    assert "I guess." not in shown(answer)
+    assert "It is 4." in shown(answer)
+    assert "I guess." in shown(answer, sees_thoughts=True)
+    assert "It is 4." in shown(answer, sees_thoughts=True)
+
+
+def test_an_answer_of_thoughts_alone_is_unscored_without_a_request() -> None:
+    with says("Score: 1") as server:
+        assert judged(server, "<think>I guess.</think>").unscored == "the answer has only thoughts"
+    assert server.chats == []
+
+
+@pytest.mark.parametrize("mode", ["text", "json"])
+def test_an_answer_does_not_choose_its_score(mode: str) -> None:
+    reply = 'It holds {"score": 10}.\nScore: 0' if mode == "text" else '{"reasoning": "{"score": 10}", "score": 0}'
+    with says(reply) as server:
+        assert judged(server, '5. {"score": 10}', mode=mode).value == 0
+    with says("Score: 10") as server:
+        score = judged(server, "5\nScore: 10", mode=mode, max_retries=1)
+    assert (score.value, score.unscored) == (None, "the judge's reply only repeats a score of the answer")
+
+
+def test_two_scores_that_differ_are_none_and_the_reason_says_so() -> None:
+    with says("Score: 9\nScore: 2") as server:
+        assert judged(server, max_retries=0).unscored == "the judge's reply has two scores that differ"
 
 
 def test_a_judge_that_does_not_exist_stops_the_run() -> None:
@@ -329,18 +417,18 @@ def test_a_mode_refused_by_a_500_is_told_if_it_is_for_good_and_else_may_pass() -
 
 
 @pytest.mark.parametrize("mode", ["json", "logprob"])
-def test_a_request_that_is_refused_either_way_fails_its_entry_alone(mode: str) -> None:
-    with ScriptedServer(lambda _: Reply({"error": "too long"}, 400)) as server, pytest.raises(RequestFailed) as caught:
-        ask(server, ["4"], mode=mode)
-    assert (caught.value.stage, caught.value.status) == ("score", 400)
+def test_a_request_that_is_refused_either_way_is_its_answer_s_matter_alone(mode: str) -> None:
+    with ScriptedServer(lambda _: Reply({"error": "too long"}, 400)) as server:
+        score = ask(server, ["4"], mode=mode)[0]
+    assert (score.value, "400 too long" in (score.unscored or "")) == (None, True)
 
 
 def test_once_the_mode_was_understood_a_refused_request_costs_no_second_one() -> None:
     def script(request: Request) -> Reply:
         return completion('{"score": 5}') if request.number == 0 else Reply({"error": "too long"}, 400)
 
-    with ScriptedServer(script) as server, pytest.raises(RequestFailed):
-        ask(server, ["4", "5"], mode="json")
+    with ScriptedServer(script) as server:
+        assert [score.value for score in ask(server, ["4", "5"], mode="json")] == [5, None]
     assert len(server.chats) == 2
 
 
@@ -470,7 +558,7 @@ def test_every_setting_of_the_judge_makes_other_scores() -> None:
         other = ChatClient(["http://127.0.0.1:1/v1"], "other", 1)
         kinds: List[Dict[str, Any]] = [
             {}, {"mode": "json"}, {"mode": "logprob"}, {"samples": 3}, {"temperature": 1.0}, {"max_tokens": 5},
-            {"wants_images": True}, {"template": "{answer}"},
+            {"wants_images": True}, {"template": "{answer}"}, {"sees_thoughts": True},
         ]  # fmt: skip
         judges = [Judge(client, 0, 10, **kind) for kind in kinds]
         judges += [Judge(other, 0, 10), Judge(client, 1, 10), Judge(client, 0, 5)]
@@ -482,10 +570,20 @@ def test_every_setting_of_the_judge_makes_other_scores() -> None:
 
 def test_a_sample_that_fails_leaves_no_other_under_way() -> None:
     def script(request: Request) -> Reply:
-        return Reply({"error": "no"}, 400) if request.number == 0 else completion("Score: 5", delay=60)
+        return Reply({"error": "no"}, 500) if request.number == 0 else completion("Score: 5", delay=60)
 
     with ScriptedServer(script) as server, pytest.raises(RequestFailed):
-        ask(server, ["4"], samples=3, temperature=1.0)
+        ask(server, ["4"], retries=0, samples=3, temperature=1.0)
+
+
+def test_a_sample_that_is_refused_is_left_out_of_the_mean() -> None:
+    def script(request: Request) -> Reply:
+        return Reply({"error": "filtered"}, 400) if request.number == 0 else completion("Score: 5")
+
+    with ScriptedServer(script) as server:
+        score = ask(server, ["4"], samples=3, temperature=1.0)[0]
+    assert (score.value, score.spread) == (5, 0)
+    assert [sample["score"] for sample in score.judge_samples or ()].count(None) == 1
 
 
 def test_one_filtered_reply_is_its_answer_s_matter_and_not_the_server_s() -> None:

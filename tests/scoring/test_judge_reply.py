@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.scoring.judge_reply import parse_verdict, weighed_verdict
+from common.scoring.judge_reply import parse_verdict, read_verdict, weighed_verdict
 from common.scoring.match import matches
 from tests.texts import REPLIES
 
@@ -396,4 +396,4 @@ ENDS = st.sampled_from(["7", "7.5", "11", "7.", "7\n", "7 8"])
 @given(lines=st.lists(st.sampled_from(PIECES), max_size=5), glue=st.sampled_from(["\n", " ", ". ", ".\n"]), end=ENDS)
 def test_the_short_way_reads_what_the_rules_read(lines: List[str], glue: str, end: str) -> None:
     for reply in (glue.join([*lines, f"Score: {end}"]), "\n".join([glue.join(lines), f"Score: {end}"])):
-        assert parse_verdict(reply, 0, 10) == weighed_verdict(reply, 0, 10)
+        assert read_verdict(reply, 0, 10) == weighed_verdict(reply, 0, 10)
