@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import re
+from itertools import chain
 from typing import NamedTuple, Sequence
 
 
@@ -56,11 +57,32 @@ REASONING_FIELDS = (
     "reasoning",  # newer vLLM, Ollama, OpenRouter
 )
 
-# The finish reasons of a choice that the server itself gave up, whatever text there is.
-FAILED_FINISH_REASONS = (
-    "abort",  # vLLM, SGLang
-    "error",  # OpenRouter
-)
+# The finish reasons of a choice, in lower case, with the servers that send them. A whole answer: its model ended it.
+WHOLE_FINISH_REASONS = {
+    "": ("stop", "null", "none", ""),  # none means that no reason was given
+    "Together, TGI, watsonx": ("eos", "eos_token", "stop_sequence", "stop_token"),
+    "Anthropic, AI21": ("end_turn", "end_of_turn", "endoftext", "end_of_text", "eot"),
+    "Cohere": ("complete", "completed"),
+    "Amazon": ("finish", "finished", "done", "stop_criteria_met"),
+    "Gemini, older vLLM": ("finish_reason_stop", "finish_reason_unspecified", "finished_stopped"),
+    "llama.cpp": ("word",),
+}
+
+# The token limit cut the answer. Each of these is kept as "length".
+CUT_FINISH_REASONS = {
+    "": ("length", "max_length", "limit"),
+    "Anthropic, Gemini": ("max_tokens", "max_output_tokens", "finish_reason_max_tokens"),
+    "Mistral, GLM": ("model_length", "model_context_window_exceeded", "context_length_exceeded"),
+    "watsonx, Cohere, older vLLM": ("token_limit", "error_limit", "finished_length_capped"),
+}
+
+# The server gave the choice up, whatever text there is: it is asked for again.
+FAILED_FINISH_REASONS = {
+    "vLLM, SGLang": ("abort", "aborted", "finished_aborted"),
+    "OpenRouter, Mistral, Cohere": ("error", "failed", "failure", "internal_error", "server_error", "engine_error"),
+    "DeepSeek, GLM": ("insufficient_system_resource", "network_error", "overloaded"),
+    "TensorRT-LLM, watsonx": ("timeout", "time_limit", "cancelled", "canceled", "user_cancel", "not_finished"),
+}
 
 # Request fields that let a server continue the assistant message that ends the conversation.
 # vLLM and SGLang need them. llama.cpp continues the message without them.
@@ -70,11 +92,41 @@ CONTINUE_LAST_MESSAGE = {"continue_final_message": True, "add_generation_prompt"
 SERVER_KEEPALIVE = 5
 
 _FINAL_500 = re.compile("|".join(pattern for _, pattern in FINAL_500_MESSAGES))
+_WHOLE = frozenset(chain(*WHOLE_FINISH_REASONS.values()))
+_CUT = frozenset(chain(*CUT_FINISH_REASONS.values()))
+_FAILED = frozenset(chain(*FAILED_FINISH_REASONS.values()))
 
 
 def is_final_500(message: str) -> bool:
     """Whether the message of a status 500 says that the request itself is wrong."""
     return _FINAL_500.match(message) is not None
+
+
+def ended_by_itself(finish_reason: str | None) -> bool:
+    """Whether a finish reason says that the model ended its answer itself. None means that the server gave no reason.
+
+    >>> ended_by_itself("STOP"), ended_by_itself(None), ended_by_itself("length"), ended_by_itself("content_filter")
+    (True, True, False, False)
+    """
+    return finish_reason in ("stop", None) or _plain(finish_reason) in _WHOLE
+
+
+def is_cut(finish_reason: str) -> bool:
+    """Whether a finish reason says that the token limit cut the answer.
+
+    >>> is_cut("MAX_TOKENS"), is_cut("stop")
+    (True, False)
+    """
+    return _plain(finish_reason) in _CUT
+
+
+def is_server_fault(finish_reason: str) -> bool:
+    """Whether a finish reason says that the server gave the answer up, so that another try may bring it.
+
+    >>> is_server_fault("insufficient_system_resource"), is_server_fault("content_filter")
+    (True, False)
+    """
+    return _plain(finish_reason) in _FAILED
 
 
 def choices_per_request(wanted: int, temperature: float | None) -> int:
@@ -95,3 +147,7 @@ def probability(logprob: float | None) -> float:
     (1.0, 0.0)
     """
     return 0.0 if logprob is None else math.exp(logprob)
+
+
+def _plain(finish_reason: object) -> str:
+    return str(finish_reason).strip().lower()

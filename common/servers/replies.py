@@ -17,7 +17,7 @@ from typing import Any, Callable, Mapping
 from ..errors import RequestFailed, Retryable, ServerRefused, ToolkitError, printable
 from ..fast_json import dumps, loads
 from ..records import Answer
-from .known_servers import ERROR_KEYS, FAILED_FINISH_REASONS, REASONING_FIELDS, is_final_500
+from .known_servers import ERROR_KEYS, REASONING_FIELDS, is_cut, is_final_500, is_server_fault
 
 PLAIN = frozenset([int, type(None)])  # the types in the usage of most servers
 LONGEST_USAGE = 4000  # bytes of JSON; a larger usage is not kept
@@ -141,7 +141,13 @@ def _answer(choice: dict[str, Any]) -> Answer:
     content = message.get("content")
     if isinstance(content, list):
         content = "".join(part["text"] for part in content if part.get("type") == "text")
-    if not isinstance(content, (str, type(None))) or finish_reason in FAILED_FINISH_REASONS:
+    if not isinstance(finish_reason, str):
+        finish_reason = None
+    elif finish_reason != "stop":
+        if is_server_fault(finish_reason):
+            raise TypeError("given up")
+        finish_reason = "length" if is_cut(finish_reason) else finish_reason
+    if not isinstance(content, (str, type(None))):
         raise TypeError("no text")
     reasoning = None
     for field in REASONING_FIELDS:
@@ -149,7 +155,7 @@ def _answer(choice: dict[str, Any]) -> Answer:
     logprobs = choice.get("logprobs")
     return Answer(
         content or "",
-        finish_reason if isinstance(finish_reason, str) else None,
+        finish_reason,
         reasoning if isinstance(reasoning, str) else None,
         logprobs=logprobs.get("content") if isinstance(logprobs, dict) else None,
     )

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from typing import Mapping, Sequence
 
 import pytest
 
 from common.errors import Retryable
 from common.servers.auto_concurrency import Gauges, read_gauges
 from common.servers.known_servers import (
+    CUT_FINISH_REASONS,
     FAILED_FINISH_REASONS,
     FINAL_500_MESSAGES,
     METRICS,
     REASONING_FIELDS,
+    WHOLE_FINISH_REASONS,
     choices_per_request,
+    ended_by_itself,
     probability,
 )
 from common.servers.replies import error_message, is_retryable, parse_completion
@@ -89,10 +93,36 @@ def test_reasoning_has_several_names(field: str) -> None:
     assert parse_completion(completion(**{field: "hm"}))[0][0].reasoning == "hm"
 
 
-@pytest.mark.parametrize("finish_reason", FAILED_FINISH_REASONS)
+def spellings(table: Mapping[str, Sequence[str]]) -> list[str]:
+    """Each finish reason of a table, as it is and in the other case."""
+    reasons = [reason for group in table.values() for reason in group]
+    return reasons + [reason.upper() for reason in reasons]
+
+
+@pytest.mark.parametrize("finish_reason", spellings(FAILED_FINISH_REASONS))
 def test_a_choice_that_the_server_gave_up_is_not_an_answer(finish_reason: str) -> None:
+    assert not ended_by_itself(finish_reason)
     with pytest.raises(Retryable):
         parse_completion(completion(finish_reason))
+
+
+@pytest.mark.parametrize("finish_reason", spellings(WHOLE_FINISH_REASONS))
+def test_an_answer_that_its_model_ended_is_whole(finish_reason: str) -> None:
+    [answer], _ = parse_completion(completion(finish_reason))
+    assert ended_by_itself(answer.finish_reason)
+    assert not answer.cut
+
+
+@pytest.mark.parametrize("finish_reason", spellings(CUT_FINISH_REASONS))
+def test_an_answer_that_its_limit_cut_is_kept_as_cut(finish_reason: str) -> None:
+    [answer], _ = parse_completion(completion(finish_reason))
+    assert (answer.finish_reason, ended_by_itself(finish_reason)) == ("length", False)
+
+
+@pytest.mark.parametrize("finish_reason", ["content_filter", "tool_calls", "SAFETY", "refusal", "a new one"])
+def test_an_answer_that_ended_in_another_way_is_kept_and_is_not_whole(finish_reason: str) -> None:
+    [answer], _ = parse_completion(completion(finish_reason))
+    assert (answer.finish_reason, ended_by_itself(finish_reason)) == (finish_reason, False)
 
 
 @pytest.mark.parametrize(("temperature", "choices"), [(0, 1), (0.0, 1), (0.1, 4), (None, 4)])
