@@ -19,6 +19,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 
 NOT_NEEDED = "not needed: its entry was settled before"  # ``unscored`` of an answer that early stopping left out
+CUT = "cut: it did not end by itself, but by "  # ``unscored`` of such an answer; its finish reason follows
 MARK = "<image>"  # stands in a human turn where the next of the entry's images goes
 Turn = Dict[str, Any]  # {"from": ..., "value": ...} as the dataset has it
 Record = Dict[str, Any]  # one line of an output file

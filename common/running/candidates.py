@@ -12,6 +12,7 @@ from ..errors import BudgetSpent, EntryFailed
 from ..records import Answer, Record, Score, answer_line, score_line
 from ..results.selection import normalised, selectable
 from ..scoring.shapes import AnswerScorer, EntryScorer
+from ..servers.known_servers import ended_by_itself
 from .early_stopping import Standing
 from .entry_state import EntryState, score_id
 from .job import Pipeline
@@ -72,7 +73,7 @@ class Candidates:
     def _start(self) -> None:
         """Sends every request that is wanted now."""
         for index, answer in sorted(self._state.answers.items()):
-            if answer.digest in self._state.scores:
+            if answer.digest in self._state.scores or not ended_by_itself(answer.finish_reason):
                 self._score(index, answer)
             else:
                 self._to_score.append(index)
@@ -137,11 +138,13 @@ class Candidates:
         self._score(index, answer)
 
     def _score(self, index: int, answer: Answer) -> None:
-        """Has an answer scored, unless its text has a score or is being scored, or the entry has enough."""
+        """Has an answer scored, unless it is cut, its text has a score or is being scored, or the entry has enough."""
         if self._answer_scorer is None:
             return
         digest = answer.digest
-        if digest in self._being_scored:
+        if not ended_by_itself(answer.finish_reason):
+            self._scored += 1
+        elif digest in self._being_scored:
             self._being_scored[digest].append(answer)
         elif digest in self._state.scores:
             self._count([answer], self._state.scores[digest])
@@ -157,13 +160,12 @@ class Candidates:
 
     async def _score_together(self, scorer: EntryScorer) -> None:
         """Scores the entry's distinct answers, unless all of their scores are known."""
-        distinct = {
-            answer.digest: (index, answer) for index, answer in sorted(self._state.answers.items(), reverse=True)
-        }
+        whole = self._state.whole_answers()
+        distinct = {answer.digest: (index, answer) for index, answer in reversed(whole)}
         if all(digest in self._state.scores for digest in distinct):
             return
         images = self._state.images if scorer.wants_images else []
-        answers = [answer for _, answer in sorted(self._state.answers.items())]
+        answers = [answer for _, answer in whole]
         scores = await scorer.score_together(self._state.entry, images, [answer.text for answer in answers])
         settings_id = score_id(scorer, answers)
         by_digest = {answer.digest: score for answer, score in zip(answers, scores)}

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Iterable, Sequence
 
 from ..records import (
+    CUT,
     NOT_NEEDED,
     Answer,
     Entry,
@@ -22,6 +23,7 @@ from ..records import (
     score_from_line,
 )
 from ..scoring.shapes import EntryScorer, Scorer
+from ..servers.known_servers import ended_by_itself
 from .job import Pipeline
 from .sampler import Sampler
 
@@ -48,7 +50,7 @@ class EntryState:
             elif "score" in line and "digest" in line:
                 scores.append(line)
         if pipeline.scorer is not None and scores:
-            wanted = score_id(pipeline.scorer, self.answers.values())
+            wanted = score_id(pipeline.scorer, [answer for _, answer in self.whole_answers()])
             self.scores.update((line["digest"], score_from_line(line)) for line in scores if line["made_by"] == wanted)
 
     def _take_answer(self, line: Record, sampler: Sampler | None) -> None:
@@ -67,7 +69,7 @@ class EntryState:
         if not self.entry.images:
             return False
         shown = pipeline.scorer is not None and pipeline.scorer.wants_images
-        unscored = any(answer.digest not in self.scores for answer in self.answers.values())
+        unscored = any(answer.digest not in self.scores for _, answer in self.whole_answers())
         return bool(self.missing(pipeline.sampler)) or (shown and unscored)
 
     def record(self, scorer: Scorer | None, stopped_by: str | None) -> tuple[Record, list[Score]]:
@@ -75,8 +77,17 @@ class EntryState:
         answers = [self.answers[index] for index in sorted(self.answers)]
         if scorer is None:
             return make_record(self.entry, answers, None, stopped_by), []
-        scores = [self.scores.get(answer.digest, Score(None, unscored=NOT_NEEDED)) for answer in answers]
+        scores = [self._score_of(answer) for answer in answers]
         return make_record(self.entry, answers, scores, stopped_by), scores
+
+    def _score_of(self, answer: Answer) -> Score:
+        if not ended_by_itself(answer.finish_reason):
+            return Score(None, unscored=f"{CUT}{answer.finish_reason}")
+        return self.scores.get(answer.digest, Score(None, unscored=NOT_NEEDED))
+
+    def whole_answers(self) -> list[tuple[int, Answer]]:
+        """The answers that count, each after its index."""
+        return [(index, one) for index, one in sorted(self.answers.items()) if ended_by_itself(one.finish_reason)]
 
 
 def score_id(scorer: Scorer, answers: Iterable[Answer]) -> str:

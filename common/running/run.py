@@ -320,6 +320,7 @@ class Run:
             record, scores = state.record(self._job.pipeline.scorer, stopped_by or pending.stopped_by)
             self._files.output.append(record)
             self.counts.done += 1
+            self.counts.add_answers(state.answers.values())
             self.counts.add_scores(scores)
 
     async def _open(self, pending: PendingEntry) -> EntryState:

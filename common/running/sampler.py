@@ -12,6 +12,7 @@ from typing import Any, Callable, Coroutine, Sequence
 from ..errors import RequestFailed
 from ..records import Answer, Entry, fingerprint
 from ..servers.client import ChatClient
+from ..servers.known_servers import is_cut
 
 
 @dataclass
@@ -45,7 +46,8 @@ class Sampler:
 
     def usable(self, answer: Answer, limit: int | None) -> bool:
         """Whether an answer that was sampled with ``limit`` tokens counts: not if a smaller limit than ours cut it."""
-        return not (answer.cut and limit is not None and (self.max_tokens is None or limit < self.max_tokens))
+        was_smaller = limit is not None and (self.max_tokens is None or limit < self.max_tokens)
+        return not (was_smaller and answer.finish_reason is not None and is_cut(answer.finish_reason))
 
     def requests(
         self, entry: Entry, messages: bytes, missing: Sequence[int], keep: Callable[[int, Answer], None]
