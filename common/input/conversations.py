@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from ..errors import BadEntry
-from ..records import MARK, ROLES, Answer, Entry, PendingEntry, Turn, entry_id_of
+from ..records import ANSWER_DETAILS, MARK, ROLES, Answer, Entry, PendingEntry, Turn, entry_id_of
 
 ENTRY_KEYS = ("conversations", "messages", "images")  # what is read of an input item
 RECORD_KEYS = (  # ... and of a record
@@ -173,6 +173,6 @@ def work_from_record(item: object, line: Optional[int] = None) -> PendingEntry:
     if given is not None and not (isinstance(given, str) and given):
         raise BadEntry('"entry_id" must be a string')
     entry = _entry(check_turns(turns), check_images(item.get("images")), line, given)
-    keep = ("finish_reason", "reasoning", "usage")
+    keep = (*ANSWER_DETAILS, "model", "made_by")
     answers = [Answer(t, **{k: d[k] for k in keep if k in d}) for t, d in zip(texts, details)]
     return PendingEntry(entry, answers, item.get("stopped_by"))

@@ -10,7 +10,7 @@ from typing import Any, Callable, Coroutine, Sequence
 
 from ..errors import BudgetSpent, EntryFailed
 from ..records import Answer, Record, Score, answer_line, score_line
-from ..results.selection import normalised, selectable
+from ..results.selection import normalised
 from ..scoring.shapes import AnswerScorer, EntryScorer
 from ..servers.known_servers import ended_by_itself
 from .early_stopping import Standing
@@ -44,6 +44,7 @@ class Candidates:
         self._stop = stop
         self._servers_idle = servers_idle
         self._to_sample: list[int] = state.missing(self._sampler)  # indices without a request yet
+        self._most = len(state.answers) + len(self._to_sample)
         self._to_score: list[int] = []  # indices of answers at hand that no scorer was given yet
         self._being_scored: dict[str, list[Answer]] = {}  # by digest: equal texts are scored once
         self._scored = 0
@@ -122,9 +123,8 @@ class Candidates:
         return self._rule.more(self._standing(), self._servers_idle())
 
     def _standing(self) -> Standing:
-        most = self._sampler.count if self._sampler is not None else 0
-        started = most - len(self._to_sample) - len(self._to_score)
-        return Standing(most, started, self._scored, len(self._accepted))
+        started = self._most - len(self._to_sample) - len(self._to_score)
+        return Standing(self._most, started, self._scored, len(self._accepted))
 
     def _stopped_by(self) -> str | None:
         return self._rule.stopped_by(self._standing()) if self._rule is not None else None
@@ -134,7 +134,8 @@ class Candidates:
         assert self._sampler is not None
         settings_id, limit = self._sampler.settings_id, self._sampler.max_tokens
         self._keep(answer_line(self._state.entry.entry_id, index, settings_id, answer, limit))
-        self._state.answers[index] = answer
+        answer.max_tokens = limit
+        self._state.answers[index] = self._sampler.signed(answer)
         self._score(index, answer)
 
     def _score(self, index: int, answer: Answer) -> None:
@@ -180,8 +181,7 @@ class Candidates:
         """Counts scored answers, and the distinct accepted ones among them."""
         self._scored += len(answers)
         for answer in answers:
-            good = score.value is not None and self._rule is not None and score.value >= self._rule.accept_score
-            if good and selectable(answer.text, answer.finish_reason, score.value):
+            if self._rule is not None and self._rule.accepts(answer, score):
                 self._accepted.add(normalised(answer.text))
 
     def _cancel(self) -> None:

@@ -27,6 +27,7 @@ class Ledger:
 
     def __init__(self, path: str, done: Container[int]) -> None:
         self.path = path
+        self.holds_more = False  # whether a line was recalled that no record of the output holds
         repair_tail(path, LEDGER)
         self._latest: dict[int, int] = {}  # entry -> its last line's number in the two arrays
         self._offset = array("q")
@@ -63,8 +64,8 @@ class Ledger:
 
     @property
     def leftover(self) -> bool:
-        """Whether lines of entries that were not recalled are still in it."""
-        return bool(self._latest)
+        """Whether it has more than the output: lines of entries that were not recalled, or that no record holds."""
+        return bool(self._latest) or self.holds_more
 
     def append(self, line: Record) -> None:
         """Writes one line; it is with the system after the next ``flush``."""
