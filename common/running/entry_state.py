@@ -47,36 +47,33 @@ class EntryState:
     images: list[str] = field(default_factory=list)
     messages: bytes = b""
 
-    def recall(self, lines: Sequence[Record], pipeline: Pipeline) -> list[Record]:
+    def recall(self, lines: Iterable[Record], pipeline: Pipeline) -> None:
         """Takes from ledger lines the answers and the scores that the pipeline's settings would make again.
 
-        Returns the lines that other settings made, or that are of other answers.
+        An answer that is there already stays.
         """
-        left = [line for line in lines if "answer" in line and not self._take_answer(line, pipeline.sampler)]
-        scores = [line for line in lines if "answer" not in line and "score" in line and "digest" in line]
-        if not scores:
-            return left
-        wanted = score_id(pipeline.scorer, self._whole()) if pipeline.scorer is not None else None
-        self.scores.update((line["digest"], score_from_line(line)) for line in scores if line["made_by"] == wanted)
-        if isinstance(pipeline.scorer, EntryScorer):
-            return left  # scores of fewer answers are no use any more
-        digests = {answer.digest for answer in self.answers.values()}
-        return left + [line for line in scores if line["made_by"] != wanted or line["digest"] not in digests]
+        scores, there = [], set(self.answers)
+        for line in lines:
+            if "answer" in line:
+                if line["index"] not in there:
+                    self._take_answer(line, pipeline.sampler)
+            elif "score" in line and "digest" in line:
+                scores.append(line)
+        if pipeline.scorer is not None and scores:
+            wanted = score_id(pipeline.scorer, self._whole())
+            self.scores.update((line["digest"], score_from_line(line)) for line in scores if line["made_by"] == wanted)
 
-    def _take_answer(self, line: Record, sampler: Sampler | None) -> bool:
-        """Takes an answer of this sampler. False if it is of another one, or past those that are wanted."""
-        index = line["index"]
+    def _take_answer(self, line: Record, sampler: Sampler | None) -> None:
         if sampler is None or line["made_by"] != sampler.settings_id or not isinstance(line["answer"], str):
-            return False
+            return
         answer = answer_from_line(line)
-        if index < sampler.count and sampler.usable(answer, line.get("max_tokens")):
-            self.answers[index] = sampler.signed(answer)
-        return index < sampler.count or index in self.answers
+        if line["index"] < sampler.count and sampler.usable(answer, line.get("max_tokens")):
+            self.answers[line["index"]] = sampler.signed(answer)
 
     def take_record(self, record: Record, before: dict[str, Any], pipeline: Pipeline) -> list[Record]:
         """Takes what an output whose settings were ``before`` has of the entry. All its answers count, if usable.
 
-        If the answers come with the input, only the scores are taken. Returns the ledger lines of the other scores.
+        Only the scores are taken if the answers come with the input. Returns the ledger lines of other scorers' scores.
         """
         answers = work_from_record(record).answers or []
         sampler = pipeline.sampler
@@ -85,7 +82,10 @@ class EntryState:
             if sampler is not None and sampler.usable(answer, limit):
                 answer.max_tokens = limit
                 self.answers[index_of(record, place)] = answer
-        return self.recall(list(score_lines(record, answers, scorer_of(before), pipeline.scorer)), pipeline)
+        lines = list(score_lines(record, answers, scorer_of(before), pipeline.scorer))
+        self.recall(lines, pipeline)
+        own = pipeline.scorer.settings_id if pipeline.scorer is not None else ""
+        return [line for line in lines if not line["made_by"].startswith(own)]
 
     def is_complete(self, pipeline: Pipeline) -> bool:
         """Whether nothing is to be sampled or scored."""
@@ -147,8 +147,7 @@ def score_id(scorer: Scorer, answers: Iterable[Answer]) -> str:
 
 def score_id_of(settings_id: str, answers: Iterable[Answer]) -> str:
     """The ``made_by`` of the scores of answers that are scored together."""
-    digests: Sequence[str] = sorted({answer.digest for answer in answers})
-    return fingerprint([settings_id, *digests])
+    return f"{settings_id}:{fingerprint(sorted({answer.digest for answer in answers}))}"
 
 
 def index_of(record: Record, place: int) -> int:

@@ -250,8 +250,7 @@ class Run:
         state.take_record(pending.record, self._files.before, pipeline)
         if not state.is_complete(pipeline):
             return False
-        more = state.recall(self._files.ledger.recall(pending.entry.entry_id), pipeline)
-        self._files.ledger.holds_more |= bool(more)
+        self._files.ledger.recall(pending.entry.entry_id)  # forgets its lines
         return True
 
     def _until_broken(self, pending: Iterator[PendingEntry | None]) -> Iterator[PendingEntry | None]:
@@ -375,12 +374,11 @@ class Run:
         state = EntryState(pending.entry, dict(enumerate(pending.answers or ())))
         replaced = state.take_record(pending.record, self._files.before, job.pipeline) if pending.record else []
         known, lines = len(state.answers), ledger.recall(pending.entry.entry_id)
-        unused = state.recall(lines, job.pipeline)
+        state.recall(lines, job.pipeline)
         self.counts.recalled += len(state.answers) - known
         for line in replaced:  # scores that the new record does not hold
             if line not in lines:
                 ledger.append(line)
-        ledger.holds_more |= bool(replaced or unused)
         loop = asyncio.get_running_loop()
         if state.needs_images(job.pipeline):
             where = (job.image_folder, job.image_root is not None, job.max_image_bytes)

@@ -15,7 +15,7 @@ import os
 from typing import Any
 
 from ..errors import UsageError
-from ..records import Record, id_key
+from ..records import Record, fingerprint, id_key
 from .append_file import RECORDS, AppendFile, lock_output, repair_tail, scan, write_whole
 from .ledger import Ledger
 from .rewrite import Rewrite, new_file, recover, settings_file
@@ -110,14 +110,20 @@ class RunFiles:
         with self._locks:
             self.ledger.flush()
             self.sync()
-            whole = self.complete and self._errors is None and not self.ledger.leftover
-            obsolete = whole and not os.path.exists(new_file(self._output_file))
-            self.ledger.close(remove=obsolete and not self._keep_ledger)
+            self.ledger.close(remove=self._ledger_is_obsolete())
             self.output.close()
             if self.rewrite is not None:
                 self.rewrite.close()
             if self._errors is not None:
                 self._errors.close()
+
+    def _ledger_is_obsolete(self) -> bool:
+        """Whether the output holds all that the ledger holds, and the ledger is not the user's."""
+        if self._keep_ledger or not self.complete or self._errors is not None or self.ledger.leftover:
+            return False
+        count, sampler = self.settings.get("answers_per_question", 0), part_of(self.settings, POPULATION)
+        is_in_output = self.ledger.holds_only(fingerprint(sampler), count, fingerprint(scorer_of(self.settings)))
+        return is_in_output and not os.path.exists(new_file(self._output_file))
 
     def meet(self, entry_id: str) -> str:
         """Notes that the input has this entry: "new", "done" (in the output before this run) or "duplicate"."""
@@ -153,7 +159,11 @@ def differs(before: dict[str, Any], now: dict[str, Any]) -> bool:
 
 def scorer_of(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings of the scorer; empty if there is none."""
-    start = "scorer "
+    return part_of(settings, "scorer ")
+
+
+def part_of(settings: dict[str, Any], start: str) -> dict[str, Any]:
+    """The settings whose names begin with ``start``, by the rest of their names."""
     return {name[len(start) :]: value for name, value in settings.items() if name.startswith(start)}
 
 
