@@ -155,7 +155,11 @@ class Candidates:
 
     async def _score_alone(self, scorer: AnswerScorer, index: int, answer: Answer) -> None:
         images = self._state.images if scorer.wants_images else []
-        score = await scorer.score(self._state.entry, images, answer.text)
+        known = self._state.parts.get(answer.digest)
+        asked = scorer if known is None else scorer.rest(known)
+        score = await asked.score(self._state.entry, images, answer.text)
+        if known is not None:
+            score = scorer.joined(known, score)
         self._keep_score(scorer.settings_id, index, answer, score)
         self._count(self._being_scored.pop(answer.digest), score)
 

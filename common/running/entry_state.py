@@ -26,7 +26,7 @@ from ..records import (
     score_line,
 )
 from ..results.selection import normalised
-from ..scoring.shapes import EntryScorer, Scorer
+from ..scoring.shapes import AnswerScorer, EntryScorer, Scorer
 from ..servers.known_servers import ended_by_itself
 from ..storage.run_files import scorer_of
 from .early_stopping import Standing, StopRule
@@ -38,12 +38,14 @@ from .sampler import Sampler
 class EntryState:
     """``answers`` are by index, ``scores`` by the digest of the answer's text: equal texts share one score.
 
+    ``parts`` are scores that the scorer's own would contain.
     ``images`` are URLs and ``messages`` is the JSON of the prompt; both are filled only if a request needs them.
     """
 
     entry: Entry
     answers: dict[int, Answer] = field(default_factory=dict)
     scores: dict[str, Score] = field(default_factory=dict)
+    parts: dict[str, Score] = field(default_factory=dict)
     images: list[str] = field(default_factory=list)
     messages: bytes = b""
 
@@ -62,6 +64,10 @@ class EntryState:
         if pipeline.scorer is not None and scores:
             wanted = score_id(pipeline.scorer, self._whole())
             self.scores.update((line["digest"], score_from_line(line)) for line in scores if line["made_by"] == wanted)
+        if isinstance(pipeline.scorer, AnswerScorer):
+            parts = [line for line in scores if line["made_by"] in pipeline.scorer.part_ids]
+            for line in sorted(parts, key=lambda line: len(line.get("judge_samples") or [line])):
+                self.parts[line["digest"]] = score_from_line(line)
 
     def _take_answer(self, line: Record, sampler: Sampler | None) -> None:
         if sampler is None or line["made_by"] != sampler.settings_id or not isinstance(line["answer"], str):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Dict, List
+from typing import Dict, List, Tuple
 
 import pytest
 
@@ -233,3 +234,141 @@ def test_kill_9_at_every_step_of_the_rewrite_loses_nothing(tmp_path: Path) -> No
             assert {len(texts) for texts in after.values()} == {2}
             assert only_the_usual_files(folder), steps
     assert (code, steps > 12) == (0, True)
+
+
+def test_kill_9_at_every_step_of_a_rescoring_never_mixes_two_scorers(tmp_path: Path) -> None:
+    """The output has the first scorer's scores until it has the second one's, and each score is paid for once."""
+    folder = tmp_path / "work"
+    with ScriptedServer(numbered) as server:
+        folder.mkdir()
+        done(reject(server, folder, "--answers_per_question", 1, "--scorer", "match"))
+        shutil.copytree(folder, tmp_path / "finished")
+        steps, code = 0, -9
+        while code == -9:
+            steps += 3
+            shutil.rmtree(folder)
+            shutil.copytree(tmp_path / "finished", folder)
+            asked = len(server.chats)
+            code = reject(server, folder, "--answers_per_question", 1, kill_at=steps).returncode
+            scores = {score for record in read_lines(folder / "out.jsonl") for score in record["generated_scores"]}
+            assert scores == {7.0} or scores <= {0.0, 10.0}, steps
+            done(reject(server, folder, "--answers_per_question", 1))
+            assert len(server.chats) == asked + ENTRIES, steps
+            assert [record["generated_scores"] for record in read_lines(folder / "out.jsonl")] == [[7.0]] * ENTRIES
+
+
+def test_what_a_killed_top_up_paid_is_kept_by_runs_with_fewer_answers(tmp_path: Path) -> None:
+    """One entry got one of its two further answers. Two runs that need no more leave that answer in the ledger."""
+    with ScriptedServer(numbered) as server:
+        done(sample(server, tmp_path, "--answers_per_question", 1))
+        asked = len(server.chats)
+        server.script = lambda request: numbered(request) if request.number <= asked else Reply("no", status=401)
+        assert sample(server, tmp_path, "--answers_per_question", 3, "--concurrent_requests", 1).returncode == 1
+        refused, server.script = len(server.chats) - asked - 1, numbered
+        for _ in range(2):
+            done(sample(server, tmp_path, "--answers_per_question", 1))
+        done(sample(server, tmp_path, "--answers_per_question", 3))
+        assert len(server.chats) - refused == ENTRIES * 3
+    assert only_the_usual_files(tmp_path)
+
+
+# results
+
+
+@pytest.mark.parametrize("end", ["refused", "gone", "budget", "failed"])
+def test_a_run_that_ends_early_writes_the_results_of_its_entries(tmp_path: Path, end: str) -> None:
+    """The second half of the requests meets the end; the selection has the entries of the first half."""
+
+    def script(request: Request) -> Reply:
+        if request.number < ENTRIES or end == "budget":
+            return completion("answer 0")
+        return {"refused": Reply("no", 401), "gone": Reply("no", 503, {"Retry-After": "0"})}.get(end, Reply("no", 400))
+
+    flags: List[object] = ["--scorer", "match", "--answers_per_question", 2, "--concurrency", 1, "--max_retries", 0]
+    flags += ["--selected_file", tmp_path / "best.json", "--accept_score", 0]
+    flags += ["--token_budget", 7 * ENTRIES] if end == "budget" else []
+    with ScriptedServer(script) as server:
+        questions(tmp_path / "in.json", 20)
+        run = reject(server, tmp_path, *flags)
+    assert run.returncode == 1
+    assert "Traceback" not in run.stderr
+    assert (
+        len(json.loads((tmp_path / "best.json").read_text())) == len(read_lines(tmp_path / "out.jsonl")) == ENTRIES // 2
+    )
+    assert f"selected  {ENTRIES // 2} from" in run.stdout
+
+
+def test_a_top_up_that_is_stopped_selects_from_all_entries(tmp_path: Path) -> None:
+    flags = ("--scorer", "match", "--concurrency", 1, "--selected_file", tmp_path / "best.jsonl")
+    with ScriptedServer(numbered) as server:
+        done(reject(server, tmp_path, *flags, "--answers_per_question", 1))
+        asked = len(server.chats)
+        server.script = lambda request: numbered(request) if request.number < asked + 3 else Reply("no", status=401)
+        assert reject(server, tmp_path, *flags, "--answers_per_question", 2).returncode == 1
+    assert sorted(map(len, answers(tmp_path).values())) == [1] * (ENTRIES - 3) + [2] * 3
+    assert len(read_lines(tmp_path / "best.jsonl")) == ENTRIES
+
+
+# several inputs
+
+
+def test_the_outputs_of_two_models_are_scored_as_one(tmp_path: Path) -> None:
+    """Each entry is there once. The third model costs only its own answers, and the same file twice costs nothing."""
+    with ScriptedServer(lambda request: completion(f"by {request.body['model']}")) as server:
+        outputs = []
+        for name in ("a", "b", "c"):
+            flags = ("--model_name", name, "--answers_per_question", 1, "--output_file", tmp_path / f"{name}.jsonl")
+            done(sample(server, tmp_path, *flags))
+            outputs.append(tmp_path / f"{name}.jsonl")
+    with ScriptedServer(numbered) as judge:
+        done(score(judge, tmp_path, "--input_file", outputs[0], outputs[1], outputs[0]))
+        assert len(judge.chats) == ENTRIES * 2
+        done(score(judge, tmp_path, "--input_file", *outputs))
+        assert len(judge.chats) == ENTRIES * 3
+        done(score(judge, tmp_path, "--input_file", *outputs, outputs[0]))
+        assert len(judge.chats) == ENTRIES * 3
+    for record in read_lines(tmp_path / "scored.jsonl"):
+        assert record["generated_answers"] == ["by a", "by b", "by c"]
+        assert [detail["model"] for detail in record["generated_details"]] == ["a", "b", "c"]
+        assert record["generated_scores"] == [7.0] * 3
+    assert len(read_lines(tmp_path / "scored.jsonl")) == ENTRIES
+
+
+def test_ten_kills_on_the_way_cost_what_was_in_flight(tmp_path: Path) -> None:
+    entries, killed_at = 60, list(range(70, 170, 10))
+    questions(tmp_path / "in.json", entries)
+
+    def script(request: Request) -> Reply:
+        if request.number in killed_at:
+            for child in multiprocessing.active_children():
+                child.kill()
+        return numbered(request)
+
+    with ScriptedServer(script) as server:
+        done(sample(server, tmp_path, "--answers_per_question", 1))
+        before = answers(tmp_path)
+        flags = ("--answers_per_question", 3, "--concurrent_requests", 4)
+        codes = [sample(server, tmp_path, *flags).returncode for _ in killed_at]
+        assert codes == [-9] * len(killed_at)
+        done(sample(server, tmp_path, *flags))
+        assert len(server.chats) <= entries * 3 + 4 * len(killed_at)
+        after = answers(tmp_path)
+    assert {name: texts[:1] for name, texts in after.items()} == before
+    assert {len(texts) for texts in after.values()} == {3}
+    every = [text for texts in after.values() for text in texts]
+    assert len(set(every)) == len(every)
+
+
+@pytest.mark.parametrize("flags", [(), ("--judge_temperature", 0.5)])
+def test_more_judge_samples_cost_only_the_further_replies(tmp_path: Path, flags: Tuple[object, ...]) -> None:
+    with ScriptedServer(lambda _: completion("the answer")) as server, ScriptedServer(
+        lambda request: completion(f"Score: {request.number % 2 * 6}")
+    ) as judge:
+        done(sample(server, tmp_path, "--answers_per_question", 1, "--limit", 1))
+        for samples, scores in ((1, 0.0), (2, 3.0), (4, 3.0), (4, 3.0)):
+            done(score(judge, tmp_path, *flags, "--judge_samples", samples, "--concurrency", 1))
+            [record] = read_lines(tmp_path / "scored.jsonl")
+            assert (record["generated_scores"], len(judge.chats)) == ([scores], samples)
+            if samples > 1:
+                assert len(record["generated_details"][0]["judge_samples"]) == samples
+                assert record["generated_details"][0]["judge_usage"]["requests"] == samples
