@@ -27,7 +27,12 @@ COPIED = 1 << 20  # bytes of unchanged records that are copied at once
 
 def new_file(output_file: str) -> str:
     """The file that replaces an output."""
-    return os.path.realpath(output_file) + ".new"
+    return _target(output_file) + ".new"
+
+
+def _target(output_file: str) -> str:
+    """The output, or the file that it links to."""
+    return os.path.realpath(output_file) if os.path.islink(output_file) else output_file
 
 
 def settings_file(output_file: str) -> str:
@@ -115,7 +120,7 @@ class Rewrite:
             if os.path.getsize(self.path):
                 self._copy_the_others()
                 shutil.copymode(self._output_file, self.path)
-                os.replace(self.path, os.path.realpath(self._output_file))
+                os.replace(self.path, _target(self._output_file))
             else:
                 os.remove(self.path)
             if complete:
