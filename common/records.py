@@ -19,6 +19,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 
 NOT_NEEDED = "not needed: its entry was settled before"  # ``unscored`` of an answer that early stopping left out
+CUT = "cut: it did not end by itself, but by "  # ``unscored`` of such an answer; its finish reason follows
 MARK = "<image>"  # stands in a human turn where the next of the entry's images goes
 Turn = Dict[str, Any]  # {"from": ..., "value": ...} as the dataset has it
 Record = Dict[str, Any]  # one line of an output file
@@ -51,6 +52,9 @@ class Entry:
         return self.turns + ([] if self.reference_turn is None else [self.reference_turn])
 
 
+ANSWER_DETAILS = ("finish_reason", "reasoning", "usage", "max_tokens")
+
+
 @dataclass
 class Answer:
     """One completion. ``usage`` is the server's for the whole request, kept with the first answer it brought."""
@@ -60,6 +64,9 @@ class Answer:
     reasoning: Optional[str] = None
     usage: Optional[Dict[str, Any]] = None
     logprobs: Optional[List[Dict[str, Any]]] = None  # one object a token, where they were asked for; never written
+    max_tokens: Optional[int] = None  # the limit that it was asked with, as far as it is known
+    model: Optional[str] = None  # who made it, and the fingerprint of all settings, where the output's do not say it
+    made_by: Optional[str] = None
 
     @property
     def cut(self) -> bool:
@@ -97,11 +104,15 @@ SCORE_DETAILS = Score._fields[1:]
 
 
 class PendingEntry(NamedTuple):
-    """An entry and the answers it already has (None where it is to be sampled), and why these are fewer than asked."""
+    """An entry and the answers it already has (None where it is to be sampled), and why these are fewer than asked.
+
+    ``record`` is what an output has of the entry that is to have more.
+    """
 
     entry: Entry
     answers: Optional[List[Answer]]
     stopped_by: Optional[str] = None
+    record: Optional[Record] = None
 
 
 OUR_ID = re.compile("[0-9a-f]{32}").fullmatch
@@ -131,7 +142,9 @@ def id_key(entry_id: str) -> int:
 
 
 def _detail(answer: Answer, score: Optional[Score]) -> Dict[str, Any]:
-    return {**_said(answer), **({} if score is None else score.details())}
+    own = {name: getattr(answer, name) for name in ("model", "made_by") if getattr(answer, name) is not None}
+    limit = {"max_tokens": answer.max_tokens} if answer.cut and answer.max_tokens is not None else {}
+    return {**_said(answer), **limit, **own, **({} if score is None else score.details())}
 
 
 def _said(answer: Answer) -> Dict[str, Any]:
@@ -181,7 +194,7 @@ def answer_line(entry_id: str, index: int, made_by: str, answer: Answer, limit: 
 
 def answer_from_line(line: Record) -> Answer:
     """The answer that ``answer_line`` wrote."""
-    return Answer(line["answer"], line.get("finish_reason"), line.get("reasoning"), line.get("usage"))
+    return Answer(line["answer"], **{name: line[name] for name in ANSWER_DETAILS if name in line})
 
 
 def score_line(entry_id: str, index: int, made_by: str, answer: Answer, score: Score) -> Record:

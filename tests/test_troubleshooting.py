@@ -252,6 +252,40 @@ def mixed_output(folder: Path) -> str:
 
 
 @fault
+def fewer_answers(folder: Path) -> str:
+    """The output has more answers than are asked for."""
+    with ScriptedServer(good) as server:
+        run(folder, server)
+        return run(folder, server, "--answers_per_question", 1)
+
+
+def rescored(folder: Path, *flags: object) -> str:
+    """The last line that score.py says on stderr, where no server is needed."""
+    words = command(
+        "score.py", "--input_file", "out.jsonl", "--output_file", "scored.jsonl", "--scorer", "match", *flags
+    )
+    run = subprocess.run(words, cwd=folder, capture_output=True, text=True, env=environment(), check=False)
+    return run.stderr.strip().split("\n")[-1]
+
+
+@fault
+def half_rescored(folder: Path) -> str:
+    """Another scorer, and entries of the output that are not in the input."""
+    questions(folder / "input.json", 2)
+    against(good, folder)
+    rescored(folder)
+    return rescored(folder, "--score_max", 1, "--limit", 1)
+
+
+@fault
+def not_joinable(folder: Path) -> str:
+    """Files are joined, and one is not JSON Lines."""
+    against(good, folder)
+    (folder / "list.json").write_text("[]")
+    return rescored(folder, "--input_file", "out.jsonl", "list.json")
+
+
+@fault
 def second_run(folder: Path) -> str:
     """Another run is writing the same output."""
     said = []

@@ -47,7 +47,8 @@ def make_job(
 
     Raises UsageError if flags contradict each other, or a file or a package that they need is missing.
     """
-    check_files(args)
+    args.input_file, *more_inputs = different_files(args.input_file)
+    check_files(args, more_inputs)
     results, stop_rule = make_results(args), make_stop_rule(args)
     clients: dict[Role, ChatClient] = {}
     if generator is not None:
@@ -81,6 +82,7 @@ def make_job(
         token_budget=args.token_budget,
         allow_mixed=args.allow_mixed,
         quiet=args.quiet,
+        more_inputs=more_inputs,
     )
 
 
@@ -110,14 +112,20 @@ def read_template(flag: str, path: str, needed: str) -> str:
     return text
 
 
-def check_files(args: argparse.Namespace) -> None:
+def different_files(paths: str | list[str]) -> list[str]:
+    """The inputs, each once."""
+    by_file = {os.path.realpath(path): path for path in reversed([paths] if isinstance(paths, str) else paths)}
+    return list(by_file.values())[::-1]
+
+
+def check_files(args: argparse.Namespace, more_inputs: Sequence[str] = ()) -> None:
     """Makes the folders of the files that are written at the end. UsageError if two flags name the same file.
 
     No file may be written into a folder that is the input, since the next run would read it.
     """
     source = args.input_file
     folder = os.path.join(os.path.realpath(source), "") if os.path.isdir(source) else None
-    seen: dict[str, str] = {}
+    seen = {os.path.realpath(path): "--input_file" for path in more_inputs}
     for name in ("input_file", "output_file", "cache_file", "selected_file", "report_file"):
         flag, path = f"--{name}", vars(args)[name]
         if not path:

@@ -62,7 +62,12 @@ def add_sample_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def add_score_flags(parser: argparse.ArgumentParser) -> None:
-    flags.add_files(parser, "records of sampling.py", "the same records with scores: one line per entry")
+    flags.add_files(
+        parser,
+        "records of sampling.py; of several files, the answers to the same entry are joined",
+        "the same records with scores: one line per entry",
+        several=True,
+    )
     flags.add_concurrency(flags.add_server(parser, JUDGE), "--concurrency", 10)
     add_scorer_flags(parser.add_argument_group("scoring"))
     flags.add_selection(parser)

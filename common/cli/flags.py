@@ -106,11 +106,13 @@ def concurrency(text: str) -> int | None:
     return None if text == "auto" else int_between(1)(text)
 
 
-def add_files(parser: argparse.ArgumentParser, input_help: str, output_help: str) -> argparse._ArgumentGroup:
-    """Where the input is and where the output goes."""
+def add_files(
+    parser: argparse.ArgumentParser, input_help: str, output_help: str, several: bool = False
+) -> argparse._ArgumentGroup:
+    """Where the input is (or the ``several`` inputs are) and where the output goes."""
     group = parser.add_argument_group("files")
     add = group.add_argument
-    add("--input_file", required=True, metavar="PATH", help=input_help)
+    add("--input_file", required=True, metavar="PATH", nargs="+" if several else None, help=input_help)
     add("--output_file", required=True, metavar="FILE", help=output_help)
     add("--limit", type=int_between(1), metavar="N", help="process only the first N entries of the input")
     add(

@@ -11,6 +11,7 @@ from typing import Any, Iterator, NamedTuple
 
 from ..errors import RunStopped
 from ..records import NOT_NEEDED, ROLES, Record
+from ..servers.known_servers import ended_by_itself
 from .selection import Pick, Selection, accepted, choose
 
 
@@ -23,8 +24,8 @@ class Candidate(NamedTuple):
 
     @property
     def is_cut(self) -> bool:
-        """Whether the token limit ended the answer."""
-        return self.detail.get("finish_reason") == "length"
+        """Whether something else than its model ended the answer: the token limit, a filter, ..."""
+        return not ended_by_itself(self.detail.get("finish_reason"))
 
     @property
     def is_not_needed(self) -> bool:

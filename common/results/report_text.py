@@ -196,12 +196,13 @@ class ReportText:
         return Step(name, questions, share, percent(questions, self.asked), answers, spent, tokens_for)
 
     def funnel_note(self) -> str:
-        questions, cut = self.totals.entries["output"], self.totals.answers["cut"]
+        questions, cut = self.totals.entries["output"], self.totals.cut.total()
         shared = self.totals.tokens["shared"]
         words = f"{plural(questions, 'question')} in the output, {self.failures.total():,} failed. "
         words += f"Accepted: {self._accepted_means()}."
         if cut:
-            words += f" {plural(cut, 'answer was', 'answers were')} cut by the token limit."
+            reasons = ", ".join(f"{reason.messages:,} by {reason.example}" for reason in self.totals.cut.top())
+            words += f" {plural(cut, 'answer was', 'answers were')} cut ({reasons})."
         if shared:
             words += f" {plural(shared, 'request')} brought several answers under one token count, which is split over"
             words += f" them by their lengths ({ABOUT})."

@@ -1,7 +1,8 @@
 """Which candidates are kept: pure functions over records, which send no requests and open no files.
 
-A candidate can be chosen if it is scored, complete and not empty. Answers that differ only in space and case count
-once. Unclear data (a score that is not a finite number, lists of different lengths) is never chosen and never rejected.
+A candidate can be chosen if it is scored, ended by itself and is not empty. Answers that differ only in space and case
+count once. Unclear data (a score that is not a finite number, lists of different lengths) is never chosen and never
+rejected.
 
 >>> record = {"generated_answers": ["4", "5", "four"], "generated_scores": [9, 1, 8]}
 >>> choose(record, Selection("top_k", top_k=2))
@@ -20,6 +21,7 @@ from typing import NamedTuple
 from ..errors import BadEntry
 from ..input.conversations import work_from_record
 from ..records import Entry, Record, fingerprint
+from ..servers.known_servers import ended_by_itself
 
 SELECTS = ("best", "top_k", "threshold", "random", "dpo")
 TIE = 1e-9  # scores that differ by no more are equal: 0.3 and 0.1 + 0.2
@@ -72,7 +74,7 @@ def normalised(text: str) -> str:
 
 
 def selectable(text: str, finish_reason: str | None, score: object) -> bool:
-    """Whether a candidate may be chosen or rejected: its score is a finite number, it is not cut, it is not empty.
+    """Whether a candidate may be chosen or rejected: its score is a finite number, it ended by itself, it is not empty.
 
     >>> selectable("4", "stop", 9), selectable("4", "length", 9), selectable("4", "stop", None)
     (True, False, False)
@@ -81,7 +83,7 @@ def selectable(text: str, finish_reason: str | None, score: object) -> bool:
         isinstance(score, (int, float))
         and not isinstance(score, bool)
         and abs(score) <= sys.float_info.max
-        and finish_reason != "length"
+        and ended_by_itself(finish_reason)
         and bool(text.strip())
     )
 

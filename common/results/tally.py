@@ -95,6 +95,7 @@ class Totals:
         self.exact: Counter[tuple[float, int]] = Counter()  # (score, status); incomplete once there are too many
         self.binned: Counter[tuple[int, int]] = Counter()  # (bin, status)
         self.unscored = ReasonCounts()
+        self.cut = ReasonCounts()  # by the finish reasons of the cut answers
         self.stopped = ReasonCounts()
         self.self_disagreement = RunningMean()  # the judge's spread over its own samples
         self.score_at_length: dict[int, RunningMean] = {}  # by bin of length
@@ -146,7 +147,9 @@ def _count_steps(totals: Totals, view: RecordView) -> None:
         totals.answers[step] += answers
         totals.entries[step] += bool(view.picks) if step == "selected" else bool(answers)
     totals.rows += len(view.picks)
-    totals.answers["cut"] += sum(candidate.is_cut for candidate in view.candidates)
+    for candidate in view.candidates:
+        if candidate.is_cut:
+            totals.cut.add("", str(candidate.detail.get("finish_reason")))
 
 
 def _count_tokens(totals: Totals, view: RecordView) -> None:

@@ -10,8 +10,9 @@ from typing import Any, Callable, Coroutine, Sequence
 
 from ..errors import BudgetSpent, EntryFailed
 from ..records import Answer, Record, Score, answer_line, score_line
-from ..results.selection import normalised, selectable
+from ..results.selection import normalised
 from ..scoring.shapes import AnswerScorer, EntryScorer
+from ..servers.known_servers import ended_by_itself
 from .early_stopping import Standing
 from .entry_state import EntryState, score_id
 from .job import Pipeline
@@ -43,6 +44,7 @@ class Candidates:
         self._stop = stop
         self._servers_idle = servers_idle
         self._to_sample: list[int] = list(state.missing(self._sampler))  # indices without a request yet; never replaced
+        self._most = len(state.answers) + len(self._to_sample)
         self._to_score: list[int] = []  # indices of answers at hand that no scorer was given yet
         self._being_scored: dict[str, list[Answer]] = {}  # by digest: equal texts are scored once
         self._scored = 0
@@ -73,7 +75,7 @@ class Candidates:
     def _start(self) -> None:
         """Sends every request that is wanted now."""
         for index, answer in sorted(self._state.answers.items()):
-            if answer.digest in self._state.scores:
+            if answer.digest in self._state.scores or not ended_by_itself(answer.finish_reason):
                 self._score(index, answer)
             else:
                 self._to_score.append(index)
@@ -132,9 +134,8 @@ class Candidates:
         return self._rule.more(self._standing(), self._servers_idle())
 
     def _standing(self) -> Standing:
-        most = self._sampler.count if self._sampler is not None else 0
-        started = most - len(self._to_sample) - len(self._to_score)
-        return Standing(most, started, self._scored, len(self._accepted))
+        started = self._most - len(self._to_sample) - len(self._to_score)
+        return Standing(self._most, started, self._scored, len(self._accepted))
 
     def _stopped_by(self) -> str | None:
         return self._rule.stopped_by(self._standing()) if self._rule is not None else None
@@ -144,15 +145,18 @@ class Candidates:
         assert self._sampler is not None
         settings_id, limit = self._sampler.settings_id, self._sampler.max_tokens
         self._keep(answer_line(self._state.entry.entry_id, index, settings_id, answer, limit))
-        self._state.answers[index] = answer
+        answer.max_tokens = limit
+        self._state.answers[index] = self._sampler.signed(answer)
         self._score(index, answer)
 
     def _score(self, index: int, answer: Answer) -> None:
-        """Has an answer scored, unless its text has a score or is being scored, or the entry has enough."""
+        """Has an answer scored, unless it is cut, its text has a score or is being scored, or the entry has enough."""
         if self._answer_scorer is None:
             return
         digest = answer.digest
-        if digest in self._being_scored:
+        if not ended_by_itself(answer.finish_reason):
+            self._scored += 1
+        elif digest in self._being_scored:
             self._being_scored[digest].append(answer)
         elif digest in self._state.scores:
             self._count([answer], self._state.scores[digest])
@@ -162,19 +166,22 @@ class Candidates:
 
     async def _score_alone(self, scorer: AnswerScorer, index: int, answer: Answer) -> None:
         images = self._state.images if scorer.wants_images else []
-        score = await scorer.score_answer(self._state.entry, images, answer)
+        known = self._state.parts.get(answer.digest)
+        asked = scorer if known is None else scorer.rest(known)
+        score = await asked.score_answer(self._state.entry, images, answer)
+        if known is not None:
+            score = scorer.joined(known, score)
         self._keep_score(scorer.settings_id, index, answer, score)
         self._count(self._being_scored.pop(answer.digest), score)
 
     async def _score_together(self, scorer: EntryScorer) -> None:
         """Scores the entry's distinct answers, unless all of their scores are known."""
-        distinct = {
-            answer.digest: (index, answer) for index, answer in sorted(self._state.answers.items(), reverse=True)
-        }
+        whole = self._state.whole_answers()
+        distinct = {answer.digest: (index, answer) for index, answer in reversed(whole)}
         if all(digest in self._state.scores for digest in distinct):
             return
         images = self._state.images if scorer.wants_images else []
-        answers = [answer for _, answer in sorted(self._state.answers.items())]
+        answers = [answer for _, answer in whole]
         scores = await scorer.score_together(self._state.entry, images, [answer.text for answer in answers])
         settings_id = score_id(scorer, answers)
         by_digest = {answer.digest: score for answer, score in zip(answers, scores)}
@@ -189,8 +196,7 @@ class Candidates:
         """Counts scored answers, and the distinct accepted ones among them."""
         self._scored += len(answers)
         for answer in answers:
-            good = score.value is not None and self._rule is not None and score.value >= self._rule.accept_score
-            if good and selectable(answer.text, answer.finish_reason, score.value):
+            if self._rule is not None and self._rule.accepts(answer, score):
                 self._accepted.add(normalised(answer.text))
 
     def _cancel(self) -> None:

@@ -13,6 +13,9 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ..records import Answer, Score
+from ..results.selection import selectable
+
 
 class Standing(NamedTuple):
     """Where an entry stands: of at most ``most`` answers, how many were started, scored and accepted."""
@@ -51,6 +54,11 @@ class StopRule:
         if self.give_up_after is not None and not standing.accepted:
             wanted = min(wanted, self.give_up_after - standing.started)
         return max(0, wanted)
+
+    def accepts(self, answer: Answer, score: Score) -> bool:
+        """Whether a scored answer is accepted."""
+        is_high = score.value is not None and score.value >= self.accept_score
+        return is_high and selectable(answer.text, answer.finish_reason, score.value)
 
     def stopped_by(self, standing: Standing) -> str | None:
         """The flag that stops the entry here, if one does."""

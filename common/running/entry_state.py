@@ -8,10 +8,13 @@ Example: ``state = EntryState(entry); state.recall(ledger.recall(entry.entry_id)
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Iterable, Sequence
+from typing import Any, Iterable, Iterator, Sequence
 
+from ..input.conversations import work_from_record
 from ..records import (
+    CUT,
     NOT_NEEDED,
+    SCORE_DETAILS,
     Answer,
     Entry,
     Record,
@@ -20,8 +23,13 @@ from ..records import (
     fingerprint,
     make_record,
     score_from_line,
+    score_line,
 )
-from ..scoring.shapes import EntryScorer, Scorer
+from ..results.selection import normalised
+from ..scoring.shapes import AnswerScorer, EntryScorer, Scorer
+from ..servers.known_servers import ended_by_itself
+from ..storage.run_files import scorer_of
+from .early_stopping import Standing, StopRule
 from .job import Pipeline
 from .sampler import Sampler
 
@@ -30,36 +38,79 @@ from .sampler import Sampler
 class EntryState:
     """``answers`` are by index, ``scores`` by the digest of the answer's text: equal texts share one score.
 
+    ``parts`` are scores that the scorer's own would contain.
     ``images`` are URLs and ``messages`` is the JSON of the prompt; both are filled only if a request needs them.
     """
 
     entry: Entry
     answers: dict[int, Answer] = field(default_factory=dict)
     scores: dict[str, Score] = field(default_factory=dict)
+    parts: dict[str, Score] = field(default_factory=dict)
     images: list[str] = field(default_factory=list)
     messages: bytes = b""
 
     def recall(self, lines: Iterable[Record], pipeline: Pipeline) -> None:
-        """Takes from ledger lines the answers and the scores that the pipeline's settings would make again."""
-        scores = []
+        """Takes from ledger lines the answers and the scores that the pipeline's settings would make again.
+
+        An answer that is there already stays.
+        """
+        scores, there = [], set(self.answers)
         for line in lines:
             if "answer" in line:
-                self._take_answer(line, pipeline.sampler)
+                if line["index"] not in there:
+                    self._take_answer(line, pipeline.sampler)
             elif "score" in line and "digest" in line:
                 scores.append(line)
         if pipeline.scorer is not None and scores:
-            wanted = score_id(pipeline.scorer, self.answers.values())
+            wanted = score_id(pipeline.scorer, self._whole())
             known = [line for line in scores if line["made_by"] == wanted]
             if pipeline.scorer.retry_unscored:
                 known = [line for line in known if line["score"] is not None]
             self.scores.update((line["digest"], score_from_line(line)) for line in known)
+        if isinstance(pipeline.scorer, AnswerScorer):
+            parts = [line for line in scores if line["made_by"] in pipeline.scorer.part_ids]
+            for line in sorted(parts, key=lambda line: len(line.get("judge_samples") or [line])):
+                self.parts[line["digest"]] = score_from_line(line)
 
     def _take_answer(self, line: Record, sampler: Sampler | None) -> None:
         if sampler is None or line["made_by"] != sampler.settings_id or not isinstance(line["answer"], str):
             return
         answer = answer_from_line(line)
         if line["index"] < sampler.count and sampler.usable(answer, line.get("max_tokens")):
-            self.answers[line["index"]] = answer
+            self.answers[line["index"]] = sampler.signed(answer)
+
+    def take_record(self, record: Record, before: dict[str, Any], pipeline: Pipeline) -> list[Record]:
+        """Takes what an output whose settings were ``before`` has of the entry. All its answers count, if usable.
+
+        Only the scores are taken if the answers come with the input. Returns the ledger lines of other scorers' scores.
+        """
+        answers = work_from_record(record).answers or []
+        sampler = pipeline.sampler
+        for place, answer in enumerate(answers if sampler is not None else ()):
+            limit = before.get("max_tokens") if answer.max_tokens is None else answer.max_tokens
+            if sampler is not None and sampler.usable(answer, limit):
+                answer.max_tokens = limit
+                self.answers[index_of(record, place)] = answer
+        lines = list(score_lines(record, answers, scorer_of(before), pipeline.scorer))
+        self.recall(lines, pipeline)
+        own = pipeline.scorer.settings_id if pipeline.scorer is not None else ""
+        return [line for line in lines if not line["made_by"].startswith(own)]
+
+    def is_complete(self, pipeline: Pipeline) -> bool:
+        """Whether nothing is to be sampled or scored."""
+        unscored = [one for one in self._whole() if one.digest not in self.scores]
+        if not self.missing(pipeline.sampler) and not (unscored and pipeline.scorer is not None):
+            return True
+        return pipeline.stop_rule is not None and self._stopped_by(pipeline.stop_rule) is not None
+
+    def _stopped_by(self, rule: StopRule) -> str | None:
+        known = [(one, self.scores[one.digest]) for one in self._whole() if one.digest in self.scores]
+        accepted = {normalised(answer.text) for answer, score in known if rule.accepts(answer, score)}
+        scored = len(known) + len(self.answers) - len(self._whole())
+        return rule.stopped_by(Standing(len(self.answers), len(self.answers), scored, len(accepted)))
+
+    def _whole(self) -> list[Answer]:
+        return [answer for _, answer in self.whole_answers()]
 
     def missing(self, sampler: Sampler | None) -> list[int]:
         """The indices of the answers that are still to be sampled, if all are wanted."""
@@ -70,21 +121,65 @@ class EntryState:
         if not self.entry.images:
             return False
         shown = pipeline.scorer is not None and pipeline.scorer.wants_images
-        unscored = any(answer.digest not in self.scores for answer in self.answers.values())
+        unscored = any(answer.digest not in self.scores for _, answer in self.whole_answers())
         return bool(self.missing(pipeline.sampler)) or (shown and unscored)
 
     def record(self, scorer: Scorer | None, stopped_by: str | None) -> tuple[Record, list[Score]]:
-        """The output line and its scores. An answer without a score came after its entry had enough."""
+        """The output line and its scores. An answer without a score came after its entry had enough.
+
+        The details of an answer have its index where answers before it are missing.
+        """
         answers = [self.answers[index] for index in sorted(self.answers)]
-        if scorer is None:
-            return make_record(self.entry, answers, None, stopped_by), []
-        scores = [self.scores.get(answer.digest, Score(None, unscored=NOT_NEEDED)) for answer in answers]
-        return make_record(self.entry, answers, scores, stopped_by), scores
+        scores = [self._score_of(answer) for answer in answers] if scorer is not None else None
+        record = make_record(self.entry, answers, scores, stopped_by)
+        for place, index in enumerate(sorted(self.answers)):
+            if index != place:
+                record["generated_details"][place]["index"] = index
+        return record, scores or []
+
+    def _score_of(self, answer: Answer) -> Score:
+        if not ended_by_itself(answer.finish_reason):
+            return Score(None, unscored=f"{CUT}{answer.finish_reason}")
+        return self.scores.get(answer.digest, Score(None, unscored=NOT_NEEDED))
+
+    def whole_answers(self) -> list[tuple[int, Answer]]:
+        """The answers that count, each after its index."""
+        return [(index, one) for index, one in sorted(self.answers.items()) if ended_by_itself(one.finish_reason)]
 
 
 def score_id(scorer: Scorer, answers: Iterable[Answer]) -> str:
     """The ``made_by`` of a ledger's score: of the settings, and where answers are scored together, of all of them."""
     if not isinstance(scorer, EntryScorer):
         return scorer.settings_id
-    digests: Sequence[str] = sorted({answer.digest for answer in answers})
-    return fingerprint([scorer.settings_id, *digests])
+    return score_id_of(scorer.settings_id, answers)
+
+
+def score_id_of(settings_id: str, answers: Iterable[Answer]) -> str:
+    """The ``made_by`` of the scores of answers that are scored together."""
+    return f"{settings_id}:{fingerprint(sorted({answer.digest for answer in answers}))}"
+
+
+def index_of(record: Record, place: int) -> int:
+    """The index of the answer at a place of a record."""
+    details = record.get("generated_details") or []
+    index = details[place].get("index") if place < len(details) else None
+    return index if isinstance(index, int) and not isinstance(index, bool) and index >= place else place
+
+
+def score_lines(
+    record: Record, answers: Sequence[Answer], made_by: dict[str, Any], scorer: Scorer | None
+) -> Iterator[Record]:
+    """The ledger lines of a record's scores, which a scorer with the settings ``made_by`` gave."""
+    values = record.get("generated_scores")
+    if not made_by or not isinstance(values, list) or len(values) != len(answers):
+        return
+    settings_id = fingerprint(made_by)
+    if isinstance(scorer, EntryScorer):
+        settings_id = score_id_of(settings_id, [one for one in answers if ended_by_itself(one.finish_reason)])
+    details = record.get("generated_details") or [{}] * len(answers)
+    for index, (answer, value, detail) in enumerate(zip(answers, values, details)):
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        was_scored = is_number or detail.get("unscored") not in (None, NOT_NEEDED)
+        if was_scored and ended_by_itself(answer.finish_reason):
+            score = Score(value, **{name: detail[name] for name in SCORE_DETAILS if name in detail})
+            yield score_line(record["entry_id"], index, settings_id, answer, score)

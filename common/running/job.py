@@ -59,6 +59,12 @@ class Job:
     token_budget: int | None = None  # start no request for an answer after this many completion tokens
     allow_mixed: bool = False  # add to an output that other settings wrote
     quiet: bool = False
+    more_inputs: Sequence[str] = ()  # records of the same entries, whose answers are joined to those of ``input_file``
+
+    @property
+    def input_files(self) -> list[str]:
+        """All inputs."""
+        return [self.input_file, *self.more_inputs]
 
     @property
     def errors_file(self) -> str:
@@ -78,8 +84,17 @@ class Job:
         if sampler is not None:
             settings.update(answers_per_question=sampler.count, max_tokens=sampler.max_tokens)
             settings.update({f"generator {name}": value for name, value in sampler.settings().items()})
+        else:
+            settings["input"] = [version_of(path) for path in self.input_files]
         if scorer is not None:
             settings.update({f"scorer {name}": value for name, value in scorer.settings.items()})
         if stop_rule is not None:
             settings.update(dataclasses.asdict(stop_rule))
         return settings
+
+
+def version_of(path: str) -> list[int]:
+    """Bytes and time of the last change of a file or of all files in a folder: others once its content is another."""
+    folders = os.walk(path) if os.path.isdir(path) else [(os.path.dirname(path), [], [os.path.basename(path)])]
+    files = [os.stat(os.path.join(folder, name)) for folder, _, names in folders for name in names]
+    return [sum(file.st_size for file in files), max([file.st_mtime_ns for file in files] or [0])]

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from dataclasses import dataclass
-from typing import Callable, Sequence
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Callable, Iterable, Sequence
 
 from tqdm import tqdm
 
-from ..records import Score
+from ..errors import printable
+from ..records import Answer, Score
 from ..servers.client import Traffic
+from ..servers.known_servers import ended_by_itself
 from ..servers.slots import Server
 
 EVERY = 0.5  # seconds between two looks at the counts
@@ -33,6 +36,11 @@ class Counts:
     scores: int = 0  # numbers in this run's records
     unscored: int = 0
     score_sum: float = 0.0
+    cut: Counter[str] = field(default_factory=Counter)  # answers in this run's records, by finish reason
+
+    def add_answers(self, answers: Iterable[Answer]) -> None:
+        """Counts the cut answers of one record."""
+        self.cut.update(str(one.finish_reason) for one in answers if not ended_by_itself(one.finish_reason))
 
     def add_scores(self, scores: Sequence[Score]) -> None:
         """Counts the scores of one record."""
@@ -113,6 +121,9 @@ def summary(
     if counts.answers or counts.recalled:
         again = f", {counts.recalled:,} from the ledger" if counts.recalled else ""
         lines.append(("answers", f"{counts.answers:,} sampled{again} ({counts.answers * rate:.1f}/s)"))
+    if counts.cut:
+        reasons = ", ".join(f"{number:,} by {reason}" for reason, number in counts.cut.most_common())
+        lines.append(("cut", f"{sum(counts.cut.values()):,} answers: {printable(reasons)}"))
     if traffic:
         requests, retries, tokens = (_total(traffic, name) for name in ("requests", "retries", "tokens"))
         dropped = _total(traffic, "cancelled")

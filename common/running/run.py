@@ -21,10 +21,11 @@ from typing import Any, Callable, Iterator
 
 import uvloop
 
-from ..errors import BadEntry, BrokenInput, BudgetSpent, EntryFailed, RunStopped, UsageError
+from ..errors import BadEntry, BrokenInput, BudgetSpent, EntryFailed, RunStopped, ToolkitError, UsageError
 from ..fast_json import dumps
 from ..images import load_images
 from ..input.files import InputFile, Item
+from ..input.joined import JoinedFiles
 from ..records import Entry, PendingEntry, Record
 from ..results.export import write_selected
 from ..results.report import write_report
@@ -58,7 +59,7 @@ def run(job: Job) -> int:
     Raises ToolkitError with its own exit code.
     """
     begun = time.monotonic()
-    with contextlib.closing(InputFile(job.input_file)) as source:
+    with contextlib.closing(open_input(job.input_files)) as source:
         items = read_ahead(source, job.read)
         files = RunFiles(
             job.output_file,
@@ -67,19 +68,31 @@ def run(job: Job) -> int:
             keep_ledger=job.keep_ledger,
             allow_mixed=job.allow_mixed,
         )
+        if job.pipeline.sampler is not None:
+            job.pipeline.sampler.signs = files.is_mixed
         current = Run(job, source, items, files)
         written: list[tuple[str, str]] = []
         try:
             with files:
+                files.say_what_stays()
                 collect_less_garbage()
-                uvloop.run(current.process_all())
-                written = write_results(job)
+                try:
+                    uvloop.run(current.process_all())
+                except (ToolkitError, KeyboardInterrupt):
+                    written = write_results_anyway(job, files)
+                    raise
+                written = write_results(job, files.settle())
         finally:
             if not job.quiet and current.counts.anything():
                 print(current.summary(time.monotonic() - begun, written))
     if current.cut_short:
         log.warning("%s; run the same command again to go on", current.cut_short)
-    return 1 if current.counts.failed or current.cut_short else 0
+    return 1 if current.counts.failed or current.cut_short or not files.is_settled else 0
+
+
+def open_input(paths: list[str]) -> InputFile | JoinedFiles:
+    """The input: a file, a folder, or several files of records whose answers are joined."""
+    return InputFile(paths[0]) if len(paths) == 1 else JoinedFiles(paths)
 
 
 def collect_less_garbage() -> None:
@@ -89,7 +102,7 @@ def collect_less_garbage() -> None:
     gc.set_threshold(100_000, 20, 100)
 
 
-def read_ahead(source: InputFile, read: Callable[[object, int], object]) -> Iterator[Item]:
+def read_ahead(source: InputFile | JoinedFiles, read: Callable[[object, int], object]) -> Iterator[Item]:
     """The items of the input.
 
     UsageError before anything is sent if the input breaks off within the first hundred, or none of them can be read.
@@ -118,18 +131,32 @@ def _failure(read: Callable[[object, int], object], item: Item) -> BadEntry | No
     return None
 
 
-def write_results(job: Job) -> list[tuple[str, str]]:
+def write_results_anyway(job: Job, files: RunFiles) -> list[tuple[str, str]]:
+    """The results of a run that was stopped, if it has any entries; a failure to write them is only said."""
+    try:
+        path = files.settle()
+    except RunStopped as error:
+        log.warning("%s", error)
+        path = job.output_file
+    try:
+        return write_results(job, path) if os.path.exists(path) and os.path.getsize(path) else []
+    except ToolkitError as error:
+        log.warning("%s", error)
+        return []
+
+
+def write_results(job: Job, output_file: str) -> list[tuple[str, str]]:
     """Writes the selection and the report of the output; returns (kind, path) of each, for the summary."""
     results, written = job.results, []
     if results.selected_file is not None:
-        records = read_records(job.output_file)
+        records = read_records(output_file)
         selected = write_selected(records, results.selected_file, results.selection, results.selected_format)
         counts = f"{selected.rows:,} from {selected.chosen:,} of the {selected.records:,} entries"
         written.append(("selected", f"{counts}: {results.selected_file}"))
     if results.report_file is not None:
         write_report(
             results.report_file,
-            job.output_file,
+            output_file,
             results.selection,
             errors_file=job.errors_file,
             image_root=job.image_folder,
@@ -152,7 +179,7 @@ def make_engine(job: Job, run: Run) -> Engine:
 class Run:
     """One run in progress: its counts, its files, and the entries being processed."""
 
-    def __init__(self, job: Job, source: InputFile, items: Iterator[Item], files: RunFiles) -> None:
+    def __init__(self, job: Job, source: InputFile | JoinedFiles, items: Iterator[Item], files: RunFiles) -> None:
         self.counts = Counts()
         self.cut_short: BudgetSpent | None = None
         self._job = job
@@ -220,6 +247,13 @@ class Run:
                 self._fail(None, line, error)
                 continue
             status = self._files.meet(pending.entry.entry_id)
+            if status == "new":
+                pending = pending._replace(record=self._files.old_record(pending.entry.entry_id))
+                try:
+                    status = "done" if self._has_all(pending) else "new"
+                except BadEntry as error:
+                    self._fail(pending.entry, line, error)
+                    continue
             self.counts.skipped += status == "done"
             self.counts.duplicates += status == "duplicate"
             if status == "new":
@@ -228,6 +262,17 @@ class Run:
             passed += 1
             if passed % SKIPS_AT_ONCE == 0:
                 yield None
+
+    def _has_all(self, pending: PendingEntry) -> bool:
+        """Whether the output has all that is wanted of an entry."""
+        if pending.record is None:
+            return False
+        state, pipeline = EntryState(pending.entry, dict(enumerate(pending.answers or ()))), self._job.pipeline
+        state.take_record(pending.record, self._files.before, pipeline)
+        if not state.is_complete(pipeline):
+            return False
+        self._files.ledger.recall(pending.entry.entry_id)  # forgets its lines
+        return True
 
     def _until_broken(self, pending: Iterator[PendingEntry | None]) -> Iterator[PendingEntry | None]:
         """All that can be read of the input. The run keeps its results before it reports the damage."""
@@ -341,14 +386,20 @@ class Run:
             record, scores = state.record(self._job.pipeline.scorer, stopped_by or pending.stopped_by)
             self._files.output.append(record)
             self.counts.done += 1
+            self.counts.add_answers(state.answers.values())
             self.counts.add_scores(scores)
 
     async def _open(self, pending: PendingEntry) -> EntryState:
         """What the ledger and the input have of an entry; with its images and its prompt, if a request needs them."""
-        job, state = self._job, EntryState(pending.entry)
-        state.recall(self._files.ledger.recall(pending.entry.entry_id), job.pipeline)
-        self.counts.recalled += len(state.answers)
-        state.answers.update(enumerate(pending.answers or ()))
+        job, ledger = self._job, self._files.ledger
+        state = EntryState(pending.entry, dict(enumerate(pending.answers or ())))
+        replaced = state.take_record(pending.record, self._files.before, job.pipeline) if pending.record else []
+        known, lines = len(state.answers), ledger.recall(pending.entry.entry_id)
+        state.recall(lines, job.pipeline)
+        self.counts.recalled += len(state.answers) - known
+        for line in replaced:  # scores that the new record does not hold
+            if line not in lines:
+                ledger.append(line)
         loop = asyncio.get_running_loop()
         if state.needs_images(job.pipeline):
             where = (job.image_folder, job.image_root is not None, job.max_image_bytes)

@@ -13,6 +13,7 @@ from typing import Any, Callable, Coroutine, Sequence
 from ..errors import RequestFailed
 from ..records import Answer, Entry, fingerprint
 from ..servers.client import ChatClient
+from ..servers.known_servers import is_cut
 
 
 @dataclass
@@ -27,6 +28,7 @@ class Sampler:
     max_tokens: int | None = None
     seed: int | None = None
     system_prompt: str | None = None
+    signs: bool = False  # each answer says who made it: the output has answers of other settings
 
     def settings(self) -> dict[str, Any]:
         """All that makes an answer what it is, except the entry and the token limit."""
@@ -46,7 +48,14 @@ class Sampler:
 
     def usable(self, answer: Answer, limit: int | None) -> bool:
         """Whether an answer that was sampled with ``limit`` tokens counts: not if a smaller limit than ours cut it."""
-        return not (answer.cut and limit is not None and (self.max_tokens is None or limit < self.max_tokens))
+        was_smaller = limit is not None and (self.max_tokens is None or limit < self.max_tokens)
+        return not (was_smaller and answer.finish_reason is not None and is_cut(answer.finish_reason))
+
+    def signed(self, answer: Answer) -> Answer:
+        """An answer of this sampler, which says so if it is to."""
+        if self.signs:
+            answer.model, answer.made_by = self.client.model, self.settings_id
+        return answer
 
     def requests(
         self,

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import copy
 import functools
 import math
 import statistics
-from typing import Any, Sequence
+from typing import Any, Iterator, Sequence
 
 from ..errors import RequestFailed, Retryable, UsageError
 from ..flag_types import float_between, int_between
@@ -96,6 +97,7 @@ class Judge(AnswerScorer):
         self._high = high
         self._mode = mode
         self._samples = samples
+        self.part_ids = frozenset(map(fingerprint, fewer_replies(settings)))
         self._template = template
         self._sees_thoughts = sees_thoughts
         self._requests = JudgeRequests(client, temperature, max_tokens)
@@ -161,6 +163,16 @@ class Judge(AnswerScorer):
             for task in tasks:
                 task.cancel()
 
+    def rest(self, known: Score) -> Judge:
+        """The judge that is asked for the replies that a score of fewer replies lacks."""
+        other = copy.copy(self)
+        other._samples = self._samples - len(replies_of(known))
+        return other
+
+    def joined(self, known: Score, more: Score) -> Score:
+        """The mean of all replies."""
+        return mean_score([*replies_of(known), *replies_of(more)])
+
     async def room(self, depth: int) -> None:
         """Returns when fewer requests wait than ``depth`` times the number in flight."""
         await self._client.room(depth)
@@ -218,6 +230,23 @@ def check_flags(args: argparse.Namespace) -> None:
             raise UsageError("--judge_mode logprob needs no --judge_samples: it reads the whole distribution at once")
     if samples > 1 and args.judge_temperature == 0:
         raise UsageError(f"--judge_samples {samples} at --judge_temperature 0 asks for the same reply {samples} times")
+
+
+def fewer_replies(settings: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The judge's settings with fewer replies per score. A single reply has another temperature by default."""
+    scorer = {"scorer": Judge.name, **settings}
+    for samples in range(1, scorer["judge_samples"]):
+        yield {**scorer, "judge_samples": samples}
+    if scorer["judge_samples"] > 1 and scorer["judge_temperature"] == 1.0:
+        yield {**scorer, "judge_samples": 1, "judge_temperature": 0.0}
+
+
+def replies_of(score: Score) -> list[Score]:
+    """The score of each reply that a score is the mean of. The first one has what they took together."""
+    if score.judge_samples is None:
+        return [score]
+    first, *others = [Score(one["score"], one["reply"], score.unscored) for one in score.judge_samples]
+    return [first._replace(judge_usage=score.judge_usage), *others]
 
 
 def mean_score(scores: Sequence[Score]) -> Score:

@@ -68,7 +68,21 @@ class Scorer:
 
 
 class AnswerScorer(Scorer, ABC):
-    """Scores each answer by itself, as soon as it arrives."""
+    """Scores each answer by itself, as soon as it arrives.
+
+    ``part_ids`` are the fingerprints of settings whose scores are a part of this scorer's: with such a score,
+    ``rest(known)`` asks for the other part, and ``joined(known, more)`` is the score of both.
+    """
+
+    part_ids: frozenset[str] = frozenset()
+
+    def rest(self, known: Score) -> AnswerScorer:
+        """The scorer of what a known part lacks."""
+        return self
+
+    def joined(self, known: Score, more: Score) -> Score:
+        """The score of two parts."""
+        return more
 
     @abstractmethod
     async def score(self, entry: Entry, images: Sequence[str], text: str) -> Score:

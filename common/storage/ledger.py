@@ -9,6 +9,7 @@ Example: ``for line in ledger.recall(entry.entry_id): ...; ledger.append(answer_
 from __future__ import annotations
 
 import os
+import re
 from array import array
 from typing import BinaryIO, Callable, Container
 
@@ -16,6 +17,10 @@ from ..errors import RunStopped
 from ..fast_json import loads
 from ..records import Record, id_key
 from .append_file import LEDGER, AppendFile, repair_tail, scan, to_line
+
+START = re.compile(
+    rb'\{"made_by": ?"(?P<made_by>(?P<scorer>[^":]*)[^"]*)", ?"index": ?(?P<index>\d+), ?"(?P<kind>\w+)"'
+)
 
 
 class Ledger:
@@ -65,6 +70,18 @@ class Ledger:
     def leftover(self) -> bool:
         """Whether lines of entries that were not recalled are still in it."""
         return bool(self._latest)
+
+    def holds_only(self, sampler: str, count: int, scorer: str) -> bool:
+        """Whether all its lines are answers to ``count`` per entry and scores with these fingerprints of settings."""
+        with open(self.path, "rb") as file:
+            for line in file:
+                start = START.match(line)
+                if start is None:
+                    return False
+                of_sampler = start["made_by"] == sampler.encode() and int(start["index"]) < count
+                if not (of_sampler if start["kind"] == b"answer" else start["scorer"] == scorer.encode()):
+                    return False
+        return True
 
     def append(self, line: Record) -> None:
         """Writes one line; it is with the system after the next ``flush``."""

@@ -1,6 +1,7 @@
 """The files that one run writes: output, ledger, errors, and the settings beside the output.
 
-They are locked for the run, mended after a crash, and refused if other settings wrote them.
+They are locked for the run, mended after a crash, and refused if settings that make other answers wrote them. If the
+settings ask for more than the output has, ``rewrite`` has its records, and ``output`` is the file that replaces it.
 
 Example: ``with RunFiles("out.jsonl", "out.jsonl.ledger", settings) as files: files.output.append(record)``
 """
@@ -9,13 +10,20 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 from typing import Any
 
 from ..errors import UsageError
-from ..records import Record, id_key
+from ..records import Record, fingerprint, id_key
 from .append_file import RECORDS, AppendFile, lock_output, repair_tail, scan, write_whole
 from .ledger import Ledger
+from .rewrite import Rewrite, new_file, recover, settings_file
+
+log = logging.getLogger(__name__)
+
+STAYS = "%s stays as it was, since %d of its entries are not in the input and keep other scores; the new ones are in %s"
+POPULATION = "generator "  # how the settings begin that make an answer what it is
 
 
 class RunFiles:
@@ -35,6 +43,9 @@ class RunFiles:
     ) -> None:
         self.complete = False  # whether the output holds all that the ledger holds; the run sets it at its end
         self.first_error: str | None = None
+        self.is_settled = True  # whether the output holds what the run made
+        self.settings = settings
+        self._output_file = output_file
         self._errors_file = output_file + ".errors.jsonl"
         self._errors: AppendFile | None = None
         self._keep_ledger = keep_ledger
@@ -42,14 +53,55 @@ class RunFiles:
         with contextlib.ExitStack() as stack:
             for path in (output_file, ledger_file) if keep_ledger else (output_file,):
                 stack.callback(lock_output(path).release)
+            recover(output_file)
             repair_tail(output_file, RECORDS)
-            check_settings(output_file, settings, allow_mixed)
-            self._met = {key: False for _, key in scan(output_file)}  # by known id: whether this input had it yet
+            self.before = read_settings(output_file, settings)
+            self.is_mixed = check_settings(output_file, self.before, settings, allow_mixed)
+            self.rewrite = self._make_rewrite(output_file, settings)
+            path = output_file if self.rewrite is None else self.rewrite.path
+            self._met = {key: False for _, key in scan(path)}  # by known id: whether this input had it yet
             self.resumes = bool(self._met)  # whether an earlier run finished entries
             self.ledger = Ledger(ledger_file, self._met)
-            self.output = AppendFile(output_file)
+            self.output = AppendFile(path)
             self._remove_old_errors()
             self._locks = stack.pop_all()
+
+    def _make_rewrite(self, output_file: str, settings: dict[str, Any]) -> Rewrite | None:
+        """The rewrite of an output whose records may lack what the settings ask for; None if all of them have it."""
+        own = {name: value for name, value in self.before.items() if name.startswith(POPULATION)}
+        wanted = {**{name: value for name, value in settings.items() if not name.startswith(POPULATION)}, **own}
+        loses_scores = scorer_of(self.before) and not scorer_of(settings)
+        return Rewrite(output_file, wanted) if differs(self.before, wanted) and not loses_scores else None
+
+    def settle(self) -> str:
+        """Puts a rewritten output in its place; returns the file whose records have what the run made.
+
+        If the scorer changed, this is the new file until all records have the new scores.
+        """
+        if self.rewrite is None:
+            return self._output_file
+        self.ledger.flush()
+        self.sync()
+        all_met = self.complete and self._errors is None and not self.rewrite.unmet
+        if all_met or not differs(scorer_of(self.before), scorer_of(self.settings)):
+            self.rewrite.replace(all_met)
+            self.output.close()
+            self.output = AppendFile(self._output_file)
+            return self._output_file
+        self.is_settled = False
+        if self.complete and self._errors is None:
+            log.warning(STAYS, self._output_file, self.rewrite.unmet, self.rewrite.path)
+        return self.rewrite.path
+
+    def old_record(self, entry_id: str) -> Record | None:
+        """What the output has of an entry that may lack something."""
+        return None if self.rewrite is None else self.rewrite.take(entry_id)
+
+    def say_what_stays(self) -> None:
+        """Tells the user that the output has more answers than are asked for."""
+        before, now = (one.get("answers_per_question") or 0 for one in (self.before, self.settings))
+        if self.rewrite is not None and before > now > 0:
+            log.warning("%s keeps its answers, up to %d per question: none is removed", self._output_file, before)
 
     def __enter__(self) -> RunFiles:
         return self
@@ -59,11 +111,20 @@ class RunFiles:
         with self._locks:
             self.ledger.flush()
             self.sync()
-            obsolete = self.complete and self._errors is None and not self.ledger.leftover
-            self.ledger.close(remove=obsolete and not self._keep_ledger)
+            self.ledger.close(remove=self._ledger_is_obsolete())
             self.output.close()
+            if self.rewrite is not None:
+                self.rewrite.close()
             if self._errors is not None:
                 self._errors.close()
+
+    def _ledger_is_obsolete(self) -> bool:
+        """Whether the output holds all that the ledger holds, and the ledger is not the user's."""
+        if self._keep_ledger or not self.complete or self._errors is not None or self.ledger.leftover:
+            return False
+        count, sampler = self.settings.get("answers_per_question", 0), part_of(self.settings, POPULATION)
+        is_in_output = self.ledger.holds_only(fingerprint(sampler), count, fingerprint(scorer_of(self.settings)))
+        return is_in_output and not os.path.exists(new_file(self._output_file))
 
     def meet(self, entry_id: str) -> str:
         """Notes that the input has this entry: "new", "done" (in the output before this run) or "duplicate"."""
@@ -92,22 +153,45 @@ class RunFiles:
             raise UsageError(f"cannot remove {self._errors_file}: {error.strerror}") from error
 
 
-def check_settings(output_file: str, settings: dict[str, Any], allow_mixed: bool) -> None:
-    """Refuses (UsageError) an output that other settings wrote: its finished entries would pass for these settings.
+def differs(before: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Whether two settings are not the same. A setting that one does not have counts as null."""
+    return any(before.get(name) != now.get(name) for name in {**before, **now})
 
-    Writes the settings beside a new output.
+
+def scorer_of(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of the scorer; empty if there is none."""
+    return part_of(settings, "scorer ")
+
+
+def part_of(settings: dict[str, Any], start: str) -> dict[str, Any]:
+    """The settings whose names begin with ``start``, by the rest of their names."""
+    return {name[len(start) :]: value for name, value in settings.items() if name.startswith(start)}
+
+
+def read_settings(output_file: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings that the records of the output satisfy: those beside it. Writes ``settings`` beside a new output."""
+    path = settings_file(output_file)
+    if os.path.exists(path) and os.path.exists(output_file) and os.path.getsize(output_file):
+        return _read_settings(path)
+    try:
+        write_whole(path, [json.dumps(settings, indent=1).encode()])
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from error
+    return settings
+
+
+def check_settings(output_file: str, before: dict[str, Any], settings: dict[str, Any], allow_mixed: bool) -> bool:
+    """Whether this run's answers are other ones than those of the output. UsageError unless that is allowed.
+
+    Settings that only ask for more, or for other scores, are no reason to refuse an output. But a run without a scorer
+    would take its scores away.
     """
-    path = output_file + ".settings.json"
-    if not (os.path.exists(path) and os.path.exists(output_file) and os.path.getsize(output_file)):
-        try:
-            write_whole(path, [json.dumps(settings, indent=1).encode()])
-        except OSError as error:
-            raise UsageError(f"cannot write {path}: {error.strerror}") from error
-        return
-    before = _read_settings(path)
+    names = [name for name in {**before, **settings} if name.startswith(POPULATION)]
+    if scorer_of(before) and not scorer_of(settings):
+        names.append("scorer scorer")
     changed = [
         f"{name} {before.get(name)!r}, now {settings.get(name)!r}"
-        for name in {**before, **settings}
+        for name in names
         if before.get(name) != settings.get(name)
     ]
     if changed and not allow_mixed:
@@ -115,6 +199,7 @@ def check_settings(output_file: str, settings: dict[str, Any], allow_mixed: bool
             f"{output_file} was written with {'; '.join(changed)}: name another --output_file, or add to this one with "
             "--allow_mixed"
         )
+    return bool(changed)
 
 
 def settings_of(output_file: str) -> dict[str, Any]:

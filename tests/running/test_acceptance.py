@@ -334,11 +334,15 @@ def test_what_cannot_be_is_one_line_before_anything_is_sent(tmp_path: Path, flag
     assert not (tmp_path / "out.jsonl").exists()
 
 
-def test_an_output_drawn_by_another_rule_is_not_mixed_with(tmp_path: Path) -> None:
+def test_another_rule_draws_what_it_still_needs(tmp_path: Path) -> None:
     with ScriptedServer(nth) as server:
         check_done(reject(server, tmp_path, *RIGHT, "--stop_after", 1))
+        kept = {name: record["generated_answers"] for name, record in by_question(tmp_path / "out.jsonl").items()}
+        check_done(reject(server, tmp_path, *RIGHT, "--stop_after", 2))
         sent = len(server.chats)
-        run = reject(server, tmp_path, *RIGHT, "--stop_after", 2)
+        check_done(reject(server, tmp_path, *RIGHT, "--stop_after", 1))
         assert len(server.chats) == sent
-    assert run.returncode == 2
-    assert "stop_after 1, now 2" in run.stderr
+    for name, record in by_question(tmp_path / "out.jsonl").items():
+        assert record["generated_answers"][: len(kept[name])] == kept[name]
+        enough = record["generated_scores"].count(10.0) == 2
+        assert enough or len(record["generated_answers"]) == 4

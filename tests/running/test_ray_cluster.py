@@ -82,7 +82,11 @@ def test_reject_is_complete_and_resumes_without_a_request(tmp_path: Path, nodes:
         assert (again.returncode, again.stderr) == (0, "")
         assert "0 sampled, 240 from the ledger" in again.stdout
         assert (len(gen.chats), len(scorer.chats)) == (240, 240)
-    check_once_each(tmp_path / "out.jsonl", 60, 4)
+        check_once_each(tmp_path / "out.jsonl", 60, 4)
+        more = run_script("reject.py", *asked, "--answers_per_question", 5)
+        assert (more.returncode, more.stderr) == (0, "")
+        assert (len(gen.chats), len(scorer.chats)) == (300, 300)
+    check_once_each(tmp_path / "out.jsonl", 60, 5)
 
 
 def test_a_killed_driver_loses_what_was_in_flight_at_most(tmp_path: Path, nodes: RayNodes) -> None:
