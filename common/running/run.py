@@ -26,10 +26,9 @@ from ..fast_json import dumps
 from ..images import load_images
 from ..input.files import InputFile, Item
 from ..records import Entry, PendingEntry, Record
-from ..results.export import write_selected
-from ..results.report import write_report
+from ..results.export import starts_of, write_selected
+from ..results.report import STARTS, write_report
 from ..servers.messages import chat_messages, check_marks
-from ..storage.append_file import read_records
 from ..storage.run_files import RunFiles
 from .engine import Engine, LocalEngine
 from .entry_state import EntryState
@@ -66,20 +65,22 @@ def run(job: Job) -> int:
             job.settings(),
             keep_ledger=job.keep_ledger,
             allow_mixed=job.allow_mixed,
+            score_range=job.results.score_range,
         )
         current = Run(job, source, items, files)
         written: list[tuple[str, str]] = []
         try:
             with files:
+                check_results(job, files)
                 collect_less_garbage()
                 uvloop.run(current.process_all())
-                written = write_results(job)
+                write_results(job, files, written)
         finally:
             if not job.quiet and current.counts.anything():
                 print(current.summary(time.monotonic() - begun, written))
     if current.cut_short:
         log.warning("%s; run the same command again to go on", current.cut_short)
-    return 1 if current.counts.failed or current.cut_short else 0
+    return 1 if current.counts.failed or current.cut_short or files.damaged else 0
 
 
 def collect_less_garbage() -> None:
@@ -99,27 +100,56 @@ def read_ahead(source: InputFile) -> Iterator[Item]:
     return chain(first, stream)
 
 
-def write_results(job: Job) -> list[tuple[str, str]]:
-    """Writes the selection and the report of the output; returns (kind, path) of each, for the summary."""
-    results, written = job.results, []
+def check_results(job: Job, files: RunFiles) -> None:
+    """UsageError if the selection or the report would replace a file that is neither."""
+    if job.results.selected_file is not None:
+        files.results.check("--selected_file", job.results.selected_file, starts_of(job.results.selected_file))
+    if job.results.report_file is not None:
+        files.results.check("--report_file", job.results.report_file, STARTS)
+
+
+def write_results(job: Job, files: RunFiles, written: list[tuple[str, str]]) -> None:
+    """Writes the selection and the report of the output, and adds (kind, path) of each to ``written``.
+
+    If the selection cannot be written, the report is written before RunStopped says so.
+    """
+    failure = None
+    try:
+        write_selection(job, files, written)
+    except RunStopped as error:
+        failure = error
+    write_page(job, files, written)
+    if failure is not None:
+        raise failure
+
+
+def write_selection(job: Job, files: RunFiles, written: list[tuple[str, str]]) -> None:
+    results = job.results
     if results.selected_file is not None:
-        records = read_records(job.output_file)
-        selected = write_selected(records, results.selected_file, results.selection, results.selected_format)
+        with files.results.replacing("--selected_file", results.selected_file):
+            selected = write_selected(
+                files.records(), results.selected_file, results.selection, results.selected_format
+            )
         counts = f"{selected.rows:,} from {selected.chosen:,} of the {selected.records:,} entries"
         written.append(("selected", f"{counts}: {results.selected_file}"))
+
+
+def write_page(job: Job, files: RunFiles, written: list[tuple[str, str]]) -> None:
+    results = job.results
     if results.report_file is not None:
-        write_report(
-            results.report_file,
-            job.output_file,
-            results.selection,
-            errors_file=job.errors_file,
-            image_root=job.image_folder,
-            score_range=results.score_range,
-            script=job.script,
-            stay_inside=job.image_root is not None,
-        )
+        files.output.check()
+        with files.results.replacing("--report_file", results.report_file):
+            write_report(
+                results.report_file,
+                job.output_file,
+                results.selection,
+                errors_file=job.errors_file,
+                image_root=job.image_folder,
+                score_range=results.score_range,
+                script=job.script,
+                stay_inside=job.image_root is not None,
+            )
         written.append(("report", results.report_file))
-    return written
 
 
 def make_engine(job: Job, run: Run) -> Engine:

@@ -18,6 +18,7 @@ from common.errors import RunStopped, UsageError
 from common.records import Answer, Score, answer_line, fingerprint, id_key, score_line
 from common.storage.append_file import to_line
 from common.storage.ledger import Ledger
+from common.storage.ledger_lines import to_checked_line
 from tests.helpers import ROOT, read_lines
 
 A, B, C = (fingerprint(name, 32) for name in "abc")
@@ -137,7 +138,7 @@ def test_a_torn_tail_is_cut_at_every_byte_and_the_next_line_stands_alone(tmp_pat
         ledger.append(line(C, 0))
         assert ledger.recall(A) == [line(A, 0)]
         ledger.close()
-        assert path.read_bytes() == whole + to_line(line(C, 0))
+        assert path.read_bytes() == whole + to_checked_line(line(C, 0))
 
 
 @pytest.mark.parametrize("before", [[], [line(B, 0)]], ids=["alone", "after another"])
