@@ -81,9 +81,10 @@ def check_files(args: argparse.Namespace) -> None:
     Links are followed, and the files beside the output count too. No file may be written into a folder that is the
     input, or be one of its files, since the next run would read it.
     """
+    check_working_folder()
     source = args.input_file
     folder = os.path.join(os.path.realpath(source), "") if os.path.isdir(source) else None
-    seen = {identity: "--input_file" for identity in _inputs(source)}
+    seen = dict.fromkeys(_inputs(source), "--input_file")
     for name in ("output_file", "cache_file", "selected_file", "report_file"):
         flag, path = f"--{name}", vars(args)[name]
         if not path:
@@ -97,6 +98,14 @@ def check_files(args: argparse.Namespace) -> None:
             raise UsageError(f"{flag} {path} lies in the folder --input_file {source}: it would be read as input")
         if name in ("selected_file", "report_file"):
             make_folder(flag, path)
+
+
+def check_working_folder() -> None:
+    """UsageError if the folder in which the command was called was removed."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise UsageError("the current folder does not exist any more; change to another folder") from error
 
 
 BESIDE_OUTPUT = (".settings.json", ".errors.jsonl", ".ledger", ".damaged", ".lock")

@@ -15,6 +15,7 @@ import gc
 import logging
 import os
 import signal
+import sys
 import time
 from itertools import chain, islice
 from typing import Any, Iterator
@@ -30,6 +31,7 @@ from ..results.export import starts_of, write_selected
 from ..results.report import STARTS, write_report
 from ..servers.messages import chat_messages, check_marks
 from ..storage.run_files import RunFiles
+from ..streams import kept_signals, say
 from .engine import Engine, LocalEngine
 from .entry_state import EntryState
 from .job import Job
@@ -56,7 +58,7 @@ def run(job: Job) -> int:
 
     Raises ToolkitError with its own exit code.
     """
-    begun = time.monotonic()
+    begun, folder = time.monotonic(), os.getcwd()
     with contextlib.closing(InputFile(job.input_file)) as source:
         items = read_ahead(source)
         files = RunFiles(
@@ -73,14 +75,23 @@ def run(job: Job) -> int:
             with files:
                 check_results(job, files)
                 collect_less_garbage()
-                uvloop.run(current.process_all())
+                with kept_signals():
+                    uvloop.run(current.process_all())
+                os.chdir(folder)  # a user's function may have left it
                 write_results(job, files, written)
         finally:
             if not job.quiet and current.counts.anything():
-                print(current.summary(time.monotonic() - begun, written))
+                show(current.summary(time.monotonic() - begun, written))
     if current.cut_short:
         log.warning("%s; run the same command again to go on", current.cut_short)
     return 1 if current.counts.failed or current.cut_short or files.damaged else 0
+
+
+def show(text: str) -> None:
+    """Prints a text on stdout; says so on stderr if stdout does not take it."""
+    failure = say(text, sys.stdout)
+    if failure is not None:
+        log.warning("the summary cannot be written to stdout: %s", failure)
 
 
 def collect_less_garbage() -> None:

@@ -142,8 +142,8 @@ def check_settings(output_file: str, settings: dict[str, Any], allow_mixed: bool
     if is_new or not os.path.exists(path):
         if not (is_new or allow_mixed):
             raise UsageError(
-                f"{output_file} has records, but {path} is missing, which says what made them: copy it too, name another "
-                "--output_file, or add to this one with --allow_mixed"
+                f"{output_file} has records, but {path}, which says how they were made, is missing: copy it too, name "
+                "another --output_file, or add to this one with --allow_mixed"
             )
         _write_settings(path, settings)
         return
