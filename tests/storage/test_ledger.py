@@ -203,7 +203,7 @@ def test_a_flipped_byte_anywhere_never_changes_what_is_recalled(tmp_path: Path) 
         flipped[place] ^= 1
         path.write_bytes(to_checked_line(line(B, 0)) + flipped + to_checked_line(line(B, 1)))
         mine, others = recalled(path, A, B)
-        assert mine in ([], [line(A, 7)])
+        assert [{key: one[key] for key in line(A, 7)} for one in mine] in ([], [line(A, 7)])
         assert others == [line(B, 0), line(B, 1)]
 
 
