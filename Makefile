@@ -16,8 +16,9 @@ demo: $(VENV)/.demo
 	  --report_file out/demo_report.html \
 	  --local --scorer match --answers_per_question 4 --concurrency 8 --max_tokens 48 --seed 1 \
 	  --system_prompt "Answer with one short sentence."
-	@$(BIN)/python -c 'import json; print("\nthree of the selected:", *("\n  %s\n  -> %s" % (e["conversations"][-2]["value"], \
-	  e["conversations"][-1]["value"]) for e in json.load(open("out/demo_selected.json"))[:3]), sep="")'
+	@$(BIN)/python -c 'import json; print("\nthree of the selected:", *("\n  %s\n  -> %s" % tuple( \
+	  "".join(c if c.isprintable() else ascii(c)[1:-1] for c in turn["value"]) for turn in e["conversations"][-2:]) \
+	  for e in json.load(open("out/demo_selected.json"))[:3]), sep="")'
 
 test: $(VENV)/.test
 	@$(BIN)/python -m tests.browser || true

@@ -6,7 +6,11 @@ Example: ``python reject.py --input_file data/input.json --output_file data/fina
 
 import sys
 
-from common.start import start
+try:
+    from common.start import start
+except KeyboardInterrupt:
+    sys.stderr.write("reject.py: error: interrupted before the run began\n")
+    sys.exit(130)
 
 if __name__ == "__main__":
     sys.exit(start("reject"))

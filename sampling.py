@@ -6,7 +6,11 @@ Example: ``python sampling.py --input_file data/input.json --output_file data/sa
 
 import sys
 
-from common.start import start
+try:
+    from common.start import start
+except KeyboardInterrupt:
+    sys.stderr.write("sampling.py: error: interrupted before the run began\n")
+    sys.exit(130)
 
 if __name__ == "__main__":
     sys.exit(start("sample"))

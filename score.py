@@ -6,7 +6,11 @@ Example: ``python score.py --input_file data/sampled.jsonl --output_file data/sc
 
 import sys
 
-from common.start import start
+try:
+    from common.start import start
+except KeyboardInterrupt:
+    sys.stderr.write("score.py: error: interrupted before the run began\n")
+    sys.exit(130)
 
 if __name__ == "__main__":
     sys.exit(start("score"))

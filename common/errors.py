@@ -25,8 +25,14 @@ LONGEST_MESSAGE = 1000  # characters: others' paths and texts stand in messages
 
 
 def printable(text: str) -> str:
-    """A text as one line without control characters: what others wrote must not steer a terminal."""
-    return "".join(c if c.isprintable() else " " for c in text)
+    """A text as one line: space for a line break, an escape such as \\x1b for what a terminal would obey or not show.
+
+    >>> print(printable("a file\\nnamed \\x1b[2J"))
+    a file named \\x1b[2J
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else " " if c.isspace() else ascii(c)[1:-1] for c in text)
 
 
 class ToolkitError(Exception):

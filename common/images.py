@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import List, Optional, Sequence
+from typing import Dict, List, Optional, Sequence
 
 from pybase64 import b64encode_as_string
 
 from .errors import BadEntry
 
 BYTES = "application/octet-stream"  # the type of bytes that are not an image
+MOST_BYTES = 100 << 20  # of an entry's images together: more than any hosted API takes in a request
 MAGIC = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
     (b"\xff\xd8\xff", "image/jpeg"),
@@ -46,10 +47,23 @@ def load_images(paths: Sequence[str], root: str, stay_inside: bool = False, max_
     """The URLs of an entry's images: files as base64 data URLs, ``http(s):`` and ``data:`` URLs as they are.
 
     Relative paths are relative to ``root``; with ``stay_inside`` the real path must lie below it. No file may be
-    larger than ``max_bytes``.
+    larger than ``max_bytes``. An image that is named twice is read once, but it is sent twice, so it counts twice.
     Reads from disk: call it off the event loop. BadEntry names what is missing or no image.
     """
-    return [_image_url(path, root, stay_inside, max_bytes) for path in paths]
+    urls: Dict[str, str] = {}
+    size = 0
+    for path in paths:
+        if path not in urls:
+            urls[path] = _image_url(path, root, stay_inside, max_bytes)
+        size += len(urls[path]) * 3 // 4  # base64
+        if size > max(MOST_BYTES, max_bytes):
+            raise BadEntry(f"its images have more than {max(MOST_BYTES, max_bytes) >> 20} MB together")
+    return [urls[path] for path in paths]
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Opens a file, and does not wait for a writer where it turned into a pipe."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _image_url(path: str, root: str, stay_inside: bool, max_bytes: int) -> str:
@@ -63,7 +77,7 @@ def _image_url(path: str, root: str, stay_inside: bool, max_bytes: int) -> str:
         found = os.stat(full)
         if not stat.S_ISREG(found.st_mode):
             raise BadEntry(f"{full} is no image but a {'folder' if stat.S_ISDIR(found.st_mode) else 'device'}")
-        with open(full, "rb") as file:
+        with open(full, "rb", opener=_open_at_once) as file:
             data = file.read(max_bytes + 1)
     except (OSError, ValueError) as error:
         raise BadEntry(f"cannot read image {full}: {getattr(error, 'strerror', None) or error}") from error

@@ -7,30 +7,37 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
-from typing import Optional
 
-PACKAGE = Path(__file__).resolve().parent
+from .errors import printable
+from .streams import end_at_once, flush_all, open_all, say
+
+PACKAGE = os.path.dirname(os.path.abspath(__file__))
 PROG = "rejection-sampling"
 
 
-def start(command: Optional[str] = None) -> int:
+def start(command: str | None = None) -> int:
     """Runs a command with this process's arguments and returns its exit code."""
-    prog = os.path.basename(sys.argv[0]) if command else PROG
+    prog = printable(os.path.basename(sys.argv[0])) if command else PROG
+    end_at_once(prog)
+    open_all()
+    try:
+        return _run(command, prog)
+    finally:
+        flush_all()
+
+
+def _run(command: str | None, prog: str) -> int:
     try:
         from .cli.commands import main, run_command
     except ModuleNotFoundError as error:
-        if (error.name or "").startswith(PACKAGE.name):
+        if (error.name or "").startswith(os.path.basename(PACKAGE)):
             raise
-        print(f"{prog}: error: the package {error.name} is missing: {_install_command()}", file=sys.stderr)
+        say(f"{prog}: error: the package {error.name} is missing: {_install_command()}", sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(f"{prog}: error: interrupted before the run began", file=sys.stderr)
-        return 130
     return run_command(command, prog, sys.argv[1:]) if command else main(prog, sys.argv[1:])
 
 
 def _install_command() -> str:
     """Installs what the toolkit needs: from the file of a clone, or with the installed package."""
-    requirements = PACKAGE.parent / "requirements.txt"
-    return f"pip install -r {requirements}" if requirements.exists() else f"pip install --force-reinstall {PROG}"
+    requirements = os.path.join(os.path.dirname(PACKAGE), "requirements.txt")
+    return f"pip install -r {requirements}" if os.path.exists(requirements) else f"pip install --force-reinstall {PROG}"

@@ -535,7 +535,7 @@ def test_an_output_of_other_settings_is_refused_unless_mixing_is_allowed(tmp_pat
     with ScriptedServer(numbered) as server:
         check_done(sample(server, source, output))
         more = questions(tmp_path / "i.json", 3)
-        (tmp_path / "o.jsonl.errors.jsonl").write_text("of the last run that was one\n")
+        (tmp_path / "o.jsonl.errors.jsonl").write_text('{"stage": "sample", "entry_id": null}\n')
         refused(sample(server, more, output, "--model_name", "n"), 2, "model 'm', now 'n'", "--allow_mixed")
         assert (tmp_path / "o.jsonl.errors.jsonl").exists()
         assert len(server.chats) == 6

@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -320,6 +321,54 @@ def removed_output(folder: Path) -> str:
 
 
 @fault
+def moved_output(folder: Path) -> str:
+    """The output was moved while it was written."""
+
+    def script(request: Request) -> Reply:
+        if request.number == 0:
+            (folder / "out.jsonl").rename(folder / "moved.jsonl")
+        return completion("a")
+
+    return against(script, folder)
+
+
+@fault
+def copied_alone(folder: Path) -> str:
+    """The output was copied without its settings."""
+    with ScriptedServer(good) as server:
+        run(folder, server)
+        shutil.copy(str(folder / "out.jsonl"), str(folder / "copy.jsonl"))
+        return run(folder, server, "--output_file", "copy.jsonl")
+
+
+@fault
+def one_file_twice(folder: Path) -> str:
+    """Two flags lead to one file."""
+    questions(folder / "input.json", 1)
+    os.link(str(folder / "input.json"), str(folder / "link.json"))
+    return against(good, folder, "--output_file", "link.json")
+
+
+@fault
+def full_stdout(folder: Path) -> str:
+    """stdout does not take the summary."""
+    with ScriptedServer(good) as server:
+        code = telling_its_pid().replace("import os", "import os; os.dup2(os.open('/dev/full', 1), 1); import os", 1)
+        return run(folder, server, code=code)
+
+
+@fault
+def long_line(folder: Path) -> str:
+    """An input line is too long (in the errors file)."""
+    with gzip.open(str(folder / "input.json"), "wb", 1) as file:
+        file.write(json.dumps(conversation("q")).encode() + b"\n")
+        for _ in range(130):
+            file.write(bytes(1 << 20))
+    against(good, folder)
+    return errors_line(folder)
+
+
+@fault
 def too_many_connections(folder: Path) -> str:
     """More requests in flight than files may be open."""
     with ScriptedServer(good) as server:
@@ -328,7 +377,7 @@ def too_many_connections(folder: Path) -> str:
 
 @fault
 def damaged_output(folder: Path) -> str:
-    """A line in the middle of the output is damaged."""
+    """A line of the output is damaged."""
     with ScriptedServer(good) as server:
         run(folder, server)
         lines = (folder / "out.jsonl").read_bytes().splitlines(keepends=True)
@@ -466,6 +515,15 @@ def large_image(folder: Path) -> str:
 
 
 @fault
+def large_images(folder: Path) -> str:
+    """An entry whose images are too large together (in the errors file)."""
+    (folder / "cat.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(15 << 20))
+    write_input(folder / "input.json", [conversation("q", images=["cat.png"] * 7), conversation("q")])
+    against(good, folder)
+    return errors_line(folder)
+
+
+@fault
 def not_records(folder: Path) -> str:
     """score.py is given conversations."""
     line = command("score.py", "--input_file", "input.json", "--output_file", "out.jsonl", "--scorer", "match")
@@ -496,6 +554,40 @@ def rejected(folder: Path, *flags: object, code: str = "") -> str:
     line = [sys.executable, "-W", "error", "-c", code, *words] if code else command("reject.py", *words)
     run = subprocess.run(line, cwd=folder, capture_output=True, text=True, env=environment(), check=False)
     return run.stderr.strip().split("\n")[-1]
+
+
+def matched(folder: Path, *flags: object) -> str:
+    """The last line that reject.py says on stderr."""
+    questions(folder / "input.json", 2)
+    words = ["--input_file", "input.json", "--output_file", "out.jsonl", "--scorer", "match", "--generator_model", "m"]
+    with ScriptedServer(good) as server:
+        line = command("reject.py", *words, "--generator_port", server.port, *flags)
+        run = subprocess.run(line, cwd=folder, capture_output=True, text=True, env=environment(), check=False)
+        return run.stderr.strip().split("\n")[-1]
+
+
+@fault
+def foreign_selected(folder: Path) -> str:
+    """The selected file is a file of another kind."""
+    (folder / "notes.json").write_text('{"my": "notes"}')
+    return matched(folder, "--selected_file", "notes.json")
+
+
+@fault
+def own_training_file(folder: Path) -> str:
+    """The selected file is there, and no run of this output wrote it."""
+    (folder / "train.json").write_text('[{"conversations": []}]')
+    return matched(folder, "--selected_file", "train.json")
+
+
+@fault
+def damaged_ledger(folder: Path) -> str:
+    """A line of the ledger is damaged."""
+    matched(folder, "--cache_file", "cache.jsonl")
+    lines = (folder / "cache.jsonl").read_bytes().splitlines(keepends=True)
+    (folder / "cache.jsonl").write_bytes(lines[0] + lines[1][:40] + b"\n" + b"".join(lines[2:]))
+    (folder / "out.jsonl").unlink()
+    return matched(folder, "--cache_file", "cache.jsonl")
 
 
 @fault

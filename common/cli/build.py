@@ -9,7 +9,7 @@ import argparse
 import asyncio
 import logging
 import os
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, Iterator, Sequence
 from urllib.parse import urlsplit
 
 from ..errors import ServerGone, UsageError
@@ -65,11 +65,12 @@ def make_job(
         stop_rule=stop_rule,
     )
     check_stop_rule(pipeline)
+    output_file = os.path.realpath(args.output_file) if os.path.islink(args.output_file) else args.output_file
     return Job(
         script=script,
         input_file=args.input_file,
-        output_file=args.output_file,
-        ledger_file=args.cache_file or args.output_file + ".ledger",
+        output_file=output_file,
+        ledger_file=args.cache_file or output_file + ".ledger",
         keep_ledger=args.cache_file is not None,
         read=read,
         pipeline=pipeline,
@@ -119,24 +120,68 @@ def different_files(paths: str | list[str]) -> list[str]:
 
 
 def check_files(args: argparse.Namespace, more_inputs: Sequence[str] = ()) -> None:
-    """Makes the folders of the files that are written at the end. UsageError if two flags name the same file.
+    """Makes the folders of the files that are written at the end. UsageError if two files of the run are the same one.
 
-    No file may be written into a folder that is the input, since the next run would read it.
+    Links are followed, and the files beside the output count too. No file may be written into a folder that is the
+    input, or be one of its files, since the next run would read it.
     """
+    check_working_folder()
     source = args.input_file
     folder = os.path.join(os.path.realpath(source), "") if os.path.isdir(source) else None
-    seen = {os.path.realpath(path): "--input_file" for path in more_inputs}
-    for name in ("input_file", "output_file", "cache_file", "selected_file", "report_file"):
+    seen = {identity: "--input_file" for path in (source, *more_inputs) for identity in _inputs(path)}
+    for name in ("output_file", "cache_file", "selected_file", "report_file"):
         flag, path = f"--{name}", vars(args)[name]
         if not path:
             continue
-        other = seen.setdefault(os.path.realpath(path), flag)
-        if other != flag:
-            raise UsageError(f"{flag} and {other} are the same file: {path}")
-        if folder and name != "input_file" and os.path.realpath(path).startswith(folder):
+        for own, title in _files_of(flag, path, args.cache_file):
+            for identity in _identities(own):
+                other = seen.setdefault(identity, title)
+                if other != title:
+                    raise UsageError(f"{title} and {other} are the same file: {own}")
+        if folder and os.path.realpath(path).startswith(folder):
             raise UsageError(f"{flag} {path} lies in the folder --input_file {source}: it would be read as input")
         if name in ("selected_file", "report_file"):
             make_folder(flag, path)
+
+
+def check_working_folder() -> None:
+    """UsageError if the folder in which the command was called was removed."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise UsageError("the current folder does not exist any more; change to another folder") from error
+
+
+BESIDE_OUTPUT = (
+    *(".settings.json", ".errors.jsonl", ".ledger", ".damaged", ".lock"),
+    *(".new", ".new.settings.json"),  # while an output is topped up
+)
+
+
+def _files_of(flag: str, path: str, cache_file: str | None) -> Iterator[tuple[str, str]]:
+    """The files that a flag makes the run write, each with a title for messages."""
+    yield path, flag
+    for ending in {"--output_file": BESIDE_OUTPUT, "--cache_file": (".lock",)}.get(flag, ()):
+        if ending != ".ledger" or not cache_file:
+            yield path + ending, f"the {ending} file of {flag}"
+
+
+def _inputs(source: str) -> set[object]:
+    """The identities of the input: of the file, or of all files in the folder."""
+    if not os.path.isdir(source):
+        return _identities(source)
+    found = {os.path.join(parent, name) for parent, _, names in os.walk(source) for name in names}
+    return {identity for path in found for identity in _identities(path)}
+
+
+def _identities(path: str) -> set[object]:
+    """All that tells whether two paths lead to one file: the name without links, and where it exists its inode."""
+    found: set[object] = {os.path.realpath(path)}
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return found
+    return {*found, (status.st_dev, status.st_ino)} if status.st_ino else found
 
 
 def make_folder(flag: str, path: str) -> None:

@@ -15,12 +15,13 @@ from typing import Callable, Sequence
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from .. import __version__
-from ..errors import ToolkitError
+from ..errors import ToolkitError, printable
 from ..input.conversations import work_from_record
 from ..running.job import Job
 from ..running.run import INTERRUPTED, run
 from ..scoring.scorers import add_scorer_flags
 from ..servers import local
+from ..streams import let_interrupts_raise, say
 from . import flags
 from .build import make_job, make_reader
 from .flags import Role
@@ -139,6 +140,7 @@ def main(prog: str, arguments: Sequence[str]) -> int:
     name = parser.parse_args(arguments[:1]).command
     called = f"{prog} {name}"
     if name == "serve":
+        let_interrupts_raise()
         return local.main(called, arguments[1:])
     return run_command(name, called, arguments[1:])
 
@@ -150,13 +152,29 @@ def run_command(name: str, prog: str, arguments: Sequence[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a path must not end the run
-    logging.basicConfig(format=f"{prog}: %(message)s", level=logging.ERROR if args.quiet else logging.INFO)
+    log_to_stderr(prog, logging.ERROR if args.quiet else logging.INFO)
     try:
         with logging_redirect_tqdm():
-            return run(command.make_job(args, prog))
+            job = command.make_job(args, prog)
+            let_interrupts_raise()
+            return run(job)
     except ToolkitError as error:
-        print(f"{prog}: error: {error}", file=sys.stderr)
+        say(f"{prog}: error: {error}", sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print(f"{prog}: error: {INTERRUPTED}", file=sys.stderr)
+        say(f"{prog}: error: {INTERRUPTED}", sys.stderr)
         return 130
+
+
+class PrintableFormatter(logging.Formatter):
+    """Shows each message as one printable line: it may hold others' names and texts."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
+def log_to_stderr(prog: str, level: int) -> None:
+    """Shows messages of a level and above on stderr."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(PrintableFormatter(f"{prog}: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=level)

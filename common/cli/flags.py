@@ -6,13 +6,16 @@ Example: ``parser = make_parser("sampling.py", "Sample answers.", "python sampli
 from __future__ import annotations
 
 import argparse
-from typing import Callable, NamedTuple, NoReturn
+import sys
+from typing import Any, Callable, NamedTuple, NoReturn
 
 from .. import __version__
+from ..errors import printable
 from ..flag_types import finite, float_between, int_between, json_object
 from ..results.formats import FORMATS, formats_help
 from ..results.selection import SELECTS
 from ..servers import urls
+from ..streams import say
 
 ABSENT = {  # the values of the flags that not every command has
     "cache_file": None,
@@ -56,10 +59,13 @@ class Role(NamedTuple):
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
+    """A parser whose errors are one printable line, and which minds no closed stream."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+        self.exit(2, printable(f"{self.prog}: error: {message} (see {self.prog} --help)") + "\n")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        say(message[:-1] if message.endswith("\n") else message, file or sys.stderr)
 
 
 class Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):

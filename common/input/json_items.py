@@ -6,17 +6,14 @@ Example: ``for line, value in JsonReader("input.json", open("input.json", "rb"))
 from __future__ import annotations
 
 import io
-import itertools
 import os
 from codecs import BOM_UTF8
 from typing import Any, Callable, Iterator
 
-import jsonlines
-
 from ..errors import BadEntry, BrokenInput, UsageError
 from .compressed import Unpacked
 from .json_list import JsonList
-from .strict_json import loads, reason
+from .strict_json import LONGEST_ITEM, TOO_LONG, loads, reason
 
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 PIECE = 1 << 18  # bytes of a list that are read at once
@@ -94,21 +91,30 @@ class JsonReader:
             raise BrokenInput(f"cannot read {self.path}: {error.strerror or error}") from error
 
     def _lines(self) -> Iterator[tuple[int, Any]]:
-        reader = jsonlines.Reader(self._pieces(self._stream.readline), loads=loads)
-        for line in itertools.count(self._first_line):
-            try:
-                yield line, reader.read(allow_none=True)
-            except jsonlines.InvalidLineError as error:
-                if not error.line.strip():
-                    continue
-                broken = f"{self.path}: line {line}: broken JSON: {reason(error.__cause__)}"
-                if not self._items:  # a file whose first line is broken is not JSON lines
-                    raise BrokenInput(broken) from error
-                yield line, BadEntry(broken)
-            except RecursionError as error:
-                yield line, BadEntry(f"{self.path}: line {line}: {reason(error)}")
-            except EOFError:
-                return
+        for number, line in enumerate(self._pieces(self._next_line), self._first_line):
+            if len(line) > LONGEST_ITEM:
+                yield number, BadEntry(f"{self.path}: line {number}: {TOO_LONG}")
+            elif line.strip():
+                yield number, self._value(number, line)
+
+    def _next_line(self) -> bytes:
+        """The next line. A line that is too long is cut just behind the limit."""
+        line = self._stream.readline(LONGEST_ITEM + 1)
+        rest = line if len(line) > LONGEST_ITEM else b""
+        while rest and not rest.endswith(b"\n"):
+            rest = self._stream.readline(PIECE)
+            self._bytes += len(rest)
+        return line
+
+    def _value(self, number: int, line: bytes) -> Any:
+        try:
+            return loads(line)
+        except (ValueError, RecursionError) as error:
+            what = "" if isinstance(error, RecursionError) else "broken JSON: "
+            broken = f"{self.path}: line {number}: {what}{reason(error)}"
+            if not self._items and what:  # a file whose first line is broken is not JSON lines
+                raise BrokenInput(broken) from error
+            return BadEntry(broken)
 
 
 def _what_it_is(start: bytes) -> str:

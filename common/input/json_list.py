@@ -14,19 +14,20 @@ from codecs import utf_8_decode
 from typing import Any, Iterable, Iterator
 
 from ..errors import BadEntry, BrokenInput
-from .strict_json import ANY_NUMBER, STRICT, reason
+from .strict_json import ANY_NUMBER, LONGEST_ITEM, STRICT, TOO_LONG, reason
 
 # An error, or the end of a value, may be due to the end of the text so far if it is this near to it (in characters):
 # a number, an escape or the word Infinity may go on.
 MARGIN = 16
 SPACE = re.compile(r"[ \t\r\n]*")
+SIGNS = re.compile(r'\\.|["{}\[\]]', re.DOTALL)  # where a text begins or ends, an escape in one, brackets
 
 
 class JsonList:
     """The items of a JSON list, each after its line. Memory holds one item, and the text of a few.
 
-    An item that has a number that is too large is a BadEntry. At any other damage, iterating raises BrokenInput after
-    all items before the damage. Time is linear in the length of the list, however long an item is.
+    An item that is too long, or has a number that is too large, is a BadEntry. At any other damage, iterating raises
+    BrokenInput after all items before the damage. Time is linear in the length of the list, however long an item is.
     """
 
     def __init__(self, path: str, pieces: Iterable[bytes], line: int = 1) -> None:
@@ -82,6 +83,8 @@ class JsonList:
             except (ValueError, RecursionError) as caught:
                 raise self._broken(self._at, reason(caught), False) from caught
             near_end = end >= len(self._text) - MARGIN
+            if min(end, len(self._text)) - self._at > LONGEST_ITEM and (error is None or near_end):
+                return self._skip_item()
             if not near_end or not self._read_on():
                 break
         if error is not None:
@@ -98,6 +101,22 @@ class JsonList:
         except ValueError as error:
             _, end = ANY_NUMBER.raw_decode(self._text, self._at)
             return BadEntry(f"{self.path}: line {self._line}: broken JSON: {reason(error)}"), end
+
+    def _skip_item(self) -> BadEntry:
+        """Passes over an item that is too long, in pieces, up to the bracket or the quotation mark that ends it."""
+        line, depth, quoted = self._line, 0, False
+        while True:
+            rest = self._at
+            for sign in SIGNS.finditer(self._text, self._at):
+                rest = sign.end()
+                quoted ^= sign[0] == '"'
+                depth += 0 if quoted else (sign[0] in "{[") - (sign[0] in "}]")
+                if not (depth or quoted) and sign[0] in '"}]':
+                    self._use(rest)
+                    return BadEntry(f"{self.path}: line {line}: {TOO_LONG}")
+            self._use(len(self._text) - self._text.endswith("\\", rest))
+            if not self._read_on():
+                raise self._broken(len(self._text), "the end of an entry is missing", True)
 
     def _use(self, end: int) -> None:
         self._line += self._text.count("\n", self._at, end)

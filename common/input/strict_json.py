@@ -13,6 +13,9 @@ import json
 import math
 from typing import Any
 
+LONGEST_ITEM = 128 << 20  # bytes of an item: more than any server takes, and memory holds it several times
+TOO_LONG = f"an entry of more than {LONGEST_ITEM >> 20} MB"
+
 
 def _refuse_constant(constant: str) -> float:
     raise ValueError(f"{constant} is not JSON")

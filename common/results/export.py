@@ -18,7 +18,7 @@ import os
 import re
 import tempfile
 from dataclasses import dataclass, field
-from typing import IO, Any, Iterable, Iterator, NamedTuple
+from typing import IO, Any, Iterable, Iterator, NamedTuple, Sequence
 
 from ..errors import BadEntry, RunStopped, UsageError
 from ..extras import require
@@ -87,6 +87,16 @@ def _pyarrow(path: str) -> tuple[Any, Any]:
     """pyarrow and its Parquet module; UsageError if it is not installed."""
     user = f"--selected_file {path}"
     return require("pyarrow", user, "parquet"), require("pyarrow.parquet", user, "parquet")
+
+
+def starts_of(path: str) -> Sequence[bytes]:
+    """How a file that ``write_selected`` writes to ``path`` begins: one of these."""
+    if path.endswith(".parquet"):
+        return [b"PAR1"]
+    if not path.endswith(".jsonl"):
+        return [b"["]
+    forms = [form for known in FORMATS.values() for form in (known.answers, known.pairs) if form is not None]
+    return [b'{"%s":' % next(iter(form.columns)).encode() for form in forms]
 
 
 def write_selected(records: Iterable[Record], path: str, selection: Selection, selected_format: str) -> Selected:

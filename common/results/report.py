@@ -28,6 +28,7 @@ from .report_text import DOTS, ReportText
 from .selection import Selection
 from .tally import BINS, MOST_EXACT, OCTAVE, STATUSES, Totals, count, count_failures
 
+STARTS = (b"<!doctype html>",)  # of the page
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 

@@ -6,6 +6,7 @@ Example: ``print(summary("reject.py", counts, traffic, seconds=41.0, rows=[("out
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
@@ -68,11 +69,13 @@ async def show_bar(counts: Counts, traffic: Sequence[Traffic], expected: Callabl
     with tqdm(unit=" entries", disable=hidden, dynamic_ncols=True) as bar:
         try:
             while not hidden:
-                _update(bar, counts, traffic, expected())
+                with contextlib.suppress(OSError):
+                    _update(bar, counts, traffic, expected())
                 await asyncio.sleep(EVERY)
         finally:
             if not hidden:
-                _update(bar, counts, traffic, expected())
+                with contextlib.suppress(OSError):  # the terminal is gone
+                    _update(bar, counts, traffic, expected())
 
 
 def _update(bar: tqdm, counts: Counts, traffic: Sequence[Traffic], expected: int | None) -> None:  # type: ignore[type-arg]
@@ -132,4 +135,4 @@ def summary(
     if counts.mean_score is not None or counts.unscored:
         mean = "none" if counts.mean_score is None else f"{counts.mean_score:.2f}"
         lines.append(("scores", f"mean {mean}, {counts.scores:,} scored, {counts.unscored:,} unscored"))
-    return "\n".join([script, *(f"  {name:<9} {text}" for name, text in [*lines, *rows])])
+    return "\n".join([script, *(f"  {name:<9} {printable(text)}" for name, text in [*lines, *rows])])

@@ -15,6 +15,7 @@ import gc
 import logging
 import os
 import signal
+import sys
 import time
 from itertools import chain, islice
 from typing import Any, Callable, Iterator
@@ -27,11 +28,11 @@ from ..images import load_images
 from ..input.files import InputFile, Item
 from ..input.joined import JoinedFiles
 from ..records import Entry, PendingEntry, Record
-from ..results.export import write_selected
-from ..results.report import write_report
+from ..results.export import starts_of, write_selected
+from ..results.report import STARTS, write_report
 from ..servers.messages import chat_messages, check_marks
-from ..storage.append_file import read_records
 from ..storage.run_files import RunFiles
+from ..streams import kept_signals, say
 from .engine import Engine, LocalEngine
 from .entry_state import EntryState
 from .job import Job
@@ -58,7 +59,7 @@ def run(job: Job) -> int:
 
     Raises ToolkitError with its own exit code.
     """
-    begun = time.monotonic()
+    begun, folder = time.monotonic(), os.getcwd()
     with contextlib.closing(open_input(job.input_files)) as source:
         items = read_ahead(source, job.read)
         files = RunFiles(
@@ -67,6 +68,7 @@ def run(job: Job) -> int:
             job.settings(),
             keep_ledger=job.keep_ledger,
             allow_mixed=job.allow_mixed,
+            score_range=job.results.score_range,
         )
         if job.pipeline.sampler is not None:
             job.pipeline.sampler.signs = files.is_mixed
@@ -74,20 +76,32 @@ def run(job: Job) -> int:
         written: list[tuple[str, str]] = []
         try:
             with files:
+                check_results(job, files)
                 files.say_what_stays()
                 collect_less_garbage()
                 try:
-                    uvloop.run(current.process_all())
+                    with kept_signals():
+                        uvloop.run(current.process_all())
                 except (ToolkitError, KeyboardInterrupt):
-                    written = write_results_anyway(job, files)
+                    os.chdir(folder)
+                    write_results_anyway(job, files, written)
                     raise
-                written = write_results(job, files.settle())
+                os.chdir(folder)  # a user's function may have left it
+                write_results(job, files, files.settle(), written)
         finally:
             if not job.quiet and current.counts.anything():
-                print(current.summary(time.monotonic() - begun, written))
+                show(current.summary(time.monotonic() - begun, written))
     if current.cut_short:
         log.warning("%s; run the same command again to go on", current.cut_short)
-    return 1 if current.counts.failed or current.cut_short or not files.is_settled else 0
+    is_whole = files.is_settled and not files.damaged
+    return 0 if is_whole and not current.counts.failed and not current.cut_short else 1
+
+
+def show(text: str) -> None:
+    """Prints a text on stdout; says so on stderr if stdout does not take it."""
+    failure = say(text, sys.stdout)
+    if failure is not None:
+        log.warning("the summary cannot be written to stdout: %s", failure)
 
 
 def open_input(paths: list[str]) -> InputFile | JoinedFiles:
@@ -131,7 +145,7 @@ def _failure(read: Callable[[object, int], object], item: Item) -> BadEntry | No
     return None
 
 
-def write_results_anyway(job: Job, files: RunFiles) -> list[tuple[str, str]]:
+def write_results_anyway(job: Job, files: RunFiles, written: list[tuple[str, str]]) -> None:
     """The results of a run that was stopped, if it has any entries; a failure to write them is only said."""
     try:
         path = files.settle()
@@ -139,33 +153,62 @@ def write_results_anyway(job: Job, files: RunFiles) -> list[tuple[str, str]]:
         log.warning("%s", error)
         path = job.output_file
     try:
-        return write_results(job, path) if os.path.exists(path) and os.path.getsize(path) else []
+        if os.path.exists(path) and os.path.getsize(path):
+            write_results(job, files, path, written)
     except ToolkitError as error:
         log.warning("%s", error)
-        return []
 
 
-def write_results(job: Job, output_file: str) -> list[tuple[str, str]]:
-    """Writes the selection and the report of the output; returns (kind, path) of each, for the summary."""
-    results, written = job.results, []
+def check_results(job: Job, files: RunFiles) -> None:
+    """UsageError if the selection or the report would replace a file that is neither."""
+    if job.results.selected_file is not None:
+        files.results.check("--selected_file", job.results.selected_file, starts_of(job.results.selected_file))
+    if job.results.report_file is not None:
+        files.results.check("--report_file", job.results.report_file, STARTS)
+
+
+def write_results(job: Job, files: RunFiles, path: str, written: list[tuple[str, str]]) -> None:
+    """Writes the selection and the report of the records at ``path``, and adds (kind, path) of each to ``written``.
+
+    If the selection cannot be written, the report is written before RunStopped says so.
+    """
+    failure = None
+    try:
+        write_selection(job, files, path, written)
+    except RunStopped as error:
+        failure = error
+    write_page(job, files, path, written)
+    if failure is not None:
+        raise failure
+
+
+def write_selection(job: Job, files: RunFiles, path: str, written: list[tuple[str, str]]) -> None:
+    results = job.results
     if results.selected_file is not None:
-        records = read_records(output_file)
-        selected = write_selected(records, results.selected_file, results.selection, results.selected_format)
+        with files.results.replacing("--selected_file", results.selected_file):
+            selected = write_selected(
+                files.records(path), results.selected_file, results.selection, results.selected_format
+            )
         counts = f"{selected.rows:,} from {selected.chosen:,} of the {selected.records:,} entries"
         written.append(("selected", f"{counts}: {results.selected_file}"))
+
+
+def write_page(job: Job, files: RunFiles, path: str, written: list[tuple[str, str]]) -> None:
+    results = job.results
     if results.report_file is not None:
-        write_report(
-            results.report_file,
-            output_file,
-            results.selection,
-            errors_file=job.errors_file,
-            image_root=job.image_folder,
-            score_range=results.score_range,
-            script=job.script,
-            stay_inside=job.image_root is not None,
-        )
+        files.output.check()
+        with files.results.replacing("--report_file", results.report_file):
+            write_report(
+                results.report_file,
+                path,
+                results.selection,
+                errors_file=job.errors_file,
+                image_root=job.image_folder,
+                score_range=results.score_range,
+                script=job.script,
+                stay_inside=job.image_root is not None,
+            )
         written.append(("report", results.report_file))
-    return written
 
 
 def make_engine(job: Job, run: Run) -> Engine:

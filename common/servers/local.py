@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
-from typing import Any, Sequence
+from typing import IO, Any, Sequence
 
 from ..errors import RunStopped, UsageError
 from ..extras import install_command
@@ -64,7 +64,7 @@ class LocalServer:
         """Starts the child and returns its base URL once it serves; RunStopped with its last line if it ends."""
         command = [sys.executable, "-m", __name__, "--child"]
         command += ["--model", os.path.abspath(self.path), "--slots", str(self._slots)]
-        with tempfile.TemporaryFile("w+", errors="replace") as log:
+        with _temporary_file() as log:
             self._child = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
@@ -88,6 +88,14 @@ class LocalServer:
             self._child.kill()
             self._child.communicate()
             self._child = None
+
+
+def _temporary_file() -> IO[str]:
+    """A file for what the child says; RunStopped if there is no folder for it."""
+    try:
+        return tempfile.TemporaryFile("w+", errors="replace")
+    except OSError as error:
+        raise RunStopped(f"--local needs a folder for temporary files (TMPDIR names it): {error.strerror}") from error
 
 
 def serve(model: str, slots: int, port: int) -> Any:

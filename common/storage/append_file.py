@@ -1,20 +1,22 @@
-"""Output files: append-only and mended after a crash, what is done already, one run a file.
+"""Output files: append-only, mended after a crash, written by one run at a time under whatever name it knows them by.
 
 A record's line ends with its ``entry_id``, so a line that ends so is whole, and a scan for ids parses nothing.
 
-Example: ``repair_tail(path, RECORDS); done = {key for _, key in scan(path)}; AppendFile(path).append(record)``
+Example: ``file = AppendFile(path, RECORDS); done = {key for _, key in scan(path)}; file.append(record)``
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import itertools
 import json
 import logging
 import os
 import re
-from typing import Any, BinaryIO, Iterable, Iterator, NamedTuple
+import sys
+from typing import Any, BinaryIO, Callable, Iterable, Iterator, NamedTuple, Sequence
 
-import jsonlines
 from filelock import FileLock, Timeout
 
 from ..errors import RunStopped, UsageError
@@ -27,6 +29,9 @@ PIECE = 1 << 16  # bytes read at once, from the end, to find a file's last whole
 SCAN_PIECE = 1 << 18  # bytes read at once to find ids
 TAIL_LENGTH = 48  # bytes of "entry_id": "..."} and its newline; one less without the space, which we do not write
 OUR_TAIL = re.compile(rb'[^\\]?"entry_id": ?"([0-9a-f]{32})"\}\n')
+FIRST_LINES = 3  # by which a file is known as ours: damage to one of them says nothing of the others
+HELD = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES)  # another process has the lock
+NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)  # never an existing file, nor by a link
 
 
 class Kind(NamedTuple):
@@ -39,6 +44,15 @@ class Kind(NamedTuple):
 
 RECORDS = Kind("record", "generated_answers", b'{"original_question":')
 LEDGER = Kind("ledger line", "made_by", b'{"made_by":"')
+FAILURES = Kind("failure", "stage", b'{"original_question":')
+
+
+class Damaged(NamedTuple):
+    """A line that cannot be read: its number (from 1), where it begins, and its bytes without the newline."""
+
+    number: int
+    offset: int
+    size: int
 
 
 def to_line(value: object) -> bytes:
@@ -49,15 +63,23 @@ def to_line(value: object) -> bytes:
 class AppendFile:
     """An append-only file: each line is with the system, whole, before ``append`` or ``write`` returns.
 
+    Making one locks the file itself, so no other run can write it by another name, and mends its last line if it is of
+    a ``kind``. UsageError if another run has it, or it cannot be used.
     A line that does not fit (disk full) is cut away again and RunStopped raised.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, kind: Kind | None = None) -> None:
         self.path = path
+        self._place = os.path.abspath(path)  # a user's function may change the working folder
+        if kind is not None:
+            _refuse_irregular(path)
+        self._fd = _open_locked(path)
         try:
-            self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
-        except OSError as error:
-            raise UsageError(f"cannot write {path}: {error.strerror}") from error
+            if kind is not None:
+                repair_tail(path, kind)
+        except UsageError:
+            os.close(self._fd)
+            raise
         self.size = self._synced = os.fstat(self._fd).st_size
 
     def append(self, value: object) -> None:
@@ -71,18 +93,19 @@ class AppendFile:
             while written < len(lines):
                 written += os.write(self._fd, lines[written:] if written else lines)
         except OSError as error:
-            written = lines.rfind(b"\n", 0, written) + 1
+            whole = lines.rfind(b"\n", 0, written) + 1
             with contextlib.suppress(OSError):
-                os.ftruncate(self._fd, self.size + written)
+                os.ftruncate(self._fd, os.fstat(self._fd).st_size - (written - whole))
+            written = whole
             raise RunStopped(f"cannot write {self.path}: {error.strerror}") from error
         finally:
             self.size += written
 
     def sync(self) -> None:
-        """Sees to it that what was appended survives a power loss; RunStopped if it cannot, or the file is gone."""
+        """Sees to it that what was appended survives a power loss. RunStopped if it cannot, or if the file was moved,
+        removed, replaced or cut by someone else. Another thread may write at the same time."""
         try:
-            if os.fstat(self._fd).st_nlink == 0:
-                raise RunStopped(f"{self.path} was removed while it was written; run the same command again")
+            self._refuse(self._change())
             if self._synced < self.size:
                 size = self.size
                 getattr(os, "fdatasync", os.fsync)(self._fd)
@@ -90,8 +113,76 @@ class AppendFile:
         except OSError as error:
             raise RunStopped(f"cannot write {self.path}: {error.strerror}") from error
 
+    def check(self) -> None:
+        """RunStopped unless the file at the path is this one, with every line that was written, and no other."""
+        self.sync()
+        if os.fstat(self._fd).st_size != self.size:
+            self._refuse("changed by another program")
+
     def close(self) -> None:
         os.close(self._fd)
+
+    def remove(self) -> None:
+        """Closes the file and removes it, if the file at the path is this one. It says so if it cannot."""
+        change = self._change()
+        self.close()
+        try:
+            if change is None:
+                os.remove(self._place)
+        except OSError as error:
+            change = f"not removed: {error.strerror}"
+        if change is not None:
+            log.warning("%s is not needed any more, but it was %s", self.path, change)
+
+    def _refuse(self, change: str | None) -> None:
+        if change is not None:
+            raise RunStopped(f"{self.path} was {change} while it was written; run the same command again")
+
+    def _change(self) -> str | None:
+        """What someone else did to the file since it was opened, as far as it does harm."""
+        at_least = self.size
+        own = os.fstat(self._fd)
+        try:
+            there = os.stat(self._place)
+        except (FileNotFoundError, NotADirectoryError):
+            return "moved" if own.st_nlink else "removed"
+        if (there.st_dev, there.st_ino) != (own.st_dev, own.st_ino):
+            return "replaced by another file"
+        return "emptied or cut" if own.st_size < at_least else None
+
+
+def _open_locked(path: str) -> int:
+    """A file descriptor that can read and append; the file is locked for it, and made if it is missing."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from error
+    if not _lock(fd):
+        os.close(fd)
+        raise UsageError(f"another run is writing {path}; wait for it, or name another file")
+    return fd
+
+
+def _lock(fd: int) -> bool:
+    """Locks an open file until it is closed; False if another process has it.
+
+    True where the system or the file system cannot lock: there, the file beside the output is all that keeps others
+    away (``lock_output``).
+    """
+    if sys.platform == "win32":
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in HELD
+    return True
+
+
+def _refuse_irregular(path: str) -> None:
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise UsageError(f"{path} is not a regular file")
 
 
 def write_whole(path: str, pieces: Iterable[bytes]) -> None:
@@ -102,18 +193,40 @@ def write_whole(path: str, pieces: Iterable[bytes]) -> None:
 
 @contextlib.contextmanager
 def whole_file(path: str) -> Iterator[BinaryIO]:
-    """A file to write to that takes the place of ``path`` once the block ends well, and is gone if it does not."""
-    partial = path + ".part"
+    """A file to write to that takes the place of ``path`` once the block ends well, and is gone if it does not.
+
+    Where ``path`` is a link, the file that it leads to is replaced, and the link stays.
+    """
+    place = os.path.realpath(path)
+    fd, partial = _new_part(place)
     try:
-        with open(partial, "wb") as file:
+        with open(fd, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(partial, path)
+        os.replace(partial, place)
     except BaseException:
         with contextlib.suppress(OSError):
             os.remove(partial)
         raise
+
+
+def _new_part(place: str) -> tuple[int, str]:
+    """A new file beside ``place``, under a name that no file has."""
+    for number in itertools.count(1):
+        partial = f"{place}.{number}.part"
+        with contextlib.suppress(FileExistsError):
+            return os.open(partial, NEW, 0o666), partial
+    raise AssertionError
+
+
+def remove_parts(path: str) -> None:
+    """Removes what runs that were killed while they wrote ``path`` left beside it. OSError if it cannot."""
+    for number in itertools.count(1):
+        try:
+            os.remove(f"{path}.{number}.part")
+        except FileNotFoundError:
+            return
 
 
 def repair_tail(path: str, kind: Kind) -> None:
@@ -123,11 +236,10 @@ def repair_tail(path: str, kind: Kind) -> None:
     """
     if not os.path.exists(path):
         return
+    _refuse_irregular(path)
     try:
-        if not os.path.isfile(path):
-            raise UsageError(f"{path} is not a regular file")
         with open(path, "r+b") as file:
-            if not _is_ours(file.readline(), kind):
+            if not _holds(file, kind):
                 raise UsageError(f"{path} exists and holds no {kind.name}s; name another file, or remove it")
             size = file.seek(0, os.SEEK_END)
             whole = _end_of_last_line(file, size)
@@ -142,15 +254,29 @@ def repair_tail(path: str, kind: Kind) -> None:
         raise UsageError(f"cannot write {path}: {error.strerror}") from error
 
 
-def _is_ours(first_line: bytes, kind: Kind) -> bool:
-    """Whether a file that begins so is of ``kind``: a whole line by its keys, a torn one by how it begins."""
-    if not first_line.endswith(b"\n") and not _is_whole(first_line):
-        there = first_line.rstrip(b"\0").replace(b'": ', b'":', 1)  # a power loss may leave zeros in place of a line
+def is_of_kind(path: str, kind: Kind) -> bool:
+    """Whether an existing file holds lines of a kind, or nothing. OSError if it cannot be read."""
+    with open(path, "rb") as file:
+        return _holds(file, kind)
+
+
+def _holds(file: BinaryIO, kind: Kind) -> bool:
+    """Whether a file is empty or of ``kind``: by its first line, or where that is damaged by one of the next."""
+    first = file.readline()
+    if not first.endswith(b"\n") and not _is_whole(first):
+        there = first.rstrip(b"\0").replace(b'": ', b'":', 1)  # a power loss may leave zeros in place of a line
         return there[: len(kind.begins)] == kind.begins[: len(there)]
+    return any(_is_ours(line, kind) for line in (first, *itertools.islice(file, FIRST_LINES - 1)))
+
+
+def _is_ours(line: bytes, kind: Kind) -> bool:
+    """Whether a line is of ``kind``: by its keys, and where it is no JSON by how it begins or ends."""
     try:
-        value = json.loads(first_line)
+        value = json.loads(line)
     except (ValueError, RecursionError):
-        return False
+        begins = line.endswith(b"\n") and line.replace(b'": ', b'":', 1).startswith(kind.begins)
+        ends = OUR_TAIL.search(line[-TAIL_LENGTH:]) is not None
+        return begins or (ends and b'"%s":' % kind.key.encode() in line)
     return isinstance(value, dict) and "entry_id" in value and kind.key in value
 
 
@@ -173,11 +299,11 @@ def _end_of_last_line(file: BinaryIO, end: int) -> int:
     return 0
 
 
-def scan(path: str) -> Iterator[tuple[int, int]]:
+def scan(path: str, damaged: Callable[[Damaged], object] | None = None) -> Iterator[tuple[int, int]]:
     """(offset, id) of each line of an output or ledger; none if there is no such file.
 
-    Reads each line's last 48 bytes only. A line of another shape (written by hand) is parsed;
-    UsageError names the one that cannot be.
+    Reads each line's last 48 bytes only. A line of another shape (written by hand) is parsed; one that cannot be is
+    given to ``damaged``, or UsageError names it.
     """
     if not os.path.exists(path):
         return
@@ -194,28 +320,70 @@ def scan(path: str) -> Iterator[tuple[int, int]]:
                 if ours:
                     yield offset + begin, int(ours[1], 16)
                 elif data[begin:end].strip():
-                    yield offset + begin, _parsed_key(path, number, data[begin:end])
+                    key = _parsed_key(data[begin:end])
+                    if key is not None:
+                        yield offset + begin, key
+                    elif damaged is not None:
+                        damaged(Damaged(number, offset + begin, end - begin - 1))
+                    else:
+                        raise UsageError(f"{path}: line {number} is damaged; remove it, and its entry is done again")
                 begin, end = end, data.find(b"\n", end) + 1
             if not piece:
                 return
             data, offset = data[begin:], offset + begin
 
 
-def _parsed_key(path: str, number: int, line: bytes) -> int:
+def _parsed_key(line: bytes) -> int | None:
+    """The id of a line of another shape; None if it has none."""
     try:
         return id_key(json.loads(line)["entry_id"])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UsageError(f"{path}: line {number} is damaged; remove that line and its entry is done again") from error
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
-def read_records(path: str) -> Iterator[Any]:
-    """The records of an output file, one at a time; none if there is no such file."""
-    if os.path.exists(path):
-        with open(path, "rb") as file:
-            try:
-                yield from jsonlines.Reader(file, loads=json.loads).iter(skip_empty=True)
-            except jsonlines.InvalidLineError as error:
-                raise RunStopped(f"{path}: line {error.lineno} is damaged; remove it and run again") from error
+def read_records(path: str, damaged: Callable[[Damaged], object] | None = None) -> Iterator[Any]:
+    """The records of an output file, one at a time; none if there is no such file.
+
+    A line that is not JSON is given to ``damaged``, or RunStopped names it.
+    """
+    if not os.path.exists(path):
+        return
+    offset = 0
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                try:
+                    record = json.loads(line)
+                except (ValueError, RecursionError) as error:
+                    if damaged is None:
+                        text = f"{path}: line {number} is damaged; remove it and run again"
+                        raise RunStopped(text) from error
+                    damaged(Damaged(number, offset, len(line.rstrip(b"\r\n"))))
+                else:
+                    yield record
+            offset += len(line)
+
+
+def set_aside(path: str, lines: Sequence[Damaged]) -> str:
+    """Moves damaged lines of an output to ``path + ".damaged"``, and says so in one line.
+
+    Spaces take their place: all that reads an output passes over a blank line. UsageError if a file cannot be written.
+    """
+    aside = path + ".damaged"
+    try:
+        with open(path, "r+b") as file, open(aside, "ab") as kept:
+            for line in lines:
+                file.seek(line.offset)
+                kept.write(file.read(line.size) + b"\n")
+            kept.flush()
+            os.fsync(kept.fileno())
+            for line in lines:
+                file.seek(line.offset)
+                file.write(b" " * line.size)
+    except OSError as error:
+        raise UsageError(f"cannot move the damaged lines of {path} to {aside}: {error.strerror}") from error
+    numbers = ", ".join(str(line.number) for line in lines[:5]) + (", ..." if len(lines) > 5 else "")
+    return f"{path}: damaged and moved to {aside}: line{'s' * (len(lines) > 1)} {numbers}"
 
 
 def lock_output(path: str) -> FileLock:
@@ -223,12 +391,26 @@ def lock_output(path: str) -> FileLock:
 
     UsageError if another run has it, or it cannot be locked.
     """
-    lock = FileLock(path + ".lock")
+    place = path + ".lock"
+    lock = FileLock(place)
     try:
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        if not _is_lock(place):  # some versions of filelock would empty it
+            raise UsageError(f"{place} exists and is not a lock file; name another output, or remove it")
         lock.acquire(timeout=0)
     except Timeout as error:
         raise UsageError(f"another run is writing {path}; wait for it, or name another file") from error
     except (OSError, NotImplementedError) as error:
-        raise UsageError(f"cannot lock {path}.lock: {error}") from error
+        raise UsageError(f"cannot lock {place}: {error}") from error
     return lock
+
+
+def _is_lock(place: str) -> bool:
+    """Whether a path is free for a lock file, or has one: it is empty, or begins with the id of a process."""
+    if not os.path.lexists(place):
+        return True
+    if os.path.islink(place) or not os.path.isfile(place):
+        return False
+    with open(place, "rb") as file:
+        start = file.read(16)
+    return not start or start[:1].isdigit()

@@ -1,22 +1,26 @@
 """The ledger: an append-only file with one line for each answer and each score that was paid for.
 
 Indexed by entry at start, two 8-byte numbers a line, and only for entries that are not in the output;
-a line is read and parsed when its entry's turn comes.
+a line is read and parsed when its entry's turn comes. A damaged line is named and passed over: only what it held is
+asked for again.
 
 Example: ``for line in ledger.recall(entry.entry_id): ...; ledger.append(answer_line(...))``
 """
 
 from __future__ import annotations
 
-import os
+import logging
 import re
 from array import array
 from typing import BinaryIO, Callable, Container
 
-from ..errors import RunStopped
-from ..fast_json import loads
 from ..records import Record, id_key
-from .append_file import LEDGER, AppendFile, repair_tail, scan, to_line
+from .append_file import LEDGER, PIECE, AppendFile, scan
+from .ledger_lines import ANY, Range, from_line, to_checked_line
+
+log = logging.getLogger(__name__)
+
+NAMED = 10  # damaged lines that are named; the others are counted
 
 START = re.compile(
     rb'\{"made_by": ?"(?P<made_by>(?P<scorer>[^":]*)[^"]*)", ?"index": ?(?P<index>\d+), ?"(?P<kind>\w+)"'
@@ -26,22 +30,23 @@ START = re.compile(
 class Ledger:
     """Opens ``path`` (made if missing, its torn tail repaired) and indexes what is not ``done`` (ids as ints).
 
-    ``schedule_flush`` is called with the first line after each ``flush``, and arranges the next flush. Until another
-    function is set, it is ``flush`` itself.
+    Scores outside ``score_range`` are not recalled. ``schedule_flush`` is called with the first line after each
+    ``flush``, and arranges the next flush. Until another function is set, it is ``flush`` itself.
     """
 
-    def __init__(self, path: str, done: Container[int]) -> None:
+    def __init__(self, path: str, done: Container[int], score_range: Range = ANY) -> None:
         self.path = path
-        repair_tail(path, LEDGER)
+        self._file = AppendFile(path, LEDGER)
+        self._range = score_range
+        self._damaged = 0  # lines
         self._latest: dict[int, int] = {}  # entry -> its last line's number in the two arrays
         self._offset = array("q")
         self._before = array("q")  # the same entry's line before this one, or -1
-        for offset, key in scan(path):
+        for offset, key in scan(path, lambda damaged: self._name(damaged.number)):
             if key not in done:
                 self._before.append(self._latest.get(key, -1))
                 self._latest[key] = len(self._offset)
                 self._offset.append(offset)
-        self._file = AppendFile(path)
         self._lines: list[bytes] = []
         self.schedule_flush: Callable[[], object] = self.flush
         self._reader: BinaryIO | None = open(path, "rb") if self._latest else None
@@ -51,20 +56,28 @@ class Ledger:
         number = self._latest.pop(id_key(entry_id), -1)
         lines = []
         while number >= 0:
-            lines.append(self._read(self._offset[number]))
+            lines += self._read(self._offset[number])
             number = self._before[number]
         return lines[::-1]
 
-    def _read(self, offset: int) -> Record:
+    def _read(self, offset: int) -> list[Record]:
+        """The line that begins there; nothing if it is damaged, or a score outside the range."""
         assert self._reader is not None
         self._reader.seek(offset)
         try:
-            line: Record = loads(self._reader.readline())
-            if not (isinstance(line["made_by"], str) and isinstance(line["index"], int)):
-                raise ValueError("neither an answer nor a score")
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise RunStopped(f"{self.path}: the line at byte {offset} is damaged; remove it to go on") from error
-        return line
+            line = from_line(self._reader.readline())
+        except ValueError:
+            self._reader.seek(0)
+            self._name(1 + _newlines(self._reader, offset))
+            return []
+        score = line.get("score")
+        return [line] if score is None or self._range[0] <= score <= self._range[1] else []
+
+    def _name(self, number: int) -> None:
+        """Names a damaged line."""
+        self._damaged += 1
+        if self._damaged <= NAMED:
+            log.warning("%s: line %d is damaged; what it held is asked for again", self.path, number)
 
     @property
     def leftover(self) -> bool:
@@ -85,7 +98,7 @@ class Ledger:
 
     def append(self, line: Record) -> None:
         """Writes one line; it is with the system after the next ``flush``."""
-        self._lines.append(to_line(line))
+        self._lines.append(to_checked_line(line))
         if len(self._lines) == 1:
             self.schedule_flush()
 
@@ -100,8 +113,21 @@ class Ledger:
 
     def close(self, remove: bool = False) -> None:
         """Closes the file; removes it where the output now holds all of it, or it is empty."""
-        self._file.close()
         if self._reader is not None:
             self._reader.close()
+        if self._damaged > NAMED:
+            log.warning("%s: %d more lines are damaged", self.path, self._damaged - NAMED)
         if remove or self._file.size == 0:
-            os.remove(self.path)
+            self._file.remove()
+        else:
+            self._file.close()
+
+
+def _newlines(file: BinaryIO, size: int) -> int:
+    """The number of newlines in the next bytes of a file."""
+    found = 0
+    while size > 0:
+        piece = file.read(min(size, PIECE))
+        found += piece.count(b"\n")
+        size -= len(piece) or size
+    return found

@@ -12,7 +12,6 @@ Example: ``rewrite = Rewrite("out.jsonl", settings); record = rewrite.take(entry
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 from typing import Any, BinaryIO, Iterator
@@ -20,7 +19,7 @@ from typing import Any, BinaryIO, Iterator
 from ..errors import RunStopped, UsageError
 from ..fast_json import dumps, loads
 from ..records import Record, id_key
-from .append_file import RECORDS, AppendFile, repair_tail, scan, write_whole
+from .append_file import RECORDS, AppendFile, remove_parts, repair_tail, scan, write_whole
 
 COPIED = 1 << 20  # bytes of unchanged records that are copied at once
 
@@ -50,6 +49,7 @@ def recover(output_file: str) -> None:
     new, new_settings = new_file(output_file), new_settings_file(output_file)
     repair_tail(new, RECORDS)
     try:
+        remove_parts(new_settings)
         if os.path.exists(new) and not os.path.exists(new_settings):
             os.remove(new)
         elif os.path.exists(new_settings) and not os.path.exists(new):
@@ -107,8 +107,8 @@ class Rewrite:
             raise RunStopped(f"{name}: the line at byte {offset} is damaged; remove it to go on") from error
         return record
 
-    def replace(self, complete: bool) -> None:
-        """Copies all other records to the new file, which then takes the place of the old one.
+    def replace(self, complete: bool, new: AppendFile) -> None:
+        """Copies all other records to the open ``new`` file, which then takes the place of the old one.
 
         ``complete`` says that all records satisfy the new settings, which then replace the old ones too. RunStopped if
         it cannot be done; the same run then goes on.
@@ -118,7 +118,7 @@ class Rewrite:
             if not complete:
                 os.remove(self._new_settings)
             if os.path.getsize(self.path):
-                self._copy_the_others()
+                self._copy_the_others(new)
                 shutil.copymode(self._output_file, self.path)
                 os.replace(self.path, _target(self._output_file))
             else:
@@ -128,13 +128,12 @@ class Rewrite:
         except OSError as error:
             raise RunStopped(f"cannot write {error.filename or self.path}: {error.strerror}") from error
 
-    def _copy_the_others(self) -> None:
+    def _copy_the_others(self, new: AppendFile) -> None:
         """Adds the old records of the entries that the new file does not have."""
         there = {key for _, key in scan(self.path)}
-        with contextlib.closing(AppendFile(self.path)) as new:
-            for lines in self._old_lines(there):
-                new.write(lines)
-            new.sync()
+        for lines in self._old_lines(there):
+            new.write(lines)
+        new.sync()
 
     def _old_lines(self, there: set[int]) -> Iterator[bytes]:
         """The lines of all old records whose entries are not ``there``, in large pieces."""

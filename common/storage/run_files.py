@@ -12,12 +12,25 @@ import contextlib
 import json
 import logging
 import os
-from typing import Any
+from typing import Any, Iterator
 
 from ..errors import UsageError
 from ..records import Record, fingerprint, id_key
-from .append_file import RECORDS, AppendFile, lock_output, repair_tail, scan, write_whole
+from .append_file import (
+    FAILURES,
+    RECORDS,
+    AppendFile,
+    Damaged,
+    is_of_kind,
+    lock_output,
+    read_records,
+    scan,
+    set_aside,
+    write_whole,
+)
 from .ledger import Ledger
+from .ledger_lines import ANY, Range
+from .result_files import WRITTEN, ResultFiles
 from .rewrite import Rewrite, new_file, recover, settings_file
 
 log = logging.getLogger(__name__)
@@ -40,31 +53,49 @@ class RunFiles:
         *,
         keep_ledger: bool = False,
         allow_mixed: bool = False,
+        score_range: Range = ANY,
     ) -> None:
         self.complete = False  # whether the output holds all that the ledger holds; the run sets it at its end
         self.first_error: str | None = None
+        self.damaged: list[Damaged] = []  # lines of the output that are not moved away yet, or were met at the end
         self.is_settled = True  # whether the output holds what the run made
         self.settings = settings
         self._output_file = output_file
-        self._errors_file = output_file + ".errors.jsonl"
+        self._errors_file = os.path.abspath(output_file) + ".errors.jsonl"  # a user's function may change the folder
         self._errors: AppendFile | None = None
         self._keep_ledger = keep_ledger
-        self._locks = contextlib.ExitStack()
+        self._is_obsolete = False  # whether the ledger is
+        self._open_files = contextlib.ExitStack()
         with contextlib.ExitStack() as stack:
             for path in (output_file, ledger_file) if keep_ledger else (output_file,):
                 stack.callback(lock_output(path).release)
             recover(output_file)
-            repair_tail(output_file, RECORDS)
-            self.before = read_settings(output_file, settings)
+            self._old_output = AppendFile(output_file, RECORDS)
+            self.output = self._old_output
+            stack.callback(self._close_output)
+            self.before = read_settings(output_file, settings, allow_mixed)
             self.is_mixed = check_settings(output_file, self.before, settings, allow_mixed)
+            self.results = ResultFiles(output_file)
+            met = self._scan(output_file)
             self.rewrite = self._make_rewrite(output_file, settings)
-            path = output_file if self.rewrite is None else self.rewrite.path
-            self._met = {key: False for _, key in scan(path)}  # by known id: whether this input had it yet
-            self.resumes = bool(self._met)  # whether an earlier run finished entries
-            self.ledger = Ledger(ledger_file, self._met)
-            self.output = AppendFile(path)
+            if self.rewrite is not None:
+                stack.callback(self.rewrite.close)
+                self.output = AppendFile(self.rewrite.path, RECORDS)
+                met = self._scan(self.rewrite.path)
+            self._met = met  # by known id: whether this input had it yet
+            self.resumes = bool(met)  # whether an earlier run finished entries
+            self.ledger = Ledger(ledger_file, self._met, score_range)
+            stack.callback(self._close_ledger)
             self._remove_old_errors()
-            self._locks = stack.pop_all()
+            self._open_files = stack.pop_all()
+
+    def _scan(self, path: str) -> dict[int, bool]:
+        """The ids of the entries that a file of records has. Damaged lines are moved away."""
+        met = {key: False for _, key in scan(path, self.damaged.append)}
+        if self.damaged:
+            log.warning("%s; what it held is done again", set_aside(path, self.damaged))
+            self.damaged = []
+        return met
 
     def _make_rewrite(self, output_file: str, settings: dict[str, Any]) -> Rewrite | None:
         """The rewrite of an output whose records may lack what the settings ask for; None if all of them have it."""
@@ -84,9 +115,12 @@ class RunFiles:
         self.sync()
         all_met = self.complete and self._errors is None and not self.rewrite.unmet
         if all_met or not differs(scorer_of(self.before), scorer_of(self.settings)):
-            self.rewrite.replace(all_met)
-            self.output.close()
-            self.output = AppendFile(self._output_file)
+            self._old_output.check()
+            self.rewrite.replace(all_met, self.output)
+            self._close_output()
+            self.output = self._old_output = AppendFile(self._output_file)
+            self.rewrite = None
+            self.results.keep()
             return self._output_file
         self.is_settled = False
         if self.complete and self._errors is None:
@@ -108,23 +142,40 @@ class RunFiles:
 
     def __exit__(self, *_: object) -> None:
         """Closes the files. Removes the ledger if the output holds all of it."""
-        with self._locks:
+        with self._open_files:
             self.ledger.flush()
-            self.sync()
-            self.ledger.close(remove=self._ledger_is_obsolete())
-            self.output.close()
-            if self.rewrite is not None:
-                self.rewrite.close()
             if self._errors is not None:
                 self._errors.close()
+            self._is_obsolete = self._ledger_is_obsolete()
+            if not self._is_obsolete:
+                self.ledger.sync()
+            self.output.check()
+
+    def _close_output(self) -> None:
+        self.output.close()
+        if self._old_output is not self.output:
+            self._old_output.close()
+
+    def _close_ledger(self) -> None:
+        self.ledger.close(remove=self._is_obsolete)
 
     def _ledger_is_obsolete(self) -> bool:
         """Whether the output holds all that the ledger holds, and the ledger is not the user's."""
-        if self._keep_ledger or not self.complete or self._errors is not None or self.ledger.leftover:
+        if self._keep_ledger or not self.complete or self._errors is not None or self.damaged or self.ledger.leftover:
             return False
         count, sampler = self.settings.get("answers_per_question", 0), part_of(self.settings, POPULATION)
         is_in_output = self.ledger.holds_only(fingerprint(sampler), count, fingerprint(scorer_of(self.settings)))
         return is_in_output and not os.path.exists(new_file(self._output_file))
+
+    def records(self, path: str) -> Iterator[Any]:
+        """The records at ``path``, whole: RunStopped if someone else changed the output.
+
+        Damaged lines are left out and moved away, so the next run does their entries again.
+        """
+        self.output.check()
+        yield from read_records(path, self.damaged.append)
+        if self.damaged:
+            log.warning("%s; run the same command again to do it again", set_aside(path, self.damaged))
 
     def meet(self, entry_id: str) -> str:
         """Notes that the input has this entry: "new", "done" (in the output before this run) or "duplicate"."""
@@ -146,11 +197,14 @@ class RunFiles:
         self.output.sync()
 
     def _remove_old_errors(self) -> None:
+        path = self._errors_file
         try:
-            if os.path.lexists(self._errors_file):
-                os.remove(self._errors_file)
+            if os.path.lexists(path):
+                if os.path.isfile(path) and not is_of_kind(path, FAILURES):
+                    raise UsageError(f"{path} exists and holds no failures of a run; move it away")
+                os.remove(path)
         except OSError as error:
-            raise UsageError(f"cannot remove {self._errors_file}: {error.strerror}") from error
+            raise UsageError(f"cannot remove {path}: {error.strerror}") from error
 
 
 def differs(before: dict[str, Any], now: dict[str, Any]) -> bool:
@@ -168,16 +222,24 @@ def part_of(settings: dict[str, Any], start: str) -> dict[str, Any]:
     return {name[len(start) :]: value for name, value in settings.items() if name.startswith(start)}
 
 
-def read_settings(output_file: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings that the records of the output satisfy: those beside it. Writes ``settings`` beside a new output."""
+def read_settings(output_file: str, settings: dict[str, Any], allow_mixed: bool) -> dict[str, Any]:
+    """The settings that the records of the output satisfy: those beside it. Writes ``settings`` beside a new output.
+
+    UsageError if an output with records lacks its settings: nothing says how it was made.
+    """
     path = settings_file(output_file)
-    if os.path.exists(path) and os.path.exists(output_file) and os.path.getsize(output_file):
-        return _read_settings(path)
-    try:
-        write_whole(path, [json.dumps(settings, indent=1).encode()])
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}") from error
-    return settings
+    is_new = not (os.path.exists(output_file) and os.path.getsize(output_file))
+    if is_new or not os.path.exists(path):
+        if not (is_new or allow_mixed):
+            raise UsageError(
+                f"{output_file} has records, but {path}, which says how they were made, is missing: copy it too, name "
+                "another --output_file, or add to this one with --allow_mixed"
+            )
+        _write_settings(path, settings)
+        return settings
+    before = _read_settings(path)
+    before.pop(WRITTEN, None)
+    return before
 
 
 def check_settings(output_file: str, before: dict[str, Any], settings: dict[str, Any], allow_mixed: bool) -> bool:
@@ -202,10 +264,21 @@ def check_settings(output_file: str, before: dict[str, Any], settings: dict[str,
     return bool(changed)
 
 
+def _write_settings(path: str, settings: dict[str, Any]) -> None:
+    """Writes the settings of a new output. UsageError if the file is there and is not one of ours."""
+    before = _read_settings(path) if os.path.exists(path) else {WRITTEN: {}}
+    if WRITTEN not in before and not before.keys() & settings.keys():
+        raise UsageError(f"{path} exists and holds no settings of a run; name another --output_file, or move it away")
+    try:
+        write_whole(path, [json.dumps({**settings, WRITTEN: before.get(WRITTEN, {})}, indent=1).encode()])
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from error
+
+
 def settings_of(output_file: str) -> dict[str, Any]:
     """The settings that an output was written with; none if they cannot be read."""
     try:
-        return _read_settings(output_file + ".settings.json")
+        return _read_settings(settings_file(output_file))
     except UsageError:
         return {}
 

@@ -21,12 +21,15 @@ from common.storage.append_file import (
     LEDGER,
     RECORDS,
     AppendFile,
+    Damaged,
     Kind,
     lock_output,
     read_records,
     repair_tail,
     scan,
+    set_aside,
     to_line,
+    write_whole,
 )
 from tests.helpers import ROOT, conversation, read_lines
 
@@ -416,6 +419,141 @@ def test_a_run_that_was_killed_holds_nothing(tmp_path: Path) -> None:
             lock_output(path)
         other.kill()
     lock_output(path).release()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs flock and links")
+@pytest.mark.parametrize("link", ["symlink", "link", "same name"])
+def test_an_open_file_is_locked_under_every_name(tmp_path: Path, link: str) -> None:
+    path, other = tmp_path / "out.jsonl", tmp_path / "other.jsonl"
+    file = AppendFile(str(path), RECORDS)
+    if link == "same name":
+        other = path
+    else:
+        getattr(os, link)(str(path), str(other))
+    with pytest.raises(UsageError, match="another run is writing"):
+        AppendFile(str(other), RECORDS)
+    file.append({"n": 1})
+    file.close()
+    AppendFile(str(other)).close()
+
+
+def move(path: Path) -> None:
+    path.rename(path.with_suffix(".moved"))
+
+
+def replace(path: Path) -> None:
+    move(path)
+    path.write_bytes(b"mine\n" * 99)
+
+
+def empty(path: Path) -> None:
+    os.truncate(str(path), 0)
+
+
+def move_folder(path: Path) -> None:
+    path.parent.rename(path.parent.with_name("renamed"))
+
+
+CHANGES = {"moved": move, "removed": Path.unlink, "replaced": replace, "emptied": empty}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_someone_did_to_an_open_file_stops_the_run(tmp_path: Path, change: str) -> None:
+    path = tmp_path / "out.jsonl"
+    file = AppendFile(str(path), RECORDS)
+    file.append({"n": 1})
+    file.check()
+    CHANGES[change](path)
+    with pytest.raises(RunStopped, match=rf"out\.jsonl was {change}"):
+        file.sync()
+    file.close()
+
+
+def test_a_renamed_folder_and_a_line_of_another_program_stop_the_run(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "out.jsonl"
+    path.parent.mkdir()
+    file = AppendFile(str(path), RECORDS)
+    with open(path, "ab") as other:
+        other.write(b"oops\n")
+    file.sync()
+    with pytest.raises(RunStopped, match="changed by another program"):
+        file.check()
+    move_folder(path)
+    with pytest.raises(RunStopped, match="moved"):
+        file.check()
+    file.close()
+
+
+def test_another_working_folder_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = AppendFile("out.jsonl", RECORDS)
+    monkeypatch.chdir("/")
+    file.check()
+    file.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("flip", range(0, 120, 7))
+@pytest.mark.parametrize("kind", [RECORDS, LEDGER], ids=["record", "ledger"])
+def test_a_flipped_byte_in_the_first_line_does_not_make_the_file_foreign(tmp_path: Path, kind: Kind, flip: int) -> None:
+    line = record_line("first?") if kind is RECORDS else answered(0, "first")
+    path, damaged = tmp_path / "file", bytearray(line)
+    damaged[flip % (len(line) - 1)] ^= 0x80
+    path.write_bytes(bytes(damaged) + line)
+    repair_tail(str(path), kind)
+    assert path.read_bytes() == bytes(damaged) + line
+
+
+def test_damaged_lines_are_moved_away_and_the_others_stay_where_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    damaged: List[Damaged] = []
+    lines = [record_line("one?"), b"oops\n", record_line("two?"), b'{"n": 1\n', record_line("three?")]
+    path.write_bytes(b"".join(lines))
+    before = list(scan(str(path), damaged.append))
+    assert [one.number for one in damaged] == [2, 4]
+    assert "lines 2, 4" in set_aside(str(path), damaged)
+    assert (tmp_path / "out.jsonl.damaged").read_bytes() == lines[1] + lines[3]
+    assert list(scan(str(path))) == before
+    assert len(list(read_records(str(path)))) == 3
+
+
+def test_a_damaged_record_is_given_away_and_the_others_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    damaged: List[Damaged] = []
+    bad = record_line("two?").replace(b'"generated_answers":', b'"generated_answers" ')
+    path.write_bytes(record_line("one?") + bad + record_line("three?"))
+    read = [record["original_question"] for record in read_records(str(path), damaged.append)]
+    assert (read, [one.number for one in damaged]) == (["one?", "three?"], [2])
+
+
+def test_writing_a_whole_file_follows_no_link_to_another_file(tmp_path: Path) -> None:
+    precious, path = tmp_path / "precious", tmp_path / "best.json"
+    precious.write_text("precious")
+    for name in ("best.json.part", "best.json.1.part"):
+        (tmp_path / name).symlink_to(precious)
+    write_whole(str(path), [b"[1]"])
+    assert (path.read_text(), precious.read_text()) == ("[1]", "precious")
+
+
+def test_writing_a_whole_file_through_a_link_keeps_the_link(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "best.json").symlink_to(tmp_path / "data" / "best.json")
+    write_whole(str(tmp_path / "best.json"), [b"[1]"])
+    assert (tmp_path / "best.json").is_symlink()
+    assert (tmp_path / "data" / "best.json").read_text() == "[1]"
+
+
+@pytest.mark.parametrize("content", ["[tool]\nname = 1\n", "link"])
+def test_a_lock_file_that_is_something_else_is_refused_and_stays(tmp_path: Path, content: str) -> None:
+    lock, mine = tmp_path / "out.jsonl.lock", tmp_path / "mine"
+    mine.write_text("mine")
+    if content == "link":
+        lock.symlink_to(mine)
+    else:
+        lock.write_text(content)
+    with pytest.raises(UsageError, match="not a lock file"):
+        lock_output(str(tmp_path / "out.jsonl"))
+    assert lock.read_text() == ("mine" if content == "link" else content)
 
 
 @pytest.mark.parametrize("kind", [RECORDS, LEDGER], ids=["record", "ledger"])

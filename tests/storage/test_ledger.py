@@ -14,10 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.errors import RunStopped, UsageError
+from common.errors import UsageError
 from common.records import Answer, Score, answer_line, fingerprint, id_key, score_line
 from common.storage.append_file import to_line
 from common.storage.ledger import Ledger
+from common.storage.ledger_lines import to_checked_line
 from tests.helpers import ROOT, read_lines
 
 A, B, C = (fingerprint(name, 32) for name in "abc")
@@ -137,7 +138,7 @@ def test_a_torn_tail_is_cut_at_every_byte_and_the_next_line_stands_alone(tmp_pat
         ledger.append(line(C, 0))
         assert ledger.recall(A) == [line(A, 0)]
         ledger.close()
-        assert path.read_bytes() == whole + to_line(line(C, 0))
+        assert path.read_bytes() == whole + to_checked_line(line(C, 0))
 
 
 @pytest.mark.parametrize("before", [[], [line(B, 0)]], ids=["alone", "after another"])
@@ -150,7 +151,7 @@ def test_a_last_line_that_lacks_only_its_newline_was_paid_for_and_is_recalled(
     ledger.append(line(C, 0))
     assert ledger.recall(A) == [line(A, 0)]
     ledger.close()
-    assert read_lines(path) == [*before, line(A, 0), line(C, 0)]
+    assert read_lines(path) == [*before, line(A, 0), json.loads(to_checked_line(line(C, 0)))]
 
 
 def test_every_ledger_line_begins_with_what_made_it() -> None:
@@ -172,16 +173,38 @@ def test_a_ledger_with_crlf_and_another_key_order_is_still_read(tmp_path: Path) 
     assert recalled(path, A) == [lines]
 
 
-def test_a_damaged_line_is_named_with_its_file_and_stops_only_its_own_entry(tmp_path: Path) -> None:
+@pytest.mark.parametrize("first", [b"", b"oops\n", b"\0" * 50 + b"\n"], ids=["none", "text", "zeros"])
+def test_a_damaged_line_is_named_with_its_number_and_costs_only_itself(
+    tmp_path: Path, first: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
     damaged = to_line(line(A, 0)).replace(b'"answer":', b'"answer" ')
     path = tmp_path / "ledger"
-    path.write_bytes(to_line(line(B, 0)) + damaged)
-    ledger = Ledger(str(path), done=())
-    assert ledger.recall(B) == [line(B, 0)]
-    with pytest.raises(RunStopped) as caught:
-        ledger.recall(A)
-    ledger.close()
-    assert str(path) in str(caught.value)
+    path.write_bytes(first + to_line(line(B, 0)) + damaged + to_line(line(A, 1)))
+    assert recalled(path, B, A) == [[line(B, 0)], [line(A, 1)]]
+    lines = ([1] if first else []) + [2 + bool(first)]
+    assert [message.split(" is damaged")[0] for message in caplog.messages] == [f"{path}: line {n}" for n in lines]
+    assert path.read_bytes().startswith(first + to_line(line(B, 0)))
+
+
+def test_of_many_damaged_lines_the_first_are_named_and_the_others_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "ledger"
+    path.write_bytes(to_line(line(B, 0)) + b"oops\n" * 50)
+    recalled(path, B)
+    assert len(caplog.messages) == 11
+    assert caplog.messages[-1] == f"{path}: 40 more lines are damaged"
+
+
+def test_a_flipped_byte_anywhere_never_changes_what_is_recalled(tmp_path: Path) -> None:
+    whole, path = to_checked_line(line(A, 7)), tmp_path / "ledger"
+    for place in range(len(whole) - 1):
+        flipped = bytearray(whole)
+        flipped[place] ^= 1
+        path.write_bytes(to_checked_line(line(B, 0)) + flipped + to_checked_line(line(B, 1)))
+        mine, others = recalled(path, A, B)
+        assert [{key: one[key] for key in line(A, 7)} for one in mine] in ([], [line(A, 7)])
+        assert others == [line(B, 0), line(B, 1)]
 
 
 @pytest.mark.parametrize(
@@ -226,3 +249,68 @@ def test_a_lone_surrogate_in_an_answer_is_kept(tmp_path: Path) -> None:
     ledger.append(broken)
     ledger.close()
     assert recalled(tmp_path / "ledger", A) == [[json.loads(json.dumps(broken))]]
+
+
+WRONG: Dict[str, Any] = {
+    "index": [-1, True, 1.0, "0", None, 1 << 70, [0]],
+    "made_by": [None, 7, ["made"]],
+    "answer": [None, 4, ["4"]],
+    "digest": [["x"], None, 5],
+    "score": [True, "7", float("nan"), float("inf"), [7], 10**400],
+    "usage": ["x", [1], {"n": float("nan")}, {"n": json.loads("[" * 200 + "]" * 200)}],
+    "finish_reason": [1, {}],
+    "probabilities": [[1], {"a": float("-inf")}],
+    "judge_samples": [{}, [1]],
+}
+
+
+@pytest.mark.parametrize("key", WRONG)
+def test_a_value_that_no_run_writes_is_damage(tmp_path: Path, key: str) -> None:
+    answer = {**line(A, 0), "usage": {"completion_tokens": 2}}
+    score = score_line(A, 0, "judge", Answer("answer 0"), Score(7.0))
+    good = score if key in ("digest", "score", "probabilities", "judge_samples") else answer
+    for value in WRONG[key]:
+        path = tmp_path / "ledger"
+        bad = json.dumps({**good, key: value, "entry_id": A}, separators=(",", ":")).encode() + b"\n"
+        path.write_bytes(to_line(line(B, 0)) + bad.replace(b',"entry_id"', b', "entry_id"'))
+        assert recalled(path, A, B) == [[], [line(B, 0)]], value
+
+
+def test_a_key_that_occurs_twice_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "ledger"
+    path.write_bytes(to_line(line(A, 0)).replace(b'"index":0', b'"index":0,"index":1') + to_line(line(A, 2)))
+    assert recalled(path, A) == [[line(A, 2)]]
+
+
+def test_scores_outside_the_range_are_not_recalled(tmp_path: Path) -> None:
+    scores = [score_line(A, 0, "judge", Answer("a"), Score(value)) for value in (99.0, -0.5, 10.0, 0.0, None)]
+    ledger = Ledger(str(write(tmp_path / "ledger", *scores)), (), (0.0, 10.0))
+    assert [one["score"] for one in ledger.recall(A)] == [10.0, 0.0, None]
+    ledger.close()
+
+
+def test_lines_with_and_without_a_checksum_are_read_together(tmp_path: Path) -> None:
+    path = tmp_path / "ledger"
+    path.write_bytes(
+        to_line(line(A, 0)) + to_checked_line(line(A, 1)) + to_checked_line(line(A, 2)).replace(b"\n", b"\r\n")
+    )
+    assert recalled(path, A) == [[line(A, 0), line(A, 1), line(A, 2)]]
+
+
+def test_a_ledger_that_is_another_file_by_now_is_not_removed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = write(tmp_path / "ledger", line(A, 0))
+    ledger = Ledger(str(path), done=())
+    path.rename(tmp_path / "moved")
+    path.write_bytes(b"mine")
+    ledger.close(remove=True)
+    assert path.read_bytes() == b"mine"
+    assert (tmp_path / "moved").exists()
+    assert "it was replaced by another file" in caplog.text
+
+
+def test_a_ledger_that_is_gone_already_is_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = write(tmp_path / "ledger", line(A, 0))
+    ledger = Ledger(str(path), done=())
+    path.unlink()
+    ledger.close(remove=True)
+    assert len(caplog.messages) == 1

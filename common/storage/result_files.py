@@ -1,0 +1,127 @@
+"""The files that a run writes at its end (``--selected_file``, ``--report_file``): it replaces only its own.
+
+A name says nothing about what a file is. So the settings file beside the output keeps a digest of each file that the
+runs of this output wrote, and by which flag. Any other file stays as it is.
+
+Example: ``results = ResultFiles("out.jsonl"); with results.replacing("--selected_file", "best.json"): ...``
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+from typing import Any, Iterator, Sequence
+
+from ..errors import RunStopped, UsageError
+from .append_file import write_whole
+
+log = logging.getLogger(__name__)
+
+WRITTEN = "written"  # the key of these files in the settings file
+PIECE = 1 << 20
+
+
+class ResultFiles:
+    """The files that the runs of an output wrote. Its settings file must exist.
+
+    An output of an older version has no list of them: then each file that looks like one of them counts as one.
+    """
+
+    def __init__(self, output_file: str) -> None:
+        self._output = output_file
+        self._settings_file = os.path.abspath(output_file) + ".settings.json"
+        self._folder = os.path.dirname(os.path.realpath(output_file))
+        written = self._read().get(WRITTEN)
+        self._is_older = not isinstance(written, dict)
+        self._written: dict[str, Any] = written if isinstance(written, dict) else {}
+
+    def check(self, flag: str, path: str, starts: Sequence[bytes]) -> None:
+        """To be called before the run: UsageError if ``path`` is a file that the flag never writes (by its start).
+
+        Warns if it may be someone else's: the run will not replace it.
+        """
+        if not os.path.exists(path) or self._is_ours(flag, path):
+            return
+        if not os.path.isfile(path):
+            raise UsageError(f"{flag} {path} is not a regular file")
+        if not _begins(path, starts):
+            raise UsageError(f"{path} exists, and {flag} does not write such files; name another file, or remove it")
+        if self._is_older:
+            self._written[self._key(path)] = {"flag": flag, "digest": None}
+        else:
+            log.warning("%s", self._not_ours(flag, path))
+
+    @contextlib.contextmanager
+    def replacing(self, flag: str, path: str) -> Iterator[None]:
+        """Notes a file that the block writes. RunStopped if the file is there and no run of this output wrote it."""
+        if os.path.exists(path) and not self._is_ours(flag, path):
+            raise RunStopped(self._not_ours(flag, path))
+        self._note(flag, path, None)  # if the run is killed in the block, the file counts as ours whatever it holds
+        yield
+        self._note(flag, path, _digest(path))
+
+    def _is_ours(self, flag: str, path: str) -> bool:
+        """Whether a file is empty, or as a run of this output wrote it by that flag."""
+        if not os.path.isfile(path):
+            return False
+        known = self._written.get(self._key(path))
+        if isinstance(known, dict) and known.get("flag") == flag:
+            return known.get("digest") is None or known["digest"] == _digest(path)
+        return os.path.getsize(path) == 0
+
+    def _not_ours(self, flag: str, path: str) -> str:
+        return (
+            f"{path} is not as a run of {self._output} wrote it by {flag}, so it is not replaced: remove it or name "
+            "another file, and run the same command again"
+        )
+
+    def _key(self, path: str) -> str:
+        """A path that stays true if the folder of the output is moved together with it."""
+        try:
+            return os.path.relpath(os.path.realpath(path), self._folder)
+        except ValueError:  # another drive
+            return os.path.realpath(path)
+
+    def _note(self, flag: str, path: str, digest: str | None) -> None:
+        self._written[self._key(path)] = {"flag": flag, "digest": digest}
+        self.keep()
+
+    def keep(self) -> None:
+        """Writes the list of files into the settings file, which may be a new one."""
+        settings = {**self._read(), WRITTEN: self._written}
+        try:
+            write_whole(self._settings_file, [json.dumps(settings, indent=1).encode()])
+        except OSError as error:
+            raise RunStopped(f"cannot write {self._settings_file}: {error.strerror}") from error
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            with open(self._settings_file, encoding="utf-8") as file:
+                settings: dict[str, Any] = json.load(file)
+        except (OSError, ValueError) as error:
+            raise RunStopped(f"cannot read {self._settings_file}: {error}") from error
+        return settings
+
+
+def _begins(path: str, starts: Sequence[bytes]) -> bool:
+    """Whether a file begins with one of ``starts``, after space. UsageError if it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(PIECE).lstrip().startswith(tuple(starts))
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _digest(path: str) -> str:
+    """The md5 of a file. RunStopped if it cannot be read."""
+    digest = hashlib.md5()
+    try:
+        with open(path, "rb") as file:
+            for piece in iter(lambda: file.read(PIECE), b""):
+                digest.update(piece)
+    except OSError as error:
+        raise RunStopped(f"cannot read {path}: {error.strerror}") from error
+    return digest.hexdigest()
