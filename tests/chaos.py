@@ -451,10 +451,13 @@ class Window:
         self._requests = requests
         self._seconds = seconds
         self._hint = hint
-        self._begun = self._used = 0.0
+        self._begun = 0.0
+        self._used = 0
 
     def __call__(self, request: Request) -> Optional[Reply]:
         now = time.monotonic()
+        if not self._begun:  # others used up the first window
+            self._begun, self._used = now, self._requests
         if now - self._begun >= self._seconds:
             self._begun, self._used = now, 0
         self._used += 1

@@ -9,6 +9,7 @@ Example: ``await refusals.judge(server, entry_id, error)`` returns only if anoth
 
 from __future__ import annotations
 
+import asyncio
 import math
 from dataclasses import dataclass, field
 from typing import Sequence
@@ -95,6 +96,7 @@ class Refusals:
         quiet = 0
         while not (record.answered or record.refuses):
             await self._sleep(LOOK_EVERY)
+            await asyncio.sleep(0)  # even a sleep that takes no time lets the others go on
             quiet = quiet + 1 if self._pool.quiet() else 0
             over = server.in_flight == 0 and self._in_doubt(record)
             record.refuses = not record.answered and (over or quiet >= QUIET_LOOKS)

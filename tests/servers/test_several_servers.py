@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -126,3 +127,30 @@ def test_no_more_requests_are_sent_than_the_limit_a_minute_allows(tmp_path: Path
     assert run.returncode == 0, run.stderr
     check_complete(tmp_path, 15)
     assert len(server.chats) <= 30 + (time.monotonic() - begun) * 30
+
+
+def test_a_server_that_is_over_its_daily_limit_leaves_its_share_to_the_other(tmp_path: Path) -> None:
+    refusing = Reply({"error": "daily limit"}, 429, {"Retry-After": "86400"})
+    with ScriptedServer(lambda _: refusing) as spent, ScriptedServer(answer) as one:
+        words = ("--base_url", spent.url, one.url, "--max_retries", 0)
+        run = run_script("sampling.py", *flags(tmp_path, 30, *words))
+    assert run.returncode == 0, run.stderr
+    check_complete(tmp_path, 30)
+    assert (len(spent.chats) <= 3, len(one.chats)) == (True, 120)
+    assert run.stderr.count("nothing is sent there for the next 86400 s") == run.stderr.count("\n") == 1
+
+
+def test_a_run_that_waits_for_a_window_ends_at_once_when_it_is_interrupted(tmp_path: Path) -> None:
+    full = Reply({"error": "Please try again in 50s"}, 429)
+    with ScriptedServer(lambda request: full if request.number >= 20 else answer(request)) as one:
+        words = command("sampling.py", *flags(tmp_path, 30, "--port", one.port))
+        run = subprocess.Popen(words, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        while len(one.chats) < 21:
+            time.sleep(0.001)
+        run.send_signal(signal.SIGINT)
+        _, err = run.communicate(timeout=40)
+        assert run.returncode == 130, err
+        one.script = answer
+        assert run_script("sampling.py", *flags(tmp_path, 30, "--port", one.port)).returncode == 0
+        assert len(one.chats) <= 120 + 2 * 6, "each answer was asked for once, and what was refused again"
+    check_complete(tmp_path, 30)
