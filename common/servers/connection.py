@@ -167,10 +167,10 @@ class _Connector(aiohttp.TCPConnector):
         self._idle: deque[tuple[float, Any, ResponseHandler]] = deque()  # in the order of their last replies
         self._answers_twice = False
 
-    async def connect(self, req: Any, traces: Any, timeout: Any) -> Any:
-        """A connection on which nothing has come since its last reply."""
+    def connect(self, req: Any, traces: Any, timeout: Any) -> Any:
+        """A connection on which nothing has come since its last reply, to be awaited."""
         self._offer_idle()
-        return await super().connect(req, traces, timeout)
+        return super().connect(req, traces, timeout)
 
     def _offer_idle(self) -> None:
         """Lets the next request have the connection that has been idle longest, if it is good and has rested."""
@@ -193,14 +193,16 @@ class _Connector(aiohttp.TCPConnector):
 
     def _is_silent(self, protocol: ResponseHandler) -> bool:
         """Whether nothing came on an idle connection. Says so once if something did."""
-        if protocol.should_close and protocol.is_connected() and not self._answers_twice:
+        if not protocol.should_close:
+            return True
+        if protocol.is_connected() and not self._answers_twice:
             self._answers_twice = True
             log.warning(
                 "%s sent more than one reply to a request: the others are dropped, and each request now gets a new "
                 "connection",
                 self._base_url,
             )
-        return not protocol.should_close
+        return False
 
 
 class _Body(aiohttp.payload.Payload):
