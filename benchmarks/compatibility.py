@@ -58,7 +58,6 @@ class Check:
     question: str = "Say hi."
     images: List[str] = field(default_factory=list)
     model: str = ""  # another name than the server's
-    base: str = "/v1"
     key: str = ""  # another key than the server's
     runs: int = 1
     prompt: str = ""  # the judge's, where ours is too much for a small model
@@ -69,7 +68,6 @@ BROKEN = "data:image/png;base64," + base64.b64encode(b"\x89PNG no more than that
 LOCAL = '{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"file:///etc/hostname"}}]}]}'
 CHECKS = {
     "n": Check("`--samples_per_request 4`", "--answers_per_question 4 --samples_per_request 4 --max_tokens 12"),
-    "greedy_n": Check("`n` 4 at temperature 0", f'{SAMPLE} --temperature 0 --extra_body {{"n":4}}'),
     "seed": Check("`--seed 1`, twice", "--answers_per_question 2 --seed 1 --max_tokens 12", runs=2),
     "logprob": Check("`--judge_mode logprob`", f"{SCORE} --judge_mode logprob --judge_max_tokens 2", "score.py"),
     "two_digits": Check(
@@ -84,7 +82,6 @@ CHECKS = {
     "max_tokens": Check("`--max_tokens 5000`", "--answers_per_question 1 --max_tokens 5000"),
     "bad_field": Check("`--extra_body` with a wrong type", f'{SAMPLE} --extra_body {{"top_p":"high"}}'),
     "model": Check("an unknown model", model="nope"),
-    "path": Check("a base URL without `/v1`", base=""),
     "key": Check("a wrong key", key="wrong"),
 }
 
@@ -99,7 +96,7 @@ def run_check(check: Check, script: Script, model: str, key: str = "", question:
         for number in range(check.runs):
             output = folder / f"{number}.jsonl"
             flags: List[object] = ["--input_file", write_input(folder / "input.json", [entry(check, question)])]
-            flags += ["--output_file", output, "--base_url", f"http://127.0.0.1:{server.port}{check.base}"]
+            flags += ["--output_file", output, "--base_url", f"http://127.0.0.1:{server.port}/v1"]
             flags += ["--model_name", check.model or model, "--max_retries", 0, *check.flags.split(" ")]
             flags += ["--concurrent_requests" if check.script == "sampling.py" else "--concurrency", 1]
             flags += ["--judge_prompt", folder / "judge.txt"] if check.prompt else []
@@ -195,9 +192,6 @@ def cell(name: str, checks: Dict[str, Any]) -> str:
         cut = all(choice["finish_reason"] == "length" for choice in exchanges[0]["body"]["choices"])
         alone = ", the tokens of one counted" if len(exchanges) == 1 and cut and counted == 12 else ""
         return f"{len(answers)} answers in {requests}{alike}{alone}"
-    if name == "greedy_n":
-        texts = [choice["message"]["content"] for choice in exchanges[0]["body"]["choices"]]
-        return f"{len(texts)} in a reply" + (", all alike" if len(texts) > len(set(texts)) == 1 else "")
     if name == "seed":
         alike = ", all alike" if len(set(answers)) == 1 else ""
         return ("the same answers" if answers[:2] == answers[2:] else "other answers") + alike

@@ -15,9 +15,10 @@ import subprocess
 import termios
 import threading
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Sequence
 
 import pytest
+from aiohttp import web
 
 from tests.helpers import command, conversation, environment, questions, read_lines, run_script, write_input
 from tests.scripted_server import Reply, Request, Script, ScriptedServer, completion
@@ -478,10 +479,48 @@ def test_a_bad_flag_is_one_line_that_names_it(tmp_path: Path, flags: List[str], 
         assert server.chats == []
 
 
+class Listing(ScriptedServer):
+    """A server whose list of models can be changed."""
+
+    models: Sequence[str] = ("one",)
+
+    async def _models(self, _: web.Request) -> web.Response:
+        self.probes += 1
+        return web.json_response({"data": [{"id": name} for name in self.models]})
+
+
 def test_a_missing_model_name_is_one_line_that_says_so(tmp_path: Path) -> None:
     flags = ("--input_file", questions(tmp_path / "i.json", 1), "--output_file", tmp_path / "o.jsonl")
-    refused(run_script("sampling.py", *flags), 2, "--model_name is required")
-    refused(run_script("reject.py", *flags), 2, "--generator_model is required")
+    refused(run_script("sampling.py", *flags, "--port", 9), 2, "--model_name is required")
+    refused(run_script("reject.py", *flags, "--generator_port", 9), 2, "--generator_model is required")
+
+
+def test_the_model_is_the_servers_and_a_finished_output_needs_no_server(tmp_path: Path) -> None:
+    flags = ("--input_file", questions(tmp_path / "i.json", 2), "--output_file", tmp_path / "o.jsonl")
+    with Listing(numbered) as server:
+        flags += ("--port", server.port, "--answers_per_question", 1)
+        assert run_script("sampling.py", *flags).returncode == 0
+        assert [chat.body["model"] for chat in server.chats] == ["one", "one"]
+        server.models = ["other"]
+        refused(run_script("sampling.py", *flags), 2, "model 'one', now 'other'")
+        server.models = ["one", "other"]
+        refused(run_script("sampling.py", *flags), 2, "--model_name is required", "one, other")
+        assert len(server.chats) == 2
+    assert run_script("sampling.py", *flags).returncode == 0
+
+
+def test_the_judge_is_the_generator_unless_a_flag_names_another(tmp_path: Path) -> None:
+    flags = ("--input_file", questions(tmp_path / "i.json", 1), "--answers_per_question", 1)
+    with Listing(judge) as generator, Listing(judge) as other:
+        flags += ("--generator_port", generator.port, "--api_key_env", "GEN_KEY")
+        other.models = ["judge"]
+        for number, more in enumerate([(), ("--scorer_model", "j"), ("--scorer_port", other.port)]):
+            run = run_script("reject.py", *flags, "--output_file", tmp_path / f"{number}.jsonl", *more, GEN_KEY="sk-1")
+            assert (run.returncode, run.stderr) == (0, "")
+        models = [chat.body["model"] for chat in generator.chats]
+        assert models == ["one", "one", "one", "j", "one"]
+        assert {chat.headers["Authorization"] for chat in generator.chats} == {"Bearer sk-1"}
+        assert [(chat.body["model"], "Authorization" in chat.headers) for chat in other.chats] == [("judge", False)]
 
 
 def test_an_output_that_is_another_file_is_left_alone(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from typing import Callable, Dict
 import pyarrow as arrow
 import pyarrow.parquet as parquet
 import pytest
+from aiohttp import web
 
 from tests.helpers import ROOT, command, conversation, environment, questions, write_input
 from tests.scripted_server import Reply, Request, ScriptedServer, completion
@@ -34,10 +35,11 @@ def fault(make: Fault) -> Fault:
     return make
 
 
-def run(folder: Path, server: ScriptedServer, *flags: object, code: str = "") -> str:
+def run(folder: Path, server: ScriptedServer, *flags: object, code: str = "", ports: bool = True) -> str:
     """The last line that sampling.py says on stderr, with the server's port spelled as the default one."""
     words = ["--input_file", "input.json", "--output_file", "out.jsonl", "--model_name", "my-model"]
-    words += ["--port", str(server.port), "--answers_per_question", "2", *map(str, flags)]
+    words += ["--port", str(server.port)] if ports else []
+    words += ["--answers_per_question", "2", *map(str, flags)]
     line = [sys.executable, "-W", "error", "-c", code, *words] if code else command("sampling.py", *words)
     if not (folder / "input.json").exists():
         questions(folder / "input.json", 3)
@@ -173,14 +175,75 @@ def wrong_model(folder: Path) -> str:
     return against(lambda _: reply, folder)
 
 
+class Listing(ScriptedServer):
+    """A server that lists two models."""
+
+    async def _models(self, _: web.Request) -> web.Response:
+        return web.json_response({"data": [{"id": "small"}, {"id": "large"}]})
+
+
 @fault
 def no_model(folder: Path) -> str:
-    """No model name."""
+    """No model name, and no server that tells it."""
     questions(folder / "input.json", 1)
-    words = command("sampling.py", "--input_file", "input.json", "--output_file", "out.jsonl")
-    return subprocess.run(
-        words, cwd=folder, capture_output=True, text=True, env=environment(), check=False
-    ).stderr.strip()
+    words = command("sampling.py", "--input_file", "input.json", "--output_file", "out.jsonl", "--port", "9")
+    run = subprocess.run(words, cwd=folder, capture_output=True, text=True, env=environment(), check=False)
+    return run.stderr.strip().replace(":9/", ":31415/")
+
+
+@fault
+def several_models(folder: Path) -> str:
+    """No model name, and the server has several models."""
+    with Listing(good) as server:
+        return run(folder, server, "--model_name", "")
+
+
+@fault
+def too_many_choices(folder: Path) -> str:
+    """The number of choices is in the further request fields."""
+    return against(good, folder, "--extra_body", '{"n": 4}')
+
+
+@fault
+def plain_port(folder: Path) -> str:
+    """The URL begins with https, and the server speaks plain HTTP."""
+    with ScriptedServer(good) as server:
+        url = server.url.replace("http:", "https:")
+        line = run(folder, server, "--base_url", url, ports=False)
+    return line
+
+
+@fault
+def only_reasoning(folder: Path) -> str:
+    """All of the answer is in its reasoning (in the errors file)."""
+    with ScriptedServer(lambda _: completion("", reasoning_content="2 + 2 ... 4")) as server:
+        run(folder, server, "--max_retries", 0)
+        return errors_line(folder).replace(str(server.port), "31415")
+
+
+@fault
+def given_up(folder: Path) -> str:
+    """The server gave the answer up (in the errors file)."""
+    against(lambda _: completion("half an ans", finish="abort"), folder, "--max_retries", 0)
+    return errors_line(folder)
+
+
+@fault
+def unpackable(folder: Path) -> str:
+    """The reply is compressed in another way than gzip or deflate (in the errors file)."""
+    with ScriptedServer(lambda _: Reply(b"x", headers={"Content-Encoding": "br"})) as server:
+        run(folder, server, "--max_retries", 0)
+        return errors_line(folder).replace(str(server.port), "31415")
+
+
+@fault
+def socks_proxy(folder: Path) -> str:
+    """The proxy variable names a SOCKS proxy."""
+    questions(folder / "input.json", 1)
+    words = command("sampling.py", "--input_file", "input.json", "--output_file", "out.jsonl", "--model_name", "m")
+    env = environment(http_proxy="socks5://127.0.0.1:1080")
+    words += ["--base_url", "http://model.example/v1"]
+    return subprocess.run(words, cwd=folder, capture_output=True, text=True, env=env, check=False).stderr.strip()
 
 
 @fault

@@ -21,7 +21,7 @@ from yarl import URL
 from ..errors import Retryable, Unreachable
 from .known_servers import SERVER_KEEPALIVE
 from .redaction import KeyRemover
-from .tls import TLS_WANTED, speaks_tls, tls_fault
+from .tls import TLS_ALERT, TLS_WANTED, speaks_tls, tls_fault
 from .unpacking import ACCEPTED, unpacked
 from .urls import endpoint, has_version, metrics_url, proxy_of, with_version, without_password
 
@@ -116,7 +116,7 @@ class Connection:
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError) as error:
             raise self._unreachable(error) from error
         except (aiohttp.ClientError, ValueError) as error:
-            await self._check_scheme()
+            await self._check_scheme(error)
             raise Retryable(self._redact(f"{self._base_url}: {_fault(error)}")) from error
         self._has_answered = True
         return reply
@@ -137,13 +137,16 @@ class Connection:
         way = f" through the proxy {without_password(self._proxy)}" if self._proxy else ""
         return Unreachable(self._redact(f"cannot reach {self._base_url}{way}: {reason}"), *advice)
 
-    async def _check_scheme(self) -> None:
-        """Raises Unreachable if a server that never answered plain HTTP speaks TLS."""
+    async def _check_scheme(self, error: Exception) -> None:
+        """Raises Unreachable if the error is that of a server that never answered plain HTTP, and that speaks TLS."""
         parts = urlsplit(self._base_url)
+        is_alert = TLS_ALERT in str(error)
         if self._has_answered or self._proxy or parts.scheme != "http":
             return
+        if not is_alert and not isinstance(error, (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)):
+            return
         self._has_answered = True  # one look is enough
-        if await speaks_tls(parts.hostname or "", parts.port or 80):
+        if is_alert or await speaks_tls(parts.hostname or "", parts.port or 80):
             raise self._wants_tls()
 
     def _wants_tls(self) -> Unreachable:
@@ -164,10 +167,10 @@ class _Connector(aiohttp.TCPConnector):
         self._idle: deque[tuple[float, Any, ResponseHandler]] = deque()  # in the order of their last replies
         self._answers_twice = False
 
-    async def connect(self, req: Any, traces: Any, timeout: Any) -> Any:
-        """A connection on which nothing has come since its last reply."""
+    def connect(self, req: Any, traces: Any, timeout: Any) -> Any:
+        """A connection on which nothing has come since its last reply, to be awaited."""
         self._offer_idle()
-        return await super().connect(req, traces, timeout)
+        return super().connect(req, traces, timeout)
 
     def _offer_idle(self) -> None:
         """Lets the next request have the connection that has been idle longest, if it is good and has rested."""
@@ -190,14 +193,16 @@ class _Connector(aiohttp.TCPConnector):
 
     def _is_silent(self, protocol: ResponseHandler) -> bool:
         """Whether nothing came on an idle connection. Says so once if something did."""
-        if protocol.should_close and protocol.is_connected() and not self._answers_twice:
+        if not protocol.should_close:
+            return True
+        if protocol.is_connected() and not self._answers_twice:
             self._answers_twice = True
             log.warning(
                 "%s sent more than one reply to a request: the others are dropped, and each request now gets a new "
                 "connection",
                 self._base_url,
             )
-        return not protocol.should_close
+        return False
 
 
 class _Body(aiohttp.payload.Payload):
@@ -239,6 +244,7 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
     if encodings is not None:
         data = unpacked(data, encodings, limit)
     if len(data) > limit and response.status < 300:
+        del data  # the error would keep it alive
         raise Retryable(f"{response.url}: a reply of more than {limit >> 20} MB", response.status)
     return data[:limit]
 

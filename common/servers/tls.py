@@ -12,7 +12,7 @@ import contextlib
 import re
 import ssl
 
-PROBE_LIMIT = 5  # seconds for a handshake
+PROBE_LIMIT = 3  # seconds for a handshake
 
 # By OpenSSL's code (X509_V_ERR_...): what a certificate is, and what to do.
 TRUST = "put its certificate or its CA into the file that SSL_CERT_FILE names"
@@ -34,6 +34,8 @@ TLS_WANTED = re.compile(
     rb"plain HTTP request was sent to HTTPS port|HTTP request to an HTTPS server|speaking plain HTTP"
 )
 
+TLS_ALERT = r"\x15\x03"  # how a library shows the first bytes of the reply of a server that speaks TLS
+
 
 def tls_fault(error: ssl.SSLError) -> tuple[str, str]:
     """What is wrong, and what to do. The numbers of these errors are OpenSSL's, not the system's."""
@@ -41,7 +43,7 @@ def tls_fault(error: ssl.SSLError) -> tuple[str, str]:
         what, advice = CERTIFICATES.get(error.verify_code, (f"is not valid: {error.verify_message}", TRUST))
         return f"its TLS certificate {what}", advice
     named = re.search(r"\[(?:\w+: )?([A-Z0-9_]+)\]", str(error))
-    reason = error.reason or (named.group(1) if named else str(error.strerror or error))
+    reason = named.group(1) if named else str(error.strerror or error)
     if reason in NO_TLS:
         return "it speaks no TLS", "write http:// instead of https://"
     return f"TLS failed: {reason.replace('_', ' ').lower()}", "is this a port for TLS?"
