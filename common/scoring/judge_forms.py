@@ -271,8 +271,8 @@ ASPECTS = [  # directly before the word: it is the score of one aspect
 ]
 OVERALL = Rule(  # directly before the word, or the word itself: the verdict on the whole, whatever came before
     "overall",
-    r"\b(?:overall|final|total|revised|corrected|updated|gesamt\w{0,8}|\u0438\u0442\u043e\u0433\u043e\u0432\u0430\u044f)\W{0,3}$"
-    r"|(?:\u6700\u7ec8|\u6700\u7d42|\u7efc\u5408|\u7dcf\u5408|\ucd5c\uc885\s?|\uc885\ud569\s?)$",
+    r"\b(?:overall|final|total|revised|corrected|updated|gesamt\w{0,8}|\u0438\u0442\u043e\u0433\u043e\u0432\u0430\u044f)\W{0,3}\Z"
+    r"|(?:\u6700\u7ec8|\u6700\u7d42|\u7efc\u5408|\u7dcf\u5408|\ucd5c\uc885\s?|\uc885\ud569\s?)\Z",
     "Score: 9 for its style.\nScore: 3 for its truth.\nFinal score: 8",
     8,
 )
