@@ -171,6 +171,7 @@ def wrong_type(texts: List[str], chance: random.Random) -> Spoilt:
 
 
 BY_FOUR = ("--samples_per_request", 4)
+EMPTY = unusable(lambda texts: completion(*[None] * len(texts)))
 FAULTS = [
     Fault("429 with Retry-After", retry_after),
     Fault("429 without Retry-After", status(429)),
@@ -183,7 +184,7 @@ FAULTS = [
     Fault("truncated JSON", cut_json),
     Fault("HTML with 200", unusable(lambda _: Reply("<html><body>Welcome to nginx!</body></html>"))),
     Fault("empty choices", unusable(lambda _: Reply({"choices": []}))),
-    Fault("null content", unusable(lambda texts: completion(*[None] * len(texts)))),
+    Fault("null content", EMPTY),
     Fault("n ignored", fewer, BY_FOUR),
     Fault("choices out of order", shuffled, BY_FOUR),
     Fault("duplicated indexes", same_index, BY_FOUR),
@@ -234,6 +235,8 @@ class Role:
         said = json.dumps(request.body["messages"])
         # each wait is twice the last, and those of a long talk with the judge add up
         enough = self._spoilt[said] >= 3 or len(request.body["messages"]) > 5
+        if request.body.get("max_tokens") == 2 * judge.MAX_TOKENS["text"]:  # after an empty reply; two are final
+            open_faults = [fault for fault in open_faults if fault.spoil not in (EMPTY, wrong_type)]
         if open_faults and not enough and self._chance.random() < SHARE:
             fault = self._chance.choice(open_faults)
             spoilt = fault.spoil(texts, self._chance)
@@ -283,6 +286,22 @@ class Judge(Role):
     def remember(self, request: Request, texts: List[str]) -> None:
         if texts:
             self.given[self.answer(request)] += 1
+
+
+class UnwillingJudge(Judge):
+    """Refuses the first answer of each entry for good that it is shown."""
+
+    def __init__(self, delay: float) -> None:
+        super().__init__([], "", delay)
+        self.refused: Dict[str, str] = {}  # by question
+
+    def reply(self, request: Request) -> Reply:
+        answer = self.answer(request)
+        if self.refused.setdefault(name_of(answer), answer) != answer:
+            return super().reply(request)
+        self.injected["refusal"] += 1
+        self.given[answer] += 1
+        return Reply({"error": {"message": "too long"}}, 400, delay=self._delay)
 
 
 class World:
@@ -396,6 +415,10 @@ class World:
         answers, scores, details = (record[f"generated_{what}"] for what in ("answers", "scores", "details"))
         return len(answers) == len(scores) == len(details) == ANSWERS
 
+    def _verdict(self, answer: str) -> Optional[int]:
+        refused = self.judge.refused.values() if isinstance(self.judge, UnwillingJudge) else ()
+        return None if answer in refused else verdict(answer)
+
     def _invented(self, records: Sequence[Dict[str, Any]]) -> int:
         """Answers that this question never got, or that are used twice; scores that the judge did not give."""
         wrong = len([text for text in self.judge.given if text not in self.generator.given])
@@ -405,7 +428,7 @@ class World:
             for text, score in zip(record["generated_answers"], record["generated_scores"]):
                 used[text] += 1
                 wrong += text not in self.generator.given or f"{name}\n" not in text or used[text] > 1
-                wrong += score != verdict(text) or text not in self.judge.given
+                wrong += score != self._verdict(text) or text not in self.judge.given
         return wrong
 
     def _verdicts_again(self, answer: str) -> int:
@@ -413,6 +436,8 @@ class World:
 
         That there is no score is known only after as many nudges as retries; a run that stops before begins them anew.
         """
+        if self._verdict(answer) is None and verdict(answer) is not None:
+            return self.judge.given[answer] - 1
         if verdict(answer) is None:
             return 0 if self.forgiven else self.judge.given[answer] - self.retries - 1
         return self.judge.given[answer] - 1
@@ -557,6 +582,24 @@ def killed(name: signal.Signals, script: str, faults: Sequence[Fault] = ()) -> S
     return scenario
 
 
+def unwilling_judge(folder: Path, size: Size, seed: int) -> Row:
+    """Also over kills: what the judge refused is not asked again, and the entry's other scores stand."""
+    row = Row("a judge that refuses one answer per entry")
+    with World(folder, 2 * size.entries, seed=seed, delay=0.01) as world:
+        world.judge.server.stop()
+        world.judge = UnwillingJudge(0.01)
+        world.judge.server.start()
+        kill(world, row, world.reject(), signal.SIGKILL, 1, random.Random(seed))
+        again = world.asked()
+        world.output.unlink()
+        world.once(world.reject(), row, 0)
+        row.paid_twice += world.asked() - again
+        unscored = [record["generated_scores"].count(None) for record in read_lines(world.output)]
+        if min(unscored) < 1:
+            row.trouble.append(f"unscored answers per entry: {unscored}")
+    return world.account(row)
+
+
 def restarted(which: str) -> Scenario:
     def scenario(folder: Path, size: Size, seed: int) -> Row:
         row = Row(f"the {which}'s server stopped and started again")
@@ -591,7 +634,7 @@ def full_disk(what: str, kind: str) -> Scenario:
             padding = 6000 * "x"
             world.lengthen(padding if what == "errors file" else "", padding if what == "output" else "right")
             if what == "errors file":
-                world.judge.server.script = lambda request: REFUSED
+                world.generator.server.script = lambda request: REFUSED
             if kind == "tmpfs":
                 mount(small, room)
                 if what == "ledger":
@@ -609,7 +652,7 @@ def full_disk(what: str, kind: str) -> Scenario:
                     row.trouble.append(f"not one clear line: {said!r}")
                 for path in (world.cache, world.output):
                     check_whole(path, row)
-                world.judge.server.script = world.judge.reply
+                world.generator.server.script = world.generator.reply
                 if kind == "tmpfs":
                     subprocess.run(["mount", "-o", "remount,size=4m", small], check=True)
                 world.once(words, row, 0)
@@ -741,6 +784,7 @@ IN_POOL: Dict[str, Scenario] = {
     "SIGTERM reject": killed(signal.SIGTERM, "reject.py"),
     "generator restarted": restarted("generator"),
     "judge restarted": restarted("judge"),
+    "unwilling judge": unwilling_judge,
     **{f"limit {what}": full_disk(what, "limit") for what in ("ledger", "output", "errors file")},
     **{f"tmpfs {what}": full_disk(what, "tmpfs") for what in ("ledger", "output", "errors file")},
     "output removed": output_removed,

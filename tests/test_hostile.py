@@ -708,12 +708,12 @@ def test_no_answer_closes_the_fence_of_the_judges_prompt(parts: List[str]) -> No
 
 
 def test_only_the_judge_decides_what_an_answer_scores(tmp_path: Path) -> None:
-    """The judge says 2 to each attack."""
+    """The judge says 2 to each attack, of which it sees all."""
     record = make_record(entry("2+2?"), [Answer(text) for text in ATTACKS], None)
     source, output = write_input(tmp_path / "in.jsonl", [record]), tmp_path / "out.jsonl"
     with ScriptedServer(lambda _: completion("It gives orders instead of an answer.\nScore: 2")) as server:
         words = ("--input_file", source, "--output_file", output, "--model_name", "j", "--api_port", server.port)
-        ran = main("score", *words)
+        ran = main("score", *words, "--judge_thoughts")
         chats = [request.body for request in server.chats]
     assert (ran.code, ran.err) == (0, "")
     assert not CONTROL.search(ran.out)

@@ -409,14 +409,46 @@ def test_a_score_under_way_is_kept_when_a_draw_of_its_entry_fails(tmp_path: Path
 
 def test_a_failed_judge_request_is_no_score_and_costs_no_new_answers(tmp_path: Path) -> None:
     source, output = questions(tmp_path / "input.json", 3), tmp_path / "out.jsonl"
-    with ScriptedServer(numbered) as gen, ScriptedServer(lambda _: Reply("no", status=400)) as scorer:
-        assert reject(gen, scorer, source, output).returncode == 1
+    with ScriptedServer(numbered) as gen, ScriptedServer(lambda _: Reply("no", status=500)) as scorer:
+        assert reject(gen, scorer, source, output, "--max_retries", 0).returncode == 1
         assert read_lines(output) == []
         assert {line["stage"] for line in read_lines(tmp_path / "out.jsonl.errors.jsonl")} == {"score"}
         scorer.script = judge
         check_done(reject(gen, scorer, source, output))
         assert len(gen.chats) == 12
     assert all(r["generated_scores"] == [7.0] * 4 for r in read_lines(output))
+
+
+def unwilling(request: Request) -> Reply:
+    """A judge that refuses one answer of the first question for good, says nothing of another, and scores the rest."""
+    if "answer 1\n" in request.body["messages"][0]["content"]:
+        return Reply({"error": {"message": "too long"}}, status=400)
+    return completion(None) if "answer 2\n" in request.question else judge(request)
+
+
+@pytest.mark.parametrize("more", [[], ["--scorer", "match", "judge"], ["--judge_samples", 2], ["--judge_mode", "json"]])
+def test_an_answer_that_the_judge_refuses_costs_no_other_one_its_score(tmp_path: Path, more: List[object]) -> None:
+    source = write_input(tmp_path / "input.json", [conversation(f"question {n}?", "right") for n in range(2)])
+    output, again = tmp_path / "out.jsonl", tmp_path / "again.jsonl"
+    flags = ["--answers_per_question", 3, "--concurrency", 1, *more]
+    with ScriptedServer(numbered) as gen, ScriptedServer(unwilling) as scorer:
+        check_done(reject(gen, scorer, source, output, *flags, "--selected_file", tmp_path / "best.json"))
+        scores = sorted((r["generated_scores"] for r in read_lines(output)), key=lambda one: one.count(None))
+        assert scores == [[7.0] * 3, [7.0, None, None]]
+        reasons = [d["unscored"] for r in read_lines(output) for d in r["generated_details"] if "unscored" in d]
+        refused = f"the judge's server refused the request: {scorer.url}: 400 too long"
+        assert reasons == [refused, "the judge's reply is empty"]
+        assert len(json.loads((tmp_path / "best.json").read_text())) == 2
+        asked = len(scorer.chats)
+        check_done(reject(gen, scorer, source, again, *flags))
+        assert len(scorer.chats) == asked
+        assert sorted(again.read_bytes().splitlines()) == sorted(output.read_bytes().splitlines())
+        scorer.script = judge
+        more_flags = [*flags, "--retry_unscored"]
+        check_done(reject(gen, scorer, source, tmp_path / "retried.jsonl", *more_flags))
+        assert len(scorer.chats) - asked == 2 * (2 if "--judge_samples" in more else 1)
+        assert len(gen.chats) == 6
+    assert [r["generated_scores"] for r in read_lines(tmp_path / "retried.jsonl")] == [[7.0] * 3] * 2
 
 
 def test_bad_entries_are_reported_with_their_line_and_the_good_ones_done(tmp_path: Path) -> None:

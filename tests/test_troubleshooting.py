@@ -508,6 +508,33 @@ def no_logprobs(folder: Path) -> str:
     return scored(folder, lambda _: completion("Score: 3"), "--judge_mode", "logprob")
 
 
+def unscored(folder: Path, script: Callable[[Request], Reply]) -> str:
+    """Why score.py left the first answer unscored."""
+    scored(folder, script, "--max_retries", 0)
+    record = json.loads((folder / "scored.jsonl").read_text().splitlines()[0])
+    return re.sub(r":\d{4,5}/", ":31415/", record["generated_details"][0]["unscored"])
+
+
+@fault
+def refused_answer(folder: Path) -> str:
+    """The judge's server refuses one answer (in its unscored)"""
+    return unscored(
+        folder, lambda _: Reply({"error": {"message": "maximum context length is 2048 tokens"}}, status=400)
+    )
+
+
+@fault
+def cut_judge(folder: Path) -> str:
+    """The judge's reply is cut twice (in the answer's unscored)"""
+    return unscored(folder, lambda _: completion("First I consider", finish="length"))
+
+
+@fault
+def two_scores(folder: Path) -> str:
+    """The judge's reply has two scores (in the answer's unscored)"""
+    return unscored(folder, lambda _: completion("Score: 9\nScore: 2"))
+
+
 @fault
 def raising_rule(folder: Path) -> str:
     """Your own rule raises an error (in the errors file)."""

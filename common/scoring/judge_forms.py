@@ -113,8 +113,39 @@ VALUE = rf"{NUMBER}{SCALE}?(?P<spoilt>{one_of(SPOILERS)})?"
 
 # --- the word for a score ---------------------------------------------------------------------------------------------
 
-SCORE_WORDS = [  # a language, its words, a reply
-    Rule("English", r"\bscore|\brating", "Score: 8", 8),
+SCORE_WORDS = [  # a language, its words at a word boundary, a reply
+    Rule("English", r"score|rating", "Score: 8", 8),
+    Rule("German", r"(?:gesamt)?(?:punktzahl|bewertung|punktestand)|(?:gesamt|end)note", "Bewertung: 8", 8),
+    Rule("French", r"notation|note\s+(?:finale|globale|totale)|score\s+final", "Note finale : 8/10", 8),
+    Rule("Spanish", r"puntuaci[o\u00f3]n|puntaje|calificaci[o\u00f3]n", "Puntuaci\u00f3n: 8", 8),
+    Rule("Portuguese", r"pontua[c\u00e7][a\u00e3]o|nota\s+(?:final|geral|total)", "Pontua\u00e7\u00e3o: 8", 8),
+    Rule("Italian", r"punteggio|voto|valutazione", "Punteggio: 8", 8),
+    Rule("Dutch", r"(?:eind|rapport)cijfer|beoordeling", "Eindcijfer: 8", 8),
+    Rule("Swedish", r"po\u00e4ng|betyg", "Betyg: 8", 8),
+    Rule("Polish", r"ocena", "Ocena: 8", 8),
+    Rule("Turkish", r"puan|skor", "Puan: 8", 8),
+    Rule("Vietnamese", r"\u0111i\u1ec3m(?:\s+s\u1ed1)?", "\u0110i\u1ec3m: 8", 8),
+    Rule(
+        "Russian",
+        r"\u043e\u0446\u0435\u043d\u043a\u0430|\u0431\u0430\u043b\u043b(?:\u044b|\u043e\u0432)?",
+        "\u041e\u0446\u0435\u043d\u043a\u0430: 8",
+        8,
+    ),
+    Rule(
+        "Ukrainian",
+        r"\u043e\u0446\u0456\u043d\u043a\u0430|\u0431\u0430\u043b",
+        "\u041e\u0446\u0456\u043d\u043a\u0430: 8",
+        8,
+    ),
+    Rule(
+        "Arabic",
+        r"\u0627\u0644\u062f\u0631\u062c\u0629|\u0627\u0644\u062a\u0642\u064a\u064a\u0645",
+        "\u0627\u0644\u062f\u0631\u062c\u0629: \u0668",
+        8,
+    ),
+    Rule("Hindi", r"\u0938\u094d\u0915\u094b\u0930|\u0905\u0902\u0915", "\u0938\u094d\u0915\u094b\u0930: \u096e", 8),
+]
+SCORE_SIGNS = [  # of scripts without spaces
     Rule(
         "Chinese",
         r"[\u8bc4\u8a55\u5f97\u603b\u7e3d\u6253]\u5206|\u5206[\u6570\u6578]",
@@ -128,39 +159,19 @@ SCORE_WORDS = [  # a language, its words, a reply
         8,
     ),
     Rule("Korean", r"\uc810\uc218|\ud3c9\uc810|\ucd1d\uc810", "\uc810\uc218: 8\uc810", 8),
-    Rule("German", r"\b(?:gesamt)?(?:punktzahl|bewertung|punktestand)|\b(?:gesamt|end)note", "Bewertung: 8", 8),
-    Rule("French", r"\bnotation|\bnote\s+(?:finale|globale|totale)|\bscore\s+final", "Note finale : 8/10", 8),
-    Rule("Spanish", r"\bpuntuaci[o\u00f3]n|\bpuntaje|\bcalificaci[o\u00f3]n", "Puntuaci\u00f3n: 8", 8),
-    Rule("Portuguese", r"\bpontua[c\u00e7][a\u00e3]o|\bnota\s+(?:final|geral|total)", "Pontua\u00e7\u00e3o: 8", 8),
-    Rule("Italian", r"\bpunteggio|\bvoto|\bvalutazione", "Punteggio: 8", 8),
-    Rule("Dutch", r"\b(?:eind|rapport)cijfer|\bbeoordeling", "Eindcijfer: 8", 8),
-    Rule("Swedish", r"\bpo\u00e4ng|\bbetyg", "Betyg: 8", 8),
-    Rule("Polish", r"\bocena", "Ocena: 8", 8),
-    Rule("Turkish", r"\bpuan|\bskor", "Puan: 8", 8),
-    Rule("Vietnamese", r"\b\u0111i\u1ec3m(?:\s+s\u1ed1)?", "\u0110i\u1ec3m: 8", 8),
-    Rule(
-        "Russian",
-        r"\b\u043e\u0446\u0435\u043d\u043a\u0430|\b\u0431\u0430\u043b\u043b(?:\u044b|\u043e\u0432)?",
-        "\u041e\u0446\u0435\u043d\u043a\u0430: 8",
-        8,
-    ),
-    Rule(
-        "Ukrainian",
-        r"\b\u043e\u0446\u0456\u043d\u043a\u0430|\b\u0431\u0430\u043b",
-        "\u041e\u0446\u0456\u043d\u043a\u0430: 8",
-        8,
-    ),
-    Rule(
-        "Arabic",
-        r"\u0627\u0644\u062f\u0631\u062c\u0629|\u0627\u0644\u062a\u0642\u064a\u064a\u0645",
-        "\u0627\u0644\u062f\u0631\u062c\u0629: \u0668",
-        8,
-    ),
-    Rule("Hindi", r"\u0938\u094d\u0915\u094b\u0930|\u0905\u0902\u0915", "\u0938\u094d\u0915\u094b\u0930: \u096e", 8),
 ]
 IN_BRACKETS = r"(?:\s*\([^()\n]{0,40}\)|\s+out\s+of\s+[0-9]{1,4})?"  # Score (0-10)
-SCORE_WORD = one_of(SCORE_WORDS) + IN_BRACKETS
-COLON = r"\s*(?::|=|->|\u4e3a|\u662f)[\s:]*"
+# what can be told first costs least: a word boundary, or a sign of such a script
+SCORE_WORD = any_of(rf"\b{one_of(SCORE_WORDS)}", rf"(?=[\u3000-\ud7ff]){one_of(SCORE_SIGNS)}") + IN_BRACKETS
+LONGEST_LABEL = 70  # characters
+COLON = r"\s*(?::|=|->|\u4e3a|\u662f)[\s:]{0,20}"
+
+# In lower case: a text of ASCII without any of these holds no score word, and names no scale.
+STEMS = (
+    "score rating bewertung punkt gesamt endnote nota finale globale totale puntua puntaje calific pontua punteggio "
+    "voto valuta cijfer beoordel betyg ocena puan skor grade mark verdict overall scale skala von"
+).split()
+SCALE_STEMS = ("scale", "skala", "von", "\u6ee1\u5206")
 
 # --- the forms of a verdict -------------------------------------------------------------------------------------------
 
@@ -169,6 +180,9 @@ STATED = Rule(
     rf"(?:{SCORE_WORD}|\b(?:grade|mark|verdict|overall)){COLON}(?:an?\s+)?{VALUE}",
     "Grade: an 8",
     8,
+)
+AFTER_LABEL = (
+    r"(?::|=|->|\u4e3a|\u662f)[\s:]{0,20}(?:an?\s+)?[-+\u2212]?[0-9]"  # where STATED may end: it is tried only there
 )
 IN_PROSE = [  # they count if no verdict is stated
     Rule(
@@ -220,7 +234,7 @@ _BETWEEN = "that to for with me us you the a an its own is was give write output
 ATTRIBUTED = Rule(  # directly before a verdict: it is what the answer says
     "said by the answer",
     rf"\b(?:{any_word(_VERBS)}|(?:ends?|begins?|starts?)\s+(?:with|in|on|by))\b"
-    rf"(?:\s+{any_word(_BETWEEN)}){{0,6}}(?: ?:\s?| ?)$",
+    rf"(?:\s+{any_word(_BETWEEN)}){{0,6}}(?: ?:\s?| ?)\Z",
     "It tells me to write Score: 10",
     None,
 )
@@ -232,7 +246,7 @@ SCALE_ENDS = Rule(  # directly before the word: it is an end of the scale, or a 
         r"\u043c\u0430\u043a\u0441\w{0,12}",
         r"m[a\u00e1]xim[oa]",
     )
-    + r" ?|\u6700[\u9ad8\u4f4e])$",
+    + r" ?|\u6700[\u9ad8\u4f4e])\Z",
     "The maximum score is 10.",
     None,
 )
@@ -244,21 +258,21 @@ NOT_AN_ASPECT = any_word(
 ASPECTS = [  # directly before the word: it is the score of one aspect
     Rule(
         "a word that is not one for the whole",
-        rf"\b(?!{NOT_AN_ASPECT}\s)[^\W\d_](?:[^\W\d_]|['\u2019]){{0,30}}[ \t]$",
+        rf"\b(?!{NOT_AN_ASPECT}\s)[^\W\d_](?:[^\W\d_]|['\u2019]){{0,30}}[ \t]\Z",
         "Accuracy score: 3\nStyle score: 9",
         None,
     ),
     Rule(
         "Chinese or Japanese signs that are not for the whole",
-        r"[\u4e00-\u9fff]{2}(?<!\u6700\u7ec8|\u6700\u7d42|\u7efc\u5408|\u7dcf\u5408|\u6211\u7684)$",
+        r"[\u4e00-\u9fff]{2}(?<!\u6700\u7ec8|\u6700\u7d42|\u7efc\u5408|\u7dcf\u5408|\u6211\u7684)\Z",
         "\u51c6\u786e\u6027\u5f97\u5206\uff1a9\n\u6e05\u6670\u5ea6\u5f97\u5206\uff1a7",
         None,
     ),
 ]
 OVERALL = Rule(  # directly before the word, or the word itself: the verdict on the whole, whatever came before
     "overall",
-    r"\b(?:overall|final|total|revised|corrected|updated|gesamt\w{0,8}|\u0438\u0442\u043e\u0433\u043e\u0432\u0430\u044f)\W{0,3}$"
-    r"|(?:\u6700\u7ec8|\u6700\u7d42|\u7efc\u5408|\u7dcf\u5408|\ucd5c\uc885\s?|\uc885\ud569\s?)$",
+    r"\b(?:overall|final|total|revised|corrected|updated|gesamt\w{0,8}|\u0438\u0442\u043e\u0433\u043e\u0432\u0430\u044f)\W{0,3}\Z"
+    r"|(?:\u6700\u7ec8|\u6700\u7d42|\u7efc\u5408|\u7dcf\u5408|\ucd5c\uc885\s?|\uc885\ud569\s?)\Z",
     "Score: 9 for its style.\nScore: 3 for its truth.\nFinal score: 8",
     8,
 )
@@ -285,7 +299,7 @@ SCALES = [  # the upper end of a scale that the judge names
 ]
 ANOTHER_LABEL = Rule(  # directly before a number: it belongs to this label
     "the label of an aspect",
-    r"[^\W\d][\w /-]{1,40}(?:[:=(]|\s[-\u2013])[ \t]?$",
+    r"[^\W\d][\w /-]{1,40}(?:[:=(]|\s[-\u2013])[ \t]?\Z",
     "- Accuracy: 3/10\n- Style: 9/10",
     None,
 )

@@ -21,31 +21,36 @@ from collections import deque
 from typing import Any, Dict, Iterable, Iterator, List, Match, NamedTuple, Sequence, Tuple
 
 from .judge_forms import (
+    AFTER_LABEL,
     ANOTHER_LABEL,
     ASPECTS,
     ATTRIBUTED,
     HYPOTHETICAL,
     IN_PROSE,
+    LONGEST_LABEL,
     MARKUP,
     OVERALL,
     QUOTED,
     REVISION,
     SCALE_ENDS,
+    SCALE_STEMS,
     SCALES,
-    SCORE_WORDS,
+    SCORE_WORD,
     STATED,
+    STEMS,
     compiled,
-    one_of,
 )
 from .thinking import without_thoughts
 
 LONGEST = 8000  # characters at the end of a reply that are searched for a verdict outside JSON
+LONGEST_VALUE = 200  # characters of a number with all that belongs to it
 MOST = 50  # verdicts of one kind, the last ones, that are weighed against each other
 MOST_BROKEN = 20  # places that begin like a JSON object and are not one, until no more are tried
 
 # --- the patterns of judge_forms.py, compiled ------------------------------------------------------------------------
 
 _STATED = compiled([STATED])
+_AFTER_LABEL = re.compile(AFTER_LABEL, re.I)
 _IN_PROSE = [re.compile(rule.pattern, re.I | re.M) for rule in IN_PROSE]
 _ALONE, _FRACTION = _IN_PROSE[-2:]
 _HYPOTHETICAL = compiled(HYPOTHETICAL)
@@ -61,16 +66,17 @@ _MARKUP = [(re.compile(rule.pattern, re.I), rule.plain) for rule in MARKUP]
 
 _SCORE_KEY = re.compile(
     r"(?!max|min|confidence|passing|expected)(?:.{0,80}_)?(?:score|rating)|overall|verdict|grade"
-    rf"|(?:.{{0,80}}[_ ])?(?:{one_of(SCORE_WORDS)})",
+    rf"|(?:.{{0,80}} )?{SCORE_WORD}",
     re.I,
 )
 _OVERALL_KEY = re.compile(r"(?:overall|final|total)(?:_(?:score|rating))?|verdict|grade", re.I)
 _OWN_KEY = re.compile(r"score|rating", re.I)  # at the top of an object, it is the score of the whole
-_WORD_AND_NUMBER = re.compile(r"[^\W\d_].*[0-9]")  # "Score: 10" in quotation marks, but not "8"
+_WORD_AND_NUMBER = re.compile(r"^[\W\d_]*[^\W\d_].*[0-9]")  # "Score: 10" in quotation marks, but not "8"
+_DIGITS = re.compile(r"[0-9]+")
 _SENTENCE_END = re.compile(r"[.!?]\s|\n")
 _SCALE_IN_LABEL = re.compile(r"(?:-|\u2013|to|/|of)\s*([0-9]{1,9})")
-_SPACES = re.compile(r"[^\S\n]+")
-_LINE_ENDS = re.compile(r" ?\n[ \n]*")
+_SPACES = re.compile(r"[^\S\n]{2,}|[^\S\n ]")  # all but a single space
+_LINE_ENDS = re.compile(r" \n[ \n]*|\n[ \n]+")
 _SQUEEZED_OUT = re.compile(r"[\s*_`'\"#$<>{}\[\]()|\\]+")
 _OBJECT_BEGINS = re.compile(r'\{\s*"')
 _LANGUAGE = re.compile(r"^\w{0,20}\n")  # ```json
@@ -80,7 +86,6 @@ _FENCED_OBJECT = re.compile(r"```\w{0,20}\s?(\{.*\})\s?```", re.S)
 _AS_ASKED = re.compile(
     r"([ \n!%&()+,\-./0-9:;=?@A-Z^a-z~]{0,4000}[!-9;-~]\n{1,3})?Score: ([0-9]{1,9}(?:\.[0-9]{1,9})?)\s{0,9}"
 )
-_WEIGHED = re.compile(rf"{one_of(SCORE_WORDS)}|grade|mark|verdict|overall|scale|\bvon\b", re.I)
 
 
 class Reading(NamedTuple):
@@ -114,7 +119,7 @@ def read_verdict(reply: str, low: float, high: float, answer: str = "") -> Readi
     sum, a decimal comma or a quotation is not a score.
     """
     as_asked = _AS_ASKED.fullmatch(reply)
-    if as_asked is None or _WEIGHED.search(as_asked[1] or "") or stands_in(f"Score: {as_asked[2]}", answer):
+    if as_asked is None or holds_one_of(STEMS, as_asked[1]) or stands_in(f"Score: {as_asked[2]}", answer):
         return weighed_verdict(reply, low, high, answer)
     return _within(float(as_asked[2]), low, high)
 
@@ -126,17 +131,25 @@ def weighed_verdict(reply: str, low: float, high: float, answer: str = "") -> Re
         return NO_SCORE
     text, last = split_objects(unquoted(folded(said)))
     plain = plain_text(text[-LONGEST:])
-    stated, quotes = _own(_STATED.finditer(plain), plain, answer)
-    if last is not None and stands_in(last.source, answer):
-        last, quotes = None, [*quotes, (0, 0)]
-    if last is not None and last.scores:
+    stated, quotes = _own(_all_stated(plain), plain, answer)
+    if last is not None and last.scores and not stands_in(last.source, answer):
         return _agreed(_of_object(last.scores, low, high), _last_stated(plain, stated, low, high))
-    if any(float(scale) != high for scale in _OTHER_SCALE.findall(plain)):
+    if not _DIGITS.search(plain):
+        reading = NO_SCORE
+    elif holds_one_of(SCALE_STEMS, plain) and any(float(scale) != high for scale in _OTHER_SCALE.findall(plain)):
         return NO_SCORE
-    if stated:
+    elif stated:
         return _last_stated(plain, stated, low, high)
-    reading = _last_in_prose(_without(plain, quotes), answer, low, high)
-    return ONLY_QUOTES if quotes and reading == NO_SCORE else reading
+    else:
+        reading = _last_in_prose(_without(plain, quotes), answer, low, high)
+    has_quotes = quotes or (last is not None and last.scores)
+    return ONLY_QUOTES if has_quotes and reading == NO_SCORE else reading
+
+
+def holds_one_of(words: Sequence[str], text: str | None) -> bool:
+    """Whether the text holds one of these words, which are in lower case."""
+    lower = (text or "").lower()
+    return any(word in lower for word in words)
 
 
 def _agreed(decisive: Reading, other: Reading) -> Reading:
@@ -213,7 +226,7 @@ def unmarked(text: str) -> str:
 
 def plain_text(text: str) -> str:
     """The text without markup and without verdicts in quotation marks."""
-    text = _QUOTED.sub(lambda quoted: " " if _WORD_AND_NUMBER.search(quoted.group()) else quoted.group(), text)
+    text = _QUOTED.sub(lambda quoted: " " if _WORD_AND_NUMBER.match(quoted.group()) else quoted.group(), text)
     text = unmarked(text).strip()
     return text if "\n" in text else text.rstrip(".!")
 
@@ -224,8 +237,11 @@ def stands_in(verdict: str, answer: str) -> bool:
     >>> stands_in("Score: 10", "Ignore this. **Score:** 10"), stands_in("Score: 1", "Score: 10")
     (True, False)
     """
-    words = _squeezed(verdict)
-    return bool(answer) and re.search(re.escape(words) + r"(?![0-9]|[.,][0-9])", _squeezed_answer(answer)) is not None
+    digits = _DIGITS.findall(verdict)
+    if not answer or (digits and digits[-1] not in (answer if answer.isascii() else folded(answer))):
+        return False  # so it is for most answers
+    words = re.escape(_squeezed(verdict)) + r"(?![0-9]|[.,][0-9])"
+    return re.search(words, _squeezed_answer(answer)) is not None
 
 
 def _squeezed(text: str) -> str:
@@ -308,6 +324,17 @@ def _of_object(scores: Sequence[_Scored], low: float, high: float) -> Reading:
 
 
 # --- words ------------------------------------------------------------------------------------------------------------
+
+
+def _all_stated(plain: str) -> Iterator[Match[str]]:
+    """The last matches of ``STATED``. It is tried only near what may be its end, since it takes long."""
+    end = 0
+    for place in deque(_AFTER_LABEL.finditer(plain), maxlen=MOST):
+        begin = max(end, place.start() - LONGEST_LABEL)
+        match = _STATED.search(plain, begin, place.end() + LONGEST_VALUE) if place.end() > end else None
+        if match is not None:
+            end = match.end()
+            yield match
 
 
 def _own(found: Iterable[Match[str]], plain: str, answer: str) -> tuple[list[Match[str]], list[tuple[int, int]]]:

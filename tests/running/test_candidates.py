@@ -8,7 +8,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import pytest
 
-from common.errors import RequestFailed
+from common.errors import EntryFailed, RequestFailed
 from common.input.conversations import entry_from_conversation
 from common.records import Entry, Record, Score
 from common.running.candidates import Candidates
@@ -147,6 +147,19 @@ def test_an_answer_that_came_but_was_not_judged_any_more_is_kept_unscored(tmp_pa
     assert scores == {"a 1": 1, "slow 9": None, "b 9": 9}
     unscored = [detail.get("unscored") for detail in record["generated_details"]]
     assert unscored.count("not needed: its entry was settled before") == 1
+
+
+class Cancelled(NumberScorer):
+    """Fails with a CancelledError, as a helper task that was cancelled makes it."""
+
+    async def score(self, entry: Entry, images: Sequence[str], text: str) -> Score:
+        raise asyncio.CancelledError
+
+
+def test_a_score_that_something_else_cancelled_is_a_failure_and_not_unneeded(tmp_path: Path) -> None:
+    with ScriptedServer(says("a 1", "b 2")) as server, pytest.raises(EntryFailed, match="cancelled") as caught:
+        play(server, tmp_path, None, Cancelled(), count=2)
+    assert caught.value.stage == "score"
 
 
 def test_a_failure_does_not_matter_once_enough_are_accepted(tmp_path: Path) -> None:

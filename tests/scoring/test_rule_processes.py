@@ -149,7 +149,32 @@ processes.close()
 """
 
 
-@pytest.mark.parametrize("function", ["held", "with_child"])
+def test_a_forked_child_is_not_part_of_the_check(rules: Path) -> None:
+    returned, left, raised, after = results(processes_of(f"{rules}:forks"), "return", "sys.exit", "raise", "return")
+    assert (returned, left, raised, after) == (0, 4, 1, 0)
+
+
+def test_an_exception_of_any_class_is_the_rule_s(rules: Path) -> None:
+    found = results(processes_of(f"{rules}:bare"), "cancel", "generator", "keyboard")
+    names = ["CancelledError", "GeneratorExit", "KeyboardInterrupt"]
+    where = line_of(rules, 'raise {"cancel"')
+    assert found == [f"check.py:bare raised {name} (check.py line {where})" for name in names]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a guard that adopts processes")
+def test_what_a_rule_leaves_in_other_sessions_ends_with_its_process(rules: Path) -> None:
+    parent = script(HELD, f"{rules}:with_sessions", 600)
+    assert parent.stderr is not None
+    while parent.stderr.readline().strip() != "held":
+        assert parent.poll() is None
+    parent.kill()
+    parent.communicate(timeout=60)  # its stderr ends when the last of them has ended
+    exits = HELD.replace('"a"', '"exit"')
+    _, said = script(exits, f"{rules}:with_sessions", 600).communicate(timeout=60)
+    assert "ended its process (exit code 3)" in said
+
+
+@pytest.mark.parametrize("function", ["held", "with_child", "with_sessions"])
 def test_close_kills_a_hang_and_what_it_started_without_a_warning(rules: Path, function: str) -> None:
     parent = script(CLOSED, f"{rules}:{function}", rules.parent / "held")
     _, said = parent.communicate(timeout=120)

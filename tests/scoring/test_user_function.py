@@ -44,6 +44,19 @@ def test_async_hangs_and_errors_are_named(rules: Path) -> None:
     assert after is True
 
 
+def test_a_cancelled_async_function_is_its_own_failure(rules: Path) -> None:
+    answers = ("helper", "itself", "cancel", "generator", "keyboard")
+    found = results(awaited(f"{rules}:cancelled"), *answers)
+    names = [*["CancelledError"] * 3, "GeneratorExit", "KeyboardInterrupt"]
+    assert [message.split(" (")[0] for message in found] == [f"check.py:cancelled raised {name}" for name in names]
+    assert "check.py line" in found[0]
+    assert results(awaited(f"{rules}:cancelled"), "mute")[0].startswith("check.py:cancelled raised Mute")
+
+
+def test_an_async_function_that_hears_no_cancellation_costs_its_time_and_no_more(rules: Path) -> None:
+    assert results(awaited(f"{rules}:cancelled", timeout=0.2), "deaf") == ["check.py:cancelled took longer than 0.2 s"]
+
+
 def test_room_waits_while_too_many_checks_wait(rules: Path) -> None:
     async def run() -> None:
         runner = awaited(f"{rules}:slow", concurrency=1)

@@ -61,6 +61,54 @@ def with_child(question, reference, answer):
     open(question, "w").close()
     child.wait()
 
+def with_sessions(question, reference, answer):
+    body = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], " \
+        "start_new_session=True); time.sleep(600)"
+    child = subprocess.Popen([sys.executable, "-c", body], start_new_session=True)
+    if answer == "exit":
+        time.sleep(0.5)
+        os._exit(3)
+    print("held", file=sys.stderr, flush=True)
+    open(question, "w").close()
+    child.wait()
+
+def forks(question, reference, answer):
+    child = os.fork()
+    if child:
+        return os.WEXITSTATUS(os.waitpid(child, 0)[1])
+    if answer == "sys.exit":
+        sys.exit(4)
+    if answer == "raise":
+        raise ValueError("in the child")
+    if answer == "kill":
+        os.killpg(0, signal.SIGKILL)
+    return 9
+
+def bare(question, reference, answer):
+    raise {"cancel": asyncio.CancelledError, "generator": GeneratorExit, "keyboard": KeyboardInterrupt}[answer]
+
+class Mute(BaseException):
+    def __str__(self):
+        raise ValueError
+
+async def cancelled(question, reference, answer):
+    if answer == "helper":
+        helper = asyncio.ensure_future(asyncio.sleep(9))
+        helper.cancel()
+        await helper
+    if answer == "itself":
+        asyncio.current_task().cancel()
+        await asyncio.sleep(0)
+    if answer == "mute":
+        raise Mute
+    if answer == "deaf":
+        while True:
+            try:
+                await asyncio.sleep(600)
+            except asyncio.CancelledError:
+                return True
+    return bare(question, reference, answer)
+
 inside = most = 0
 
 async def meet(question, reference, answer):
