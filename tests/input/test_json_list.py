@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from common.errors import BadEntry, BrokenInput
 from common.input.json_list import JsonList
-from common.input.strict_json import LONGEST_ITEM
 from tests.input.inputs import JSON
 
 SIZES = [1, 2, 3, 7, 16, 17, 64, 1 << 20]  # bytes of a piece
@@ -200,10 +199,10 @@ def test_time_is_linear_in_the_length_of_an_item(value: Any) -> None:
 
 def test_an_item_that_is_too_long_is_passed_over_in_pieces() -> None:
     """Its text has all that could be taken for its end."""
-    piece = (b'a\\"]}, {\\\\' + b"a" * 9990) * 100
-    long_text = [piece] * (LONGEST_ITEM // len(piece) + 2)
+    piece = (b'a\\"]}, {\\\\' + b"a" * 9990) * 2
+    long_text = [piece] * 9
     pieces = [b'[{"n": 1},\n{"n": "', *long_text, b'\\\\", "m": [{}]}', b',\n{"n": 3}]']
-    found = list(JsonList("in.json", pieces))
+    found = list(JsonList("in.json", pieces, longest=100_000))
     assert [line for line, _ in found] == [1, 2, 3]
     assert [value for _, value in found[::2]] == [{"n": 1}, {"n": 3}]
     assert str(found[1][1]) == "in.json: line 2: an entry of more than 128 MB"
