@@ -157,3 +157,21 @@ def test_every_image_inside_the_root_is_read(tree: Path, path: str, root: str) -
 
 def test_without_an_image_root_a_path_may_lead_anywhere(tree: Path) -> None:
     assert len(load_images(["../out.png", "leaving.png"], str(tree / "root"))) == 2
+
+
+def test_an_image_that_is_named_often_is_held_once_and_counts_each_time(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(PNG)
+    urls = load_images(["a.png"] * 100, str(tmp_path))
+    assert len(urls) == 100
+    assert len({id(url) for url in urls}) == 1
+    (tmp_path / "a.png").write_bytes(PNG + bytes(11 << 20))
+    with pytest.raises(BadEntry, match="more than 100 MB together"):
+        load_images(["a.png"] * 10, str(tmp_path))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_and_a_device_are_no_images_and_are_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(str(tmp_path / "pipe.png"))
+    for path in ("pipe.png", "/dev/zero"):
+        with pytest.raises(BadEntry, match="is no image but a device"):
+            load_images([path], str(tmp_path))

@@ -30,8 +30,9 @@ class JsonList:
     BrokenInput after all items before the damage. Time is linear in the length of the list, however long an item is.
     """
 
-    def __init__(self, path: str, pieces: Iterable[bytes], line: int = 1) -> None:
+    def __init__(self, path: str, pieces: Iterable[bytes], line: int = 1, longest: int = LONGEST_ITEM) -> None:
         self.path = path
+        self._longest = longest  # characters of an item
         self._texts = _decoded(pieces)
         self._text = ""  # the text so far, without what was dropped
         self._at = 0  # the place in it up to which it is used
@@ -83,7 +84,7 @@ class JsonList:
             except (ValueError, RecursionError) as caught:
                 raise self._broken(self._at, reason(caught), False) from caught
             near_end = end >= len(self._text) - MARGIN
-            if min(end, len(self._text)) - self._at > LONGEST_ITEM and (error is None or near_end):
+            if min(end, len(self._text)) - self._at > self._longest and (error is None or near_end):
                 return self._skip_item()
             if not near_end or not self._read_on():
                 break

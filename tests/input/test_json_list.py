@@ -195,3 +195,14 @@ def test_time_is_linear_in_the_length_of_an_item(value: Any) -> None:
     items, error = read(text, 4096)
     assert (items, error) == ([(1, value)], "")
     assert time.process_time() - start < 20 * once + 1
+
+
+def test_an_item_that_is_too_long_is_passed_over_in_pieces() -> None:
+    """Its text has all that could be taken for its end."""
+    piece = (b'a\\"]}, {\\\\' + b"a" * 9990) * 2
+    long_text = [piece] * 9
+    pieces = [b'[{"n": 1},\n{"n": "', *long_text, b'\\\\", "m": [{}]}', b',\n{"n": 3}]']
+    found = list(JsonList("in.json", pieces, longest=100_000))
+    assert [line for line, _ in found] == [1, 2, 3]
+    assert [value for _, value in found[::2]] == [{"n": 1}, {"n": 3}]
+    assert str(found[1][1]) == "in.json: line 2: an entry of more than 128 MB"
