@@ -1,4 +1,5 @@
-"""Types of command-line flags: each takes the text of a flag and gives its value, or says what is allowed.
+"""A parser of command lines, and types of flags: each takes the text of a flag and gives its value, or says what is
+allowed.
 
 >>> int_between(1)("7")
 7
@@ -12,7 +13,14 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any, Callable
+from typing import Any, Callable, NoReturn
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
 def int_between(low: int, high: int | None = None) -> Callable[[str], int]:

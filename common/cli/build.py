@@ -16,7 +16,7 @@ from ..results.report import require_packages
 from ..results.selection import Selection
 from ..running.early_stopping import StopRule
 from ..running.job import Job, Pipeline, Results
-from ..running.ray_cluster import import_ray
+from ..running.ray_connection import import_ray
 from ..running.sampler import Sampler
 from ..scoring.scorers import make_scorer, needs_client
 from ..scoring.shapes import EntryScorer

@@ -6,11 +6,11 @@ Example: ``parser = make_parser("sampling.py", "Sample answers.", "python sampli
 from __future__ import annotations
 
 import argparse
-from typing import Callable, NamedTuple, NoReturn
+from typing import Callable, NamedTuple
 from urllib.parse import urlsplit
 
 from .. import __version__
-from ..flag_types import finite, float_between, int_between, json_object
+from ..flag_types import Parser, finite, float_between, int_between, json_object
 from ..results.formats import FORMATS, formats_help
 from ..results.selection import SELECTS
 
@@ -52,13 +52,6 @@ class Role(NamedTuple):
     def value(self, args: argparse.Namespace, name: str) -> object:
         """The value of one of the role's flags, such as ``extra_body``."""
         return vars(args)[f"{self.name}_{name}"]
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
 class Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):

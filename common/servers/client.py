@@ -79,6 +79,7 @@ class ChatClient:
         self.extra_body = dict(extra_body or {})
         self.may_start: Callable[[], None] = start_anyway
         self.traffic = Traffic()
+        self.was_up = False  # whether its server is known to have been up: then it is waited for, if it is away
         self.pool = Pool([], concurrency or auto_concurrency.START)
         self._api_key = api_key
         self._sleep = sleep
@@ -94,6 +95,8 @@ class ChatClient:
         urls = [url.rstrip("/") for url in self.urls]
         self.pool = Pool(urls, self.concurrency or auto_concurrency.START * len(urls))
         self._breaker = self._make_breaker()
+        if self.was_up:
+            self._breaker.answered()
         self._connections = {server: Connection(server.url, self._api_key) for server in self.pool.servers}
         helpers = [self._deadlines.watch()]
         if self.concurrency is None:
