@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 from typing import Any, Callable
 
 from ..errors import UsageError
@@ -225,4 +226,5 @@ def check_ray(args: argparse.Namespace, roles: list[Role]) -> None:
                 raise UsageError(
                     f"--{role.prefix}{name} cannot be kept with --ray: each node's worker sends on its own"
                 )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, during the seconds that the import takes
     import_ray()

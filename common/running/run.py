@@ -247,7 +247,7 @@ class Run:
                 stack.callback(job.local.stop)
                 url = await asyncio.get_running_loop().run_in_executor(None, job.local.start)
                 for client in job.pipeline.clients:
-                    client.was_up = client.was_up or not client.urls
+                    client.kept_up = not client.urls
                     client.urls = client.urls or [url]
                 self._run_beside(stack, job.local.watch())
             await stack.enter_async_context(self._engine)

@@ -30,6 +30,7 @@ from .slots import Pool, Server
 
 LARGE = 1 << 16  # bytes of messages that are not copied for each request
 MAX_GIVEN_UP = 10  # requests given up one after another, without a success between: the servers are gone
+MANY_PROBES = 1 << 30  # more than any run makes
 OTHER_FILES = 100  # open files that are not connections
 BACK_OFF = tenacity.wait_random_exponential(multiplier=1, max=60)  # seconds between two tries
 
@@ -79,7 +80,7 @@ class ChatClient:
         self.extra_body = dict(extra_body or {})
         self.may_start: Callable[[], None] = start_anyway
         self.traffic = Traffic()
-        self.was_up = False  # whether its server is known to have been up: then it is waited for, if it is away
+        self.kept_up = False  # whether this process starts its server again if it ends: then it is always waited for
         self.pool = Pool([], concurrency or auto_concurrency.START)
         self._api_key = api_key
         self._sleep = sleep
@@ -95,8 +96,6 @@ class ChatClient:
         urls = [url.rstrip("/") for url in self.urls]
         self.pool = Pool(urls, self.concurrency or auto_concurrency.START * len(urls))
         self._breaker = self._make_breaker()
-        if self.was_up:
-            self._breaker.answered()
         self._connections = {server: Connection(server.url, self._api_key) for server in self.pool.servers}
         helpers = [self._deadlines.watch()]
         if self.concurrency is None:
@@ -109,7 +108,12 @@ class ChatClient:
         return self
 
     def _make_breaker(self) -> CircuitBreaker:
-        return CircuitBreaker(self.pool, self._is_back, self.max_retries, self._sleep)
+        breaker = CircuitBreaker(
+            self.pool, self._is_back, MANY_PROBES if self.kept_up else self.max_retries, self._sleep
+        )
+        if self.kept_up:
+            breaker.answered()
+        return breaker
 
     async def _is_back(self, server: Server) -> bool:
         return await self._connections[server].is_back()

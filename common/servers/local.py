@@ -140,21 +140,28 @@ class LocalServer:
                 f"--local serves at most {MOST_SLOTS} requests at once, not {slots}: use a lower concurrency"
             )
         self.name = model_name(self.path)
+        self.url = ""  # while it serves
         self._slots = slots
         self._port = port
         self._child: Child | None = None
         self._over = False
 
+    @property
+    def pid(self) -> int | None:
+        """The process id of the child, if there is one."""
+        return self._child.process.pid if self._child is not None else None
+
     def start(self) -> str:
         """Starts the child and returns its base URL once it serves; RunStopped with llama.cpp's reason if it ends."""
+        self.url = ""
         child = self._child = Child(self.path, self._slots, self._port)
         if self._over:  # stopped meanwhile, by another thread
             child.kill()
-        url = child.url()
-        if not url:
+        self.url = child.url()
+        if not self.url:
             raise RunStopped(self._failure(child))
-        self._port = urlsplit(url).port or 0
-        return url
+        self._port = urlsplit(self.url).port or 0
+        return self.url
 
     def _failure(self, child: Child) -> str:
         reason, is_context = reason_of(child.last_words(), child.end())

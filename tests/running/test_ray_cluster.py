@@ -257,10 +257,8 @@ def test_only_the_entries_that_end_their_worker_fail(tmp_path: Path, nodes: RayN
     print(f"a poison entry: {time.monotonic() - begun:.1f} s; {run.stderr!r} {failed}")
     assert run.returncode == 1, run
     assert sorted(one["original_question"] for one in failed) == ["question 13?", "question 40?"]
-    assert (
-        "workers were lost with this entry, and the last 2 of them had no other entry; the worker on "
-        in failed[0]["error"]
-    )
+    assert all(one["error"].startswith("this entry ends its worker: 3 workers were lost with it, ") for one in failed)
+    assert all(one["error"].endswith("its process crashed or was killed, perhaps for lack of memory") for one in failed)
     assert len(read_lines(tmp_path / "out.jsonl")) == 58
     assert 120 <= requests <= 120 + 6 * 2 * SLOTS
 
