@@ -181,7 +181,7 @@ def reason_of(error: Exception) -> str:
         return f"its nodes run {theirs}, this machine {ours}; install the same versions"
     text = (error.strerror if isinstance(error, OSError) else None) or last_line(error)
     if isinstance(error, OSError):
-        return f"{text}; start it, or name its address (--ray local starts a cluster for this run)"
+        return f"{text}; start the cluster, or name another address (--ray local starts one for this run)"
     return text
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -19,7 +20,7 @@ import pytest
 
 pytest.importorskip("ray")
 
-from tests.helpers import command, environment, questions, read_lines, run_script, write_input
+from tests.helpers import ROOT, command, environment, questions, read_lines, run_script, write_input
 from tests.ray_nodes import RayNodes
 from tests.scripted_server import Reply, Request, ScriptedServer, completion
 
@@ -51,6 +52,21 @@ def check_once_each(output: Path, entries: int, answers: int) -> None:
     assert all(len(r["generated_answers"]) == answers for r in records)
     every = [answer for record in records for answer in record["generated_answers"]]
     assert len(set(every)) == len(every), "an answer is in two records"
+
+
+def is_documented(line: str) -> bool:
+    """Whether the page shows this line, with its own addresses and versions."""
+    examples = [
+        (r"127\.0\.0\.1:\d+", "127.0.0.1:6379"),
+        (r"--ray [\d.]+:\d+", "--ray 127.0.0.1:6379"),
+        (r"the worker on \S+", "the worker on 10.0.0.2"),
+        (r"named by /\S+/ray/", "named by /tmp/ray/"),
+        (r"Python [\d.]+", "Python 3.11.7"),
+        (r"machine Ray [\d.]+", "machine Ray 2.60.0"),
+    ]
+    for pattern, example in examples:
+        line = re.sub(pattern, example, line)
+    return f"| `{line.strip()}` |" in (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
 
 
 def wait_until(there: Callable[[], bool]) -> None:
@@ -230,12 +246,9 @@ def test_a_frozen_worker_loses_its_entries_to_the_others(tmp_path: Path, nodes: 
         wait_until(lambda: pids.exists() and len(pids.read_text().split()) > 20)
         frozen = int(pids.read_text().split()[0])
         os.kill(frozen, signal.SIGSTOP)
-        begun = time.monotonic()
         said = run.communicate(timeout=110)
-        print(f"a frozen worker: {time.monotonic() - begun:.1f} s; {said[1]!r}")
         assert run.returncode == 0, said
-        assert "was silent for 20 s; its entries go to the others\n" in said[1]
-        assert said[1].count("\n") == 1
+        assert is_documented(said[1])
         assert 200 <= len(gen.chats) <= 200 + 2 * SLOTS
         with contextlib.suppress(ProcessLookupError):
             os.kill(frozen, signal.SIGCONT)
@@ -245,7 +258,6 @@ def test_a_frozen_worker_loses_its_entries_to_the_others(tmp_path: Path, nodes: 
 def test_only_the_entries_that_end_their_worker_fail(tmp_path: Path, nodes: RayNodes) -> None:
     ends = "if question in ('question 13?', 'question 40?'):\n    os._exit(3)\n"
     rule = rule_file(tmp_path, f"{ends}return 5\n")
-    begun = time.monotonic()
     with ScriptedServer(generator) as gen:
         run = run_script(
             *("reject.py", *flags(input_file=questions(tmp_path / "in.json", 60), output_file=tmp_path / "out.jsonl")),
@@ -254,16 +266,14 @@ def test_only_the_entries_that_end_their_worker_fail(tmp_path: Path, nodes: RayN
         )
         requests = len(gen.chats)
     failed = read_lines(tmp_path / "out.jsonl.errors.jsonl")
-    print(f"a poison entry: {time.monotonic() - begun:.1f} s; {run.stderr!r} {failed}")
     assert run.returncode == 1, run
     assert sorted(one["original_question"] for one in failed) == ["question 13?", "question 40?"]
-    assert all(one["error"].startswith("this entry ends its worker: 3 workers were lost with it, ") for one in failed)
-    assert all(one["error"].endswith("its process crashed or was killed, perhaps for lack of memory") for one in failed)
+    assert all(is_documented(line) for line in [*run.stderr.splitlines(), *(one["error"] for one in failed)])
     assert len(read_lines(tmp_path / "out.jsonl")) == 58
     assert 120 <= requests <= 120 + 6 * 2 * SLOTS
 
 
-def test_sigterm_while_ray_starts_and_later_is_one_line(tmp_path: Path, nodes: RayNodes) -> None:
+def test_sigterm_is_one_line(tmp_path: Path, nodes: RayNodes) -> None:
     with ScriptedServer(lambda request: completion("late", delay=60)) as server:
         asked = flags(input_file=questions(tmp_path / "in.json", 50), output_file=tmp_path / "out.jsonl")
         run = start("sampling.py", *asked, *flags(model_name="m", port=server.port, ray=nodes.address))
@@ -314,10 +324,8 @@ def test_a_stale_address_is_named(tmp_path: Path, short_folder: str, named_by: s
     asked = flags(input_file=questions(tmp_path / "in.json", 1), output_file=tmp_path / "out.jsonl", model_name="m")
     run = run_script("sampling.py", *asked, "--ray", **environ)
     assert run.returncode == 1
-    assert run.stderr == (
-        f"sampling.py: error: --ray: cannot join the cluster at 127.0.0.1:1 (named by {named_by}): Connection refused; "
-        "start it, or name its address (--ray local starts a cluster for this run)\n"
-    )
+    assert is_documented(run.stderr)
+    assert f" at 127.0.0.1:1 (named by {named_by}): " in run.stderr
 
 
 @pytest.mark.parametrize("program", ["silent", "HTTP", "hangs up"])
@@ -336,18 +344,13 @@ def test_another_program_at_the_address_is_named(tmp_path: Path, program: str) -
         threading.Thread(target=listen, args=[listener], daemon=True).start()
         address = f"127.0.0.1:{listener.getsockname()[1]}"
         asked = flags(input_file=questions(tmp_path / "in.json", 1), output_file=tmp_path / "out.jsonl", model_name="m")
-        begun = time.monotonic()
         run = run_script("sampling.py", *asked, *flags(ray=address))
-        print(f"{program}: {time.monotonic() - begun:.1f} s")
         listener.shutdown(socket.SHUT_RDWR)
     for one in kept:
         one.close()
     assert run.returncode == 1
-    said = (
-        f"sampling.py: error: --ray {address}: cannot join the cluster: another program than Ray listens there; start"
-    )
-    assert run.stderr.startswith(said)
-    assert run.stderr.count("\n") == 1
+    assert f"--ray {address}: " in run.stderr
+    assert is_documented(run.stderr)
 
 
 def test_other_versions_in_the_cluster_are_named(tmp_path: Path) -> None:
@@ -357,7 +360,7 @@ def test_other_versions_in_the_cluster_are_named(tmp_path: Path) -> None:
     assert run.returncode == 1
     python = ".".join(map(str, sys.version_info[:3]))
     assert f"its nodes run Ray 2.59.0 with Python {python}, this machine Ray " in run.stderr
-    assert run.stderr.count("\n") == 1
+    assert is_documented(run.stderr)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "nonsense"])
@@ -367,7 +370,7 @@ def test_a_cluster_that_is_not_there_is_one_line(tmp_path: Path, address: str) -
     run = run_script("sampling.py", *asked)
     assert run.returncode == 1
     assert run.stderr.startswith(f"sampling.py: error: --ray {address}: cannot join the cluster: ")
-    assert run.stderr.count("\n") == 1
+    assert is_documented(run.stderr.replace("ray://", ""))
 
 
 def test_local_and_ray_exclude_each_other(tmp_path: Path) -> None:
