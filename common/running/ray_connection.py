@@ -41,7 +41,14 @@ class Cluster(NamedTuple):
     address: str = ""
     named_by: str = ""
 
+    @property
+    def is_new(self) -> bool:
+        """Whether Ray starts it for this run."""
+        return not self.address and self.flag != "--ray auto"
+
     def __str__(self) -> str:
+        if self.is_new:
+            return f"{self.flag}: cannot start a cluster"
         named_by = f" at {self.address} (named by {self.named_by})" if self.named_by else ""
         return f"{self.flag}: cannot join the cluster{named_by}"
 
@@ -127,12 +134,14 @@ def connect(address: str) -> Any:
     try:
         if ":" in cluster.address:
             check_answers(cluster.address)
+        elif address == "auto" and not ray_runs_here():
+            raise ConnectionError("none runs on this machine")
         ours = {"py_modules": [str(Path(__file__).resolve().parents[1])]}  # Ray brings them to the nodes
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of Ray's client, about what it raises too
             ray.init(address or None, logging_level=logging.ERROR, log_to_driver=False, runtime_env=ours)
     except (OSError, RuntimeError, ValueError) as error:
-        raise RunStopped(f"{cluster}: {reason_of(error)}") from error
+        raise RunStopped(f"{cluster}: {reason_of(error, cluster.is_new)}") from error
     return ray
 
 
@@ -140,7 +149,7 @@ def find_cluster(address: str) -> Cluster:
     """The cluster that Ray would join, as far as it is known without asking Ray."""
     flag = f"--ray {address}".rstrip()
     if address not in ("", "auto"):
-        return Cluster(flag, address)
+        return Cluster(flag, address if address != "local" else "")
     if os.environ.get("RAY_ADDRESS"):
         return Cluster(flag, os.environ["RAY_ADDRESS"], "RAY_ADDRESS")
     file = Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp", "ray", "ray_current_cluster")
@@ -173,16 +182,18 @@ def check_answers(address: str) -> None:
         raise ConnectionError("another program than Ray listens there")
 
 
-def reason_of(error: Exception) -> str:
+def reason_of(error: Exception, is_new: bool) -> str:
     """Why Ray could not join, as one line that says what to do."""
     versions = re.findall(r"(Ray|Python): (\S+)", str(error)) if "Version mismatch" in str(error) else []
     if len(versions) == 4:
         theirs, ours = (f"Ray {pair[0][1]} with Python {pair[1][1]}" for pair in (versions[:2], versions[2:]))
         return f"its nodes run {theirs}, this machine {ours}; install the same versions"
-    text = (error.strerror if isinstance(error, OSError) else None) or last_line(error)
-    if isinstance(error, OSError):
-        return f"{text}; start the cluster, or name another address (--ray local starts one for this run)"
-    return text
+    if not isinstance(error, OSError):
+        return last_line(error)
+    if is_new:
+        return f"{last_line(error)}; the variable RAY_TMPDIR names the folder for Ray's files"
+    text = error.strerror or last_line(error)
+    return f"{text}; start the cluster, or name another address (--ray local starts one for this run)"
 
 
 def last_line(error: BaseException) -> str:

@@ -328,6 +328,13 @@ def test_a_stale_address_is_named(tmp_path: Path, short_folder: str, named_by: s
     assert f" at 127.0.0.1:1 (named by {named_by}): " in run.stderr
 
 
+def test_a_folder_that_ray_cannot_use_is_named(tmp_path: Path) -> None:
+    asked = flags(input_file=questions(tmp_path / "in.json", 1), output_file=tmp_path / "out.jsonl", model_name="m")
+    run = run_script("sampling.py", *asked, *flags(ray="local"), RAY_TMPDIR="/proc/none")
+    assert run.returncode == 1
+    assert is_documented(run.stderr)
+
+
 @pytest.mark.parametrize("program", ["silent", "HTTP", "hangs up"])
 def test_another_program_at_the_address_is_named(tmp_path: Path, program: str) -> None:
     def listen(listener: socket.socket) -> None:
