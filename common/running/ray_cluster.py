@@ -271,6 +271,8 @@ class RayEngine:
                 node.silent = 0.0
                 self._handle_report(node, report)
         except ToolkitError as error:  # Ray raises the worker's error as an error of both kinds
+            if self._has_left(node):
+                return
             raise RunStopped(f"the worker on {node.host}: {getattr(error, 'cause', error)}") from error
         except (self._ray.exceptions.RayError, ConnectionError) as error:  # the latter is the client's, of ray://
             if self._has_left(node):
@@ -364,9 +366,7 @@ class RayEngine:
         self._suspects.extend(suspects[start : start + size] for start in range(0, len(suspects), size))
 
     def _failure(self, entry: RemoteEntry, reason: str) -> EntryFailed:
-        lost = (
-            f"{entry.losses} workers were lost with it, the last {entry.losses_alone} of them without any other entry"
-        )
+        lost = f"{entry.losses} workers were lost with it, the last {entry.losses_alone} without other entries"
         failure = EntryFailed(f"this entry ends its worker: {lost}; {reason}")
         failure.stage = "sample" if entry.state.missing(self._pipeline.sampler) else "score"
         return failure
