@@ -240,7 +240,7 @@ def serve_as_child(model: str, slots: int, port: int) -> None:
     try:
         server = serve(model, slots, port)
     except RuntimeError:
-        time.sleep(0.5)  # llama.cpp writes the reason from a thread of its own
+        time.sleep(2)  # llama.cpp writes the reason from a thread of its own
         os._exit(1)
     print(f"{server.listening_address}/v1", flush=True)
     sys.stdin.read()
