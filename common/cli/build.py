@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import logging
 import os
+import signal
 from typing import Any, Callable, Iterator, Sequence
 from urllib.parse import urlsplit
 
@@ -21,7 +22,7 @@ from ..results.report import require_packages
 from ..results.selection import Selection
 from ..running.early_stopping import StopRule
 from ..running.job import Job, Pipeline, Results
-from ..running.ray_cluster import import_ray
+from ..running.ray_connection import import_ray
 from ..running.sampler import Sampler
 from ..scoring.scorers import make_scorer, needs_client
 from ..scoring.shapes import EntryScorer
@@ -363,4 +364,5 @@ def check_ray(args: argparse.Namespace, roles: list[Role]) -> None:
                 raise UsageError(
                     f"--{role.prefix}{name} cannot be kept with --ray: each node's worker sends on its own"
                 )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, during the seconds that the import takes
     import_ray()

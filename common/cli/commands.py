@@ -16,6 +16,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from .. import __version__
 from ..errors import ToolkitError, printable
+from ..flag_types import Parser
 from ..input.conversations import work_from_record
 from ..running.job import Job
 from ..running.run import INTERRUPTED, run
@@ -131,7 +132,7 @@ COMMANDS = {
 
 def main(prog: str, arguments: Sequence[str]) -> int:
     """``rejection-sampling COMMAND ...``: runs the named command; returns its exit code."""
-    parser = flags.Parser(prog=prog, description="Rejection sampling: sample answers, score them, select the best.")
+    parser = Parser(prog=prog, description="Rejection sampling: sample answers, score them, select the best.")
     parser.add_argument("--version", action="version", version=f"rejection-sampling {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in COMMANDS.values():

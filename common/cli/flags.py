@@ -6,16 +6,13 @@ Example: ``parser = make_parser("sampling.py", "Sample answers.", "python sampli
 from __future__ import annotations
 
 import argparse
-import sys
-from typing import Any, Callable, NamedTuple, NoReturn
+from typing import Callable, NamedTuple
 
 from .. import __version__
-from ..errors import printable
-from ..flag_types import finite, float_between, int_between, json_object
+from ..flag_types import Parser, finite, float_between, int_between, json_object
 from ..results.formats import FORMATS, formats_help
 from ..results.selection import SELECTS
 from ..servers import urls
-from ..streams import say
 
 ABSENT = {  # the values of the flags that not every command has
     "cache_file": None,
@@ -56,16 +53,6 @@ class Role(NamedTuple):
     def value(self, args: argparse.Namespace, name: str) -> object:
         """The value of one of the role's flags, such as ``extra_body``."""
         return vars(args)[f"{self.name}_{name}"]
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one printable line, and which minds no closed stream."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, printable(f"{self.prog}: error: {message} (see {self.prog} --help)") + "\n")
-
-    def _print_message(self, message: str, file: Any = None) -> None:
-        say(message[:-1] if message.endswith("\n") else message, file or sys.stderr)
 
 
 class Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):

@@ -2,8 +2,11 @@
 
 The run's own process admits entries, reads their images, and alone writes ledger, output and errors. A worker gets
 entries as its servers have room for them, and reports what arrives within a few hundredths of a second. If a worker or
-its node dies, or its servers stay away, its entries go to the other workers with all that it reported of them. So only
-what was in flight is requested again. Nodes that join get a worker.
+its node dies or falls silent, or its servers stay away, its entries go to the other workers with all that it reported
+of them. So only what was in flight is requested again. Nodes that join get a worker.
+
+The entries that a lost worker had begun are suspects: each may be the cause of the loss. They go on in small groups, on
+workers that have no other entries, and at last alone. So an entry that ends its worker fails, and no other entry does.
 
 Example: ``python sampling.py --ray auto --port 8000 ...``
 """
@@ -12,23 +15,20 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import contextlib
 import dataclasses
 import logging
-import socket
-import threading
+import math
+import re
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Callable
-from urllib.parse import urlsplit
 
 from ..errors import BudgetSpent, EntryFailed, RunStopped, ServerGone, ToolkitError
-from ..extras import require
 from ..records import Record
 from .engine import Keep, Stop
 from .entry_state import EntryState
 from .job import Pipeline
-from .ray_worker import Assignment, Worker, WorkerReport
+from .ray_connection import RayThread, join, last_line
+from .ray_worker import Assignment, LeaseExpired, Worker, WorkerReport
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,10 @@ LONGEST_REST = 600.0  # seconds at most before a node whose worker failed gets a
 SHUTDOWN_LIMIT = 5.0  # seconds for leaving the cluster
 READY = 16  # entries that wait for a worker before the run admits no more
 MANY = 64  # requests that may wait at a worker that finds its own concurrency
-LOSSES = 5  # workers that an entry may have lost before it is taken for their cause
+SILENCE = 20.0  # seconds without a report after which a worker is lost; longer than its LEASE
+OPEN_LIMIT = 120.0  # seconds for a worker to start
+FEW = 8  # suspects of a loss that each go on alone; of more, groups do first
+LOSSES_ALONE = 2  # workers that an entry may lose alone before it fails
 
 
 class RemoteEntry:
@@ -46,7 +49,8 @@ class RemoteEntry:
 
     def __init__(self, state: EntryState, pipeline: Pipeline, keep: Keep) -> None:
         self.state = state
-        self.losses = 0
+        self.losses = 0  # workers lost with it
+        self.losses_alone = 0
         self.outcome: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
         self._pipeline = pipeline
         self._keep = keep
@@ -85,6 +89,8 @@ class Node:
     queued: int = 0
     batch: list[Assignment] = field(default_factory=list)
     listener: asyncio.Future[None] | None = None
+    silent: float = 0.0  # seconds since its last report, as long as this process ran
+    tests: bool = False  # it takes suspects only
 
     def send(self) -> None:
         """Sends the entries of this turn of the loop in one call."""
@@ -107,6 +113,8 @@ class RayEngine:
         self._stop = stop
         self._check_budget = check_budget or (lambda: None)
         self._ready: collections.deque[RemoteEntry] = collections.deque()
+        self._suspects: collections.deque[list[RemoteEntry]] = collections.deque()  # in the groups that go on together
+        self._thread = RayThread()
         self._nodes: dict[str, Node] = {}
         self._failures: dict[str, int] = {}  # of each node's workers
         self._rest_until: dict[str, float] = {}
@@ -124,7 +132,7 @@ class RayEngine:
         self._actor_class: Any = None
 
     async def __aenter__(self) -> RayEngine:
-        self._ray = await in_thread(connect, self._address)
+        self._ray = await join(self._thread, self._address)
         self._pickled = self._ray.cloudpickle.dumps(self._pipeline)
         self._actor_class = self._ray.remote(Worker)
         self._watching = asyncio.ensure_future(self._watch_nodes())
@@ -139,7 +147,7 @@ class RayEngine:
         if self._asking is not None:
             await asyncio.wait([self._asking], timeout=SHUTDOWN_LIMIT)
         if self._asking is None or self._asking.done():
-            await asyncio.wait([in_thread(self._ray.shutdown)], timeout=SHUTDOWN_LIMIT)
+            await asyncio.wait([self._thread.call(self._ray.shutdown)], timeout=SHUTDOWN_LIMIT)
         for node in self._nodes.values():  # not before: Ray's client complains of calls whose futures were cancelled
             if node.listener is not None:
                 node.listener.cancel()
@@ -166,7 +174,8 @@ class RayEngine:
 
     def _dispatch(self) -> None:
         """Gives ready entries to the open workers that have room."""
-        nodes = [node for node in self._nodes.values() if node.is_open]
+        self._dispatch_suspects()
+        nodes = [node for node in self._nodes.values() if node.is_open and not node.tests]
         while self._ready and nodes:
             node = min(nodes, key=lambda node: node.queued)
             if node.queued >= self._slots:
@@ -174,6 +183,17 @@ class RayEngine:
             self._assign(node, self._ready.popleft())
         if self._room is not None and len(self._ready) < READY and not self._room.done():
             self._room.set_result(None)
+
+    def _dispatch_suspects(self) -> None:
+        """Gives each group of suspects a worker without entries; if there is none, one worker takes no more entries."""
+        nodes = [node for node in self._nodes.values() if node.is_open]
+        for node in nodes:
+            if not node.entries:
+                node.tests = bool(self._suspects)
+                for entry in self._suspects.popleft() if self._suspects else ():
+                    self._assign(node, entry)
+        if self._suspects and nodes and not any(node.tests for node in nodes):
+            min(nodes, key=lambda node: node.queued).tests = True
 
     def _assign(self, node: Node, entry: RemoteEntry) -> None:
         self._number += 1
@@ -201,15 +221,26 @@ class RayEngine:
                 alone_since = now
             elif now - alone_since > PATIENCE:
                 raise RunStopped("no node is left in the Ray cluster; run the same command again to go on")
+            self._lose_silent_workers()
             await asyncio.sleep(NODES_EVERY)
 
     async def _list_nodes(self) -> list[dict[str, Any]]:
         try:
-            self._asking = in_thread(self._ray.nodes)
+            self._asking = self._thread.call(self._ray.nodes)
             nodes: list[dict[str, Any]] = await asyncio.wait_for(asyncio.shield(self._asking), PATIENCE)
             return nodes
         except (asyncio.TimeoutError, RunStopped) as error:
             raise RunStopped("the Ray cluster does not answer; run the same command again to go on") from error
+
+    def _lose_silent_workers(self) -> None:
+        """Counts the seconds of silence by the looks at the nodes, so that a pause of this process does not count."""
+        for node in list(self._nodes.values()):
+            node.silent += NODES_EVERY
+            if node.is_open and node.silent > SILENCE:
+                self._drop_worker(node, f"the worker on {node.host} was silent for {SILENCE:g} s", None)
+            elif node.silent > OPEN_LIMIT:
+                reason = f"no worker could start on {node.host} within {OPEN_LIMIT:g} s"
+                self._drop_worker(node, reason, RunStopped(reason))
 
     def _start_worker(self, node_id: str, host: str) -> None:
         on_node = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node_id, soft=False)
@@ -227,26 +258,34 @@ class RayEngine:
         """Opens a worker and handles its reports until it ends."""
         try:
             await node.actor.open.remote(self._pickled, self._all_admitted)
-            if self._over:
+            if self._has_left(node):
                 return
-            node.is_open = True
+            node.is_open, node.silent = True, 0.0
             if self._budget_spent is not None:
                 node.actor.sample_no_more.remote(self._budget_spent)
             self._dispatch()
             while node.is_open:
                 report = await node.actor.report.remote()
-                if self._over:
-                    return
+                if self._has_left(node):
+                    return  # what it reports was given to others
+                node.silent = 0.0
                 self._handle_report(node, report)
         except ToolkitError as error:  # Ray raises the worker's error as an error of both kinds
+            if self._has_left(node):
+                return
             raise RunStopped(f"the worker on {node.host}: {getattr(error, 'cause', error)}") from error
         except (self._ray.exceptions.RayError, ConnectionError) as error:  # the latter is the client's, of ray://
-            if self._over:
+            if self._has_left(node):
                 return
-            reason = f"the worker on {node.host} died"
-            if not node.is_open:
-                reason = f"no worker could start on {node.host}: {_last_line(error)}"
-            self._drop_worker(node, reason, None if node.is_open else RunStopped(reason))
+            if node.is_open:
+                self._drop_worker(node, f"the worker on {node.host} died", None, f": {death(error)}")
+            else:
+                reason = f"no worker could start on {node.host}: {last_line(error)}"
+                self._drop_worker(node, reason, RunStopped(reason))
+
+    def _has_left(self, node: Node) -> bool:
+        """Whether its reports no longer count."""
+        return self._over or self._nodes.get(node.node_id) is not node
 
     def _handle_report(self, node: Node, report: WorkerReport) -> None:
         for text in report.warnings:
@@ -263,6 +302,8 @@ class RayEngine:
         if isinstance(report.stopped, ServerGone):
             self._gone = report.stopped
             self._drop_worker(node, f"{node.host}: {report.stopped}", report.stopped)
+        elif isinstance(report.stopped, LeaseExpired):
+            self._drop_worker(node, f"the worker on {node.host} {report.stopped}", None)
         elif report.stopped is not None:
             self._stop(report.stopped)
         self._watch_budget()
@@ -280,70 +321,62 @@ class RayEngine:
         except RunStopped as error:
             self._stop(error)
 
-    def _drop_worker(self, node: Node, reason: str, error: RunStopped | None) -> None:
-        """Hands a worker's entries to the others; ``error``, if any, ends the run if there are no others."""
+    def _drop_worker(self, node: Node, reason: str, error: RunStopped | None, detail: str = "") -> None:
+        """Hands a worker's entries to the others; ``error``, if any, ends the run if there are no others.
+
+        Without ``error``, one of its entries may be the cause.
+        """
         node.is_open = False
         del self._nodes[node.node_id]
         self._ray.kill(node.actor)
-        failures = self._failures[node.node_id] = self._failures.get(node.node_id, 0) + 1
-        rest = min(LONGEST_REST, 5.0 * 2**failures)
-        self._rest_until[node.node_id] = asyncio.get_running_loop().time() + rest
-        for entry in reversed(list(node.entries.values())):  # so that the oldest stands first
-            entry.losses += error is None
-            if entry.losses < LOSSES:
-                self._ready.appendleft(entry)
-            else:
-                entry.end(EntryFailed(f"{LOSSES} workers were lost with this entry; the last: {reason}"))
+        failures = self._rest(node)
+        if error is None:
+            self._suspect(node, reason + detail)
+        else:
+            self._ready.extendleft(reversed(list(node.entries.values())))  # so that the oldest stands first
         if error is not None and not self._nodes:
             self._stop(self._gone or error)  # a node that just died may still count as alive, and take no worker
         elif failures == 1:
             log.warning("%s; its entries go to the others", reason)
         self._dispatch()
 
+    def _rest(self, node: Node) -> int:
+        """Lets a node rest before it gets another worker, unless its entries are the likely cause; its failures."""
+        if node.tests:
+            return 0
+        failures = self._failures[node.node_id] = self._failures.get(node.node_id, 0) + 1
+        rest = min(LONGEST_REST, 5.0 * 2**failures)
+        self._rest_until[node.node_id] = asyncio.get_running_loop().time() + rest
+        return failures
 
-def in_thread(function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
-    """Calls a function of Ray's, which may hang, in a thread that does not keep this process from ending."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[Any] = loop.create_future()
+    def _suspect(self, node: Node, reason: str) -> None:
+        """Divides the entries of a lost worker into suspects, whose groups grow smaller with each loss, and others."""
+        alone = len(node.entries) == 1
+        suspects = []
+        for number, entry in reversed(list(node.entries.items())):  # so that the oldest stands first
+            entry.losses += 1
+            entry.losses_alone += alone
+            if entry.losses_alone >= LOSSES_ALONE:
+                entry.end(self._failure(entry, reason))
+            elif number in node.not_begun and entry.losses == 1:
+                self._ready.appendleft(entry)
+            else:
+                suspects.append(entry)
+        size = 1 if len(suspects) <= FEW else math.isqrt(len(suspects))
+        self._suspects.extend(suspects[start : start + size] for start in range(0, len(suspects), size))
 
-    def tell(settle: Callable[[Any], None], result: Any) -> None:
-        if not done.done():
-            settle(result)
-
-    def call() -> None:
-        try:
-            settle, result = done.set_result, function(*args)
-        except ToolkitError as error:
-            settle, result = done.set_exception, error
-        except import_ray().exceptions.RayError as error:
-            settle, result = done.set_exception, RunStopped(_last_line(error))
-        with contextlib.suppress(RuntimeError):  # the loop has ended
-            loop.call_soon_threadsafe(tell, settle, result)
-
-    threading.Thread(target=call, daemon=True).start()
-    return done
-
-
-def _last_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[-1].strip()
-
-
-def import_ray() -> Any:
-    """The package ray; UsageError with the install command if it is missing."""
-    require("ray.util.scheduling_strategies", "--ray", "ray")
-    return require("ray", "--ray", "ray")
+    def _failure(self, entry: RemoteEntry, reason: str) -> EntryFailed:
+        lost = f"{entry.losses} workers were lost with it, the last {entry.losses_alone} without other entries"
+        failure = EntryFailed(f"this entry ends its worker: {lost}; {reason}")
+        failure.stage = "sample" if entry.state.missing(self._pipeline.sampler) else "score"
+        return failure
 
 
-def connect(address: str) -> Any:
-    """Joins the cluster at ``address`` (empty: the one that runs here, else a new one); RunStopped if it cannot."""
-    ray = import_ray()
-    try:
-        if ":" in address:  # Ray itself tries for minutes
-            parts = urlsplit(address if "//" in address else f"ray://{address}")
-            socket.create_connection((parts.hostname or "", parts.port or 0), timeout=10).close()
-        ours = {"py_modules": [str(Path(__file__).resolve().parents[1])]}  # Ray brings them to the nodes
-        ray.init(address or None, logging_level=logging.ERROR, log_to_driver=False, runtime_env=ours)
-    except (OSError, RuntimeError, ValueError) as error:
-        flag = f"--ray {address}".rstrip()
-        raise RunStopped(f"{flag}: cannot join the cluster: {_last_line(error)}") from error
-    return ray
+def death(error: BaseException) -> str:
+    """How a worker died, from the many lines of Ray's error."""
+    found = re.search(r"exit detail: (.+?)(?: Some common causes|$)", str(error), re.M)
+    if found is None:
+        return last_line(error)
+    if "End of file" in found[1]:  # all that Ray knows
+        return "its process crashed or was killed, perhaps for lack of memory"
+    return found[1]

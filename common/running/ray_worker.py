@@ -1,7 +1,8 @@
 """A worker: processes entries for another process, with a LocalEngine, and reports what arrives.
 
 ray_cluster.py runs one on each node. A worker begins entries as its servers have room for them, and gathers its report
-for a hundredth of a second. It knows nothing of Ray.
+for a hundredth of a second. If nobody asks for its report for long, it sends nothing more: its entries may have been
+given to others. It knows nothing of Ray.
 
 Example: ``await worker.open(plan, False); await worker.take([assignment]); report = await worker.report()``
 """
@@ -9,6 +10,7 @@ Example: ``await worker.open(plan, False); await worker.take([assignment]); repo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import pickle
 import traceback
@@ -23,6 +25,12 @@ from .entry_state import EntryState
 from .job import Pipeline
 
 REPORT_EVERY = 0.01  # seconds that are gathered: one report costs as much as a hundred lines
+HEARTBEAT = 5.0  # seconds after which there is a report, even if nothing happened
+LEASE = 15.0  # seconds without a call for its report after which a worker sends nothing more
+
+
+class LeaseExpired(RunStopped):
+    """Nobody asked for this worker's report in time: it was frozen, or cut off, or the other process was."""
 
 
 class Assignment(NamedTuple):
@@ -62,9 +70,12 @@ class Worker:
         self._taken: asyncio.Queue[Assignment] = asyncio.Queue()
         logging.getLogger(__name__.split(".")[0]).addHandler(ForwardWarnings(self))
         self._engine = LocalEngine(self._pipeline, self._stop)
+        for client in self._pipeline.clients:
+            client.may_start = self._check_lease
         await self._engine.__aenter__()
         if all_admitted:
             self._engine.all_admitted()
+        self._heard = asyncio.get_running_loop().time()
         self._begin(self._admit())
 
     async def take(self, batch: list[Assignment]) -> None:
@@ -81,8 +92,14 @@ class Worker:
         self._engine.sample_no_more(reason)
 
     async def report(self) -> WorkerReport:
-        """All that happened since the last call, once something has."""
-        await self._changed.wait()
+        """All that happened since the last call, once something has; or after a moment, as a sign of life."""
+        try:
+            self._check_lease()
+        except LeaseExpired as error:  # even if it has nothing to send: its entries may be others' now
+            self._stop(error)
+        self._heard = asyncio.get_running_loop().time()
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._changed.wait(), HEARTBEAT)
         await asyncio.sleep(REPORT_EVERY)
         self._changed.clear()
         report, self._report = self._report, WorkerReport()
@@ -90,6 +107,11 @@ class Worker:
             report.traffic.append(client.traffic)
             client.traffic = Traffic()
         return report
+
+    def _check_lease(self) -> None:
+        silence = asyncio.get_running_loop().time() - self._heard
+        if silence > LEASE:
+            raise LeaseExpired(f"was cut off for {silence:.0f} s")
 
     def next_report(self) -> WorkerReport:
         """The next report, to add to it."""

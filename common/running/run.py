@@ -18,7 +18,7 @@ import signal
 import sys
 import time
 from itertools import chain, islice
-from typing import Any, Callable, Iterator
+from typing import Any, Callable, Coroutine, Iterator
 
 import uvloop
 
@@ -356,15 +356,21 @@ class Run:
                 stack.callback(job.local.stop)
                 url = await asyncio.get_running_loop().run_in_executor(None, job.local.start)
                 for client in job.pipeline.clients:
+                    client.kept_up = not client.urls
                     client.urls = client.urls or [url]
+                self._run_beside(stack, job.local.watch())
             await stack.enter_async_context(self._engine)
             traffic = [client.traffic for client in job.pipeline.clients]
             bar = asyncio.ensure_future(show_bar(self.counts, traffic, self._expected, job.quiet))
             stack.callback(bar.cancel)
-            syncing = asyncio.ensure_future(self._sync_regularly())
-            syncing.add_done_callback(self._stop_on_failure)
-            stack.callback(syncing.cancel)
+            self._run_beside(stack, self._sync_regularly())
             await self._admit(pending)
+
+    def _run_beside(self, stack: contextlib.AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
+        """Runs something until the stack ends it; its failure ends the run."""
+        task = asyncio.ensure_future(work)
+        task.add_done_callback(self._stop_on_failure)
+        stack.callback(task.cancel)
 
     async def _admit(self, pending: Iterator[PendingEntry | None]) -> None:
         """Starts entries as the engine has room for them, and waits for the last."""

@@ -9,6 +9,7 @@ Example: ``answers = await client.complete(b'[{"role": "user", ...}]', {"tempera
 from __future__ import annotations
 
 import asyncio
+import math
 import resource
 import time
 from dataclasses import dataclass
@@ -93,6 +94,7 @@ class ChatClient:
         self.may_start: Callable[[], None] = start_anyway
         self.answered_before = False
         self.traffic = Traffic()
+        self.kept_up = False  # whether this process starts its server again if it ends: then it is always waited for
         self.pool = Pool([], concurrency or auto_concurrency.START)
         self._api_key = api_key
         self._without_key = KeyRemover(api_key)
@@ -123,8 +125,11 @@ class ChatClient:
         return self
 
     def _make_breaker(self) -> CircuitBreaker:
-        away = patience(self.max_retries, self._longest_wait)
-        return CircuitBreaker(self.pool, self._is_back, away, self._longest_wait, self._sleep)
+        away = math.inf if self.kept_up else patience(self.max_retries, self._longest_wait)
+        breaker = CircuitBreaker(self.pool, self._is_back, away, self._longest_wait, self._sleep)
+        if self.kept_up:
+            breaker.answered()
+        return breaker
 
     def _make_refusals(self) -> Refusals:
         return Refusals(self.pool, self._breaker, self._sleep, self.answered_before)

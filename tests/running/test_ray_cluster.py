@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import signal
+import socket
 import subprocess
+import sys
+import tempfile
+import textwrap
 import threading
 import time
 from pathlib import Path
@@ -14,7 +20,7 @@ import pytest
 
 pytest.importorskip("ray")
 
-from tests.helpers import command, environment, questions, read_lines, run_script, write_input
+from tests.helpers import ROOT, command, environment, questions, read_lines, run_script, write_input
 from tests.ray_nodes import RayNodes
 from tests.scripted_server import Reply, Request, ScriptedServer, completion
 
@@ -46,6 +52,21 @@ def check_once_each(output: Path, entries: int, answers: int) -> None:
     assert all(len(r["generated_answers"]) == answers for r in records)
     every = [answer for record in records for answer in record["generated_answers"]]
     assert len(set(every)) == len(every), "an answer is in two records"
+
+
+def is_documented(line: str) -> bool:
+    """Whether the page shows this line, with its own addresses and versions."""
+    examples = [
+        (r"127\.0\.0\.1:\d+", "127.0.0.1:6379"),
+        (r"--ray [\d.]+:\d+", "--ray 127.0.0.1:6379"),
+        (r"the worker on \S+", "the worker on 10.0.0.2"),
+        (r"named by /\S+/ray/", "named by /tmp/ray/"),
+        (r"Python [\d.]+", "Python 3.11.7"),
+        (r"machine Ray [\d.]+", "machine Ray 2.60.0"),
+    ]
+    for pattern, example in examples:
+        line = re.sub(pattern, example, line)
+    return f"| `{line.strip()}` |" in (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
 
 
 def wait_until(there: Callable[[], bool]) -> None:
@@ -210,6 +231,149 @@ def test_ctrl_c_ends_the_run_at_once(tmp_path: Path, nodes: RayNodes) -> None:
         assert said[1] == "sampling.py: error: interrupted; run the same command again to go on\n"
 
 
+def rule_file(folder: Path, body: str) -> str:
+    """A rule that runs in the worker's own process, as ``python:FILE:node``."""
+    file = folder / "rule.py"
+    file.write_text("import os, time\nasync def node(question, reference, answer):\n" + textwrap.indent(body, "    "))
+    return f"python:{file}:node"
+
+
+def test_a_frozen_worker_loses_its_entries_to_the_others(tmp_path: Path, nodes: RayNodes) -> None:
+    pids = tmp_path / "pids"
+    rule = rule_file(tmp_path, f"with open({str(pids)!r}, 'a') as file:\n    print(os.getpid(), file=file)\nreturn 5\n")
+    with ScriptedServer(lambda request: completion(f"answer {request.number}", delay=0.1)) as gen:
+        run = start(
+            *("reject.py", *flags(input_file=questions(tmp_path / "in.json", 100), output_file=tmp_path / "out.jsonl")),
+            *flags(generator_model="g", generator_port=gen.port, concurrency=SLOTS, answers_per_question=2),
+            *flags(scorer=rule, ray=nodes.address),
+        )
+        wait_until(lambda: pids.exists() and len(pids.read_text().split()) > 20)
+        frozen = int(pids.read_text().split()[0])
+        os.kill(frozen, signal.SIGSTOP)
+        said = run.communicate(timeout=110)
+        assert run.returncode == 0, said
+        assert is_documented(said[1])
+        assert 200 <= len(gen.chats) <= 200 + 2 * SLOTS
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(frozen, signal.SIGCONT)
+    check_once_each(tmp_path / "out.jsonl", 100, 2)
+
+
+def test_only_the_entries_that_end_their_worker_fail(tmp_path: Path, nodes: RayNodes) -> None:
+    ends = "if question in ('question 13?', 'question 40?'):\n    os._exit(3)\n"
+    rule = rule_file(tmp_path, f"{ends}return 5\n")
+    with ScriptedServer(generator) as gen:
+        run = run_script(
+            *("reject.py", *flags(input_file=questions(tmp_path / "in.json", 60), output_file=tmp_path / "out.jsonl")),
+            *flags(generator_model="g", generator_port=gen.port, concurrency=SLOTS, answers_per_question=2),
+            *flags(scorer=rule, ray=nodes.address),
+        )
+        requests = len(gen.chats)
+    failed = read_lines(tmp_path / "out.jsonl.errors.jsonl")
+    assert run.returncode == 1, run
+    assert sorted(one["original_question"] for one in failed) == ["question 13?", "question 40?"]
+    assert all(is_documented(line) for line in [*run.stderr.splitlines(), *(one["error"] for one in failed)])
+    assert len(read_lines(tmp_path / "out.jsonl")) == 58
+    assert 120 <= requests <= 120 + 6 * 2 * SLOTS
+
+
+def test_sigterm_is_one_line(tmp_path: Path, nodes: RayNodes) -> None:
+    with ScriptedServer(lambda request: completion("late", delay=60)) as server:
+        asked = flags(input_file=questions(tmp_path / "in.json", 50), output_file=tmp_path / "out.jsonl")
+        run = start("sampling.py", *asked, *flags(model_name="m", port=server.port, ray=nodes.address))
+        wait_until(lambda: server.in_flight > 0)
+        run.terminate()
+        said = run.communicate(timeout=30)
+    assert run.returncode == 130, said
+    assert said[1] == "sampling.py: error: interrupted; run the same command again to go on\n"
+
+
+@pytest.mark.parametrize("words", [["--ray"], ["--ray", "local"]])
+def test_without_a_cluster_ray_starts_one_and_ends_it(tmp_path: Path, short_folder: str, words: List[str]) -> None:
+    with ScriptedServer(generator) as server:
+        asked = flags(input_file=questions(tmp_path / "in.json", 20), output_file=tmp_path / "out.jsonl")
+        asked += flags(model_name="m", port=server.port, answers_per_question=2)
+        run = run_script("sampling.py", *asked, *words, RAY_TMPDIR=short_folder, RAY_AUTH_MODE="disabled")
+        assert (run.returncode, run.stderr) == (0, "")
+        assert len(server.chats) == 40
+    check_once_each(tmp_path / "out.jsonl", 20, 2)
+    wait_until(lambda: not processes_of(short_folder))
+
+
+@pytest.fixture
+def short_folder() -> Iterator[str]:
+    """A folder whose path is short enough for Ray's sockets."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        yield folder
+
+
+def processes_of(folder: str) -> List[str]:
+    """The processes whose command line names the folder."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found += [file.read_text()] if folder in file.read_text() else []
+    return found
+
+
+@pytest.mark.parametrize("named_by", ["RAY_ADDRESS", "ray_current_cluster"])
+def test_a_stale_address_is_named(tmp_path: Path, short_folder: str, named_by: str) -> None:
+    environ = {"RAY_TMPDIR": short_folder}
+    if named_by == "RAY_ADDRESS":
+        environ["RAY_ADDRESS"] = "127.0.0.1:1"
+    else:
+        named_by = f"{short_folder}/ray/ray_current_cluster"
+        Path(named_by).parent.mkdir()
+        Path(named_by).write_text("127.0.0.1:1")
+    asked = flags(input_file=questions(tmp_path / "in.json", 1), output_file=tmp_path / "out.jsonl", model_name="m")
+    run = run_script("sampling.py", *asked, "--ray", **environ)
+    assert run.returncode == 1
+    assert is_documented(run.stderr)
+    assert f" at 127.0.0.1:1 (named by {named_by}): " in run.stderr
+
+
+def test_a_folder_that_ray_cannot_use_is_named(tmp_path: Path) -> None:
+    asked = flags(input_file=questions(tmp_path / "in.json", 1), output_file=tmp_path / "out.jsonl", model_name="m")
+    run = run_script("sampling.py", *asked, *flags(ray="local"), RAY_TMPDIR="/proc/none")
+    assert run.returncode == 1
+    assert is_documented(run.stderr)
+
+
+@pytest.mark.parametrize("program", ["silent", "HTTP", "hangs up"])
+def test_another_program_at_the_address_is_named(tmp_path: Path, program: str) -> None:
+    def listen(listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                kept.append(listener.accept()[0])
+                if program == "HTTP":
+                    kept[-1].sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                if program != "silent":
+                    kept.pop().close()
+
+    kept: List[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=listen, args=[listener], daemon=True).start()
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        asked = flags(input_file=questions(tmp_path / "in.json", 1), output_file=tmp_path / "out.jsonl", model_name="m")
+        run = run_script("sampling.py", *asked, *flags(ray=address))
+        listener.shutdown(socket.SHUT_RDWR)
+    for one in kept:
+        one.close()
+    assert run.returncode == 1
+    assert f"--ray {address}: " in run.stderr
+    assert is_documented(run.stderr)
+
+
+def test_other_versions_in_the_cluster_are_named(tmp_path: Path) -> None:
+    asked = flags(input_file=questions(tmp_path / "in.json", 1), output_file=tmp_path / "out.jsonl", model_name="m")
+    with RayNodes(1, ray_version="2.59.0") as old:
+        run = run_script("sampling.py", *asked, *flags(ray=old.address), RAY_AUTH_MODE="disabled")
+    assert run.returncode == 1
+    python = ".".join(map(str, sys.version_info[:3]))
+    assert f"its nodes run Ray 2.59.0 with Python {python}, this machine Ray " in run.stderr
+    assert is_documented(run.stderr)
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "nonsense"])
 def test_a_cluster_that_is_not_there_is_one_line(tmp_path: Path, address: str) -> None:
     source = questions(tmp_path / "in.json", 1)
@@ -217,7 +381,7 @@ def test_a_cluster_that_is_not_there_is_one_line(tmp_path: Path, address: str) -
     run = run_script("sampling.py", *asked)
     assert run.returncode == 1
     assert run.stderr.startswith(f"sampling.py: error: --ray {address}: cannot join the cluster: ")
-    assert run.stderr.count("\n") == 1
+    assert is_documented(run.stderr.replace("ray://", ""))
 
 
 def test_local_and_ray_exclude_each_other(tmp_path: Path) -> None:

@@ -6,16 +6,19 @@ import importlib.util
 import json
 import os
 import re
+import signal
+import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import List
 
 import pytest
 
-from common.servers.local import LocalServer, model_name
+from common.servers.local import LocalServer, main, model_name
 from tests.helpers import ROOT, conversation, environment, questions, read_lines, run_script, write_input
 from tests.scripted_server import ScriptedServer, completion
 
@@ -140,10 +143,59 @@ def test_a_file_that_is_no_model_is_one_line(tmp_path: Path) -> None:
     flags = ("--input_file", questions(tmp_path / "i.json", 1), "--output_file", tmp_path / "o.jsonl")
     run = run_script("sampling.py", *flags, "--local", tmp_path / "bad.gguf")
     assert (run.returncode, run.stderr.count("\n")) == (1, 1)
-    assert "the server did not start" in run.stderr
+    said = f"sampling.py: error: llama.cpp cannot serve {tmp_path / 'bad.gguf'}: this GGUF file is version "
+    assert run.stderr.startswith(said)
     run = run_script("sampling.py", *flags, "--local", tmp_path / "none.gguf")
     assert (run.returncode, run.stderr.count("\n")) == (2, 1)
     assert "none.gguf" in run.stderr
+
+
+@needs_it
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--port", "99999"], "argument --port: must be a whole number, 0 to 65535, not '99999'"),
+        (["--port", "TAKEN"], "argument --port: cannot listen on port TAKEN: Address already in use"),
+        (["--slots", "0"], "argument --slots: must be a whole number, 1 to 256, not '0'"),
+        (["--slots", "257"], "argument --slots: must be a whole number, 1 to 256, not '257'"),
+        (["--model", "none.gguf"], "argument --model: no file none.gguf"),
+        (["--model", "/"], "argument --model: no file /"),
+        (["--context", "1"], "unrecognized arguments: --context 1"),
+    ],
+)
+def test_serve_checks_its_flags(flags: List[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        with pytest.raises(SystemExit) as ended:
+            main("serve", [word.replace("TAKEN", port) for word in flags])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == f"serve: error: {said.replace('TAKEN', port)} (see serve --help)\n"
+
+
+@needs_it
+def test_serve_says_why_it_cannot_serve_a_file(tmp_path: Path) -> None:
+    (tmp_path / "text.gguf").write_text("hello")
+    words = [sys.executable, "-W", "error", "-m", "common.servers.local", "--model", str(tmp_path / "text.gguf")]
+    run = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 2
+    assert run.stderr == (
+        f"python -m common.servers.local: error: llama.cpp cannot serve {tmp_path / 'text.gguf'}: "
+        "invalid magic characters: 'hell', expected 'GGUF'\n"
+    )
+
+
+@needs_it
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_serve_stops_with_one_line(number: int) -> None:
+    words = [sys.executable, "-W", "error", "-m", "common", "serve"]
+    run = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert run.stdout is not None
+    url = run.stdout.readline().strip()
+    assert is_up(url)
+    run.send_signal(number)
+    said = run.communicate()
+    assert (run.returncode, said[1]) == (130, "rejection-sampling serve: stopped\n")
+    assert not is_up(url)
 
 
 @pytest.mark.parametrize(
