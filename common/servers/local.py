@@ -164,13 +164,19 @@ class LocalServer:
         return self.url
 
     def _failure(self, child: Child) -> str:
-        reason, is_context = reason_of(child.last_words(), child.end())
+        reason, is_context = reason_of(child.last_words(), self._guess(child.end()))
         if is_context:
             context = f"{self._slots} slots of {TOKENS_PER_SLOT} tokens"
             return f"llama.cpp cannot make a context of {context}: {reason}; {FEWER_SLOTS}"
         if child.end() == "SIGKILL":
             reason = f"it was killed, probably for lack of memory; {FEWER_SLOTS}"
         return f"llama.cpp cannot serve {self.path}: {reason}"
+
+    def _guess(self, end: str) -> str:
+        """The reason where llama.cpp's own is lost, which happens on a busy machine."""
+        with open(self.path, "rb") as file:
+            begin = file.read(4)
+        return end if begin == b"GGUF" else f"invalid magic characters: {begin.decode('latin-1')!r}, expected 'GGUF'"
 
     async def watch(self) -> None:
         """Starts the child again whenever it dies; RunStopped if it dies several times one after another."""
