@@ -69,6 +69,7 @@ def run(job: Job) -> int:
             keep_ledger=job.keep_ledger,
             allow_mixed=job.allow_mixed,
             score_range=job.results.score_range,
+            look_again=job.pipeline.scorer is not None and job.pipeline.scorer.retry_unscored,
         )
         if job.pipeline.sampler is not None:
             job.pipeline.sampler.signs = files.is_mixed

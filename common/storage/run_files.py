@@ -42,7 +42,8 @@ POPULATION = "generator "  # how the settings begin that make an answer what it 
 class RunFiles:
     """Opens a run's files, used as ``with``; UsageError if one cannot be used.
 
-    ``keep_ledger`` says that the ledger is the user's own file, which stays when the run is complete.
+    ``keep_ledger`` says that the ledger is the user's own file, which stays when the run is complete. ``look_again``
+    says that records of the same settings may lack something too.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class RunFiles:
         keep_ledger: bool = False,
         allow_mixed: bool = False,
         score_range: Range = ANY,
+        look_again: bool = False,
     ) -> None:
         self.complete = False  # whether the output holds all that the ledger holds; the run sets it at its end
         self.first_error: str | None = None
@@ -77,7 +79,7 @@ class RunFiles:
             self.is_mixed = check_settings(output_file, self.before, settings, allow_mixed)
             self.results = ResultFiles(output_file)
             met = self._scan(output_file)
-            self.rewrite = self._make_rewrite(output_file, settings)
+            self.rewrite = self._make_rewrite(output_file, settings, look_again)
             if self.rewrite is not None:
                 stack.callback(self.rewrite.close)
                 self.output = AppendFile(self.rewrite.path, RECORDS)
@@ -97,12 +99,13 @@ class RunFiles:
             self.damaged = []
         return met
 
-    def _make_rewrite(self, output_file: str, settings: dict[str, Any]) -> Rewrite | None:
+    def _make_rewrite(self, output_file: str, settings: dict[str, Any], look_again: bool) -> Rewrite | None:
         """The rewrite of an output whose records may lack what the settings ask for; None if all of them have it."""
         own = {name: value for name, value in self.before.items() if name.startswith(POPULATION)}
         wanted = {**{name: value for name, value in settings.items() if not name.startswith(POPULATION)}, **own}
         loses_scores = scorer_of(self.before) and not scorer_of(settings)
-        return Rewrite(output_file, wanted) if differs(self.before, wanted) and not loses_scores else None
+        may_lack = differs(self.before, wanted) or (look_again and os.path.getsize(output_file) > 0)
+        return Rewrite(output_file, wanted) if may_lack and not loses_scores else None
 
     def settle(self) -> str:
         """Puts a rewritten output in its place; returns the file whose records have what the run made.

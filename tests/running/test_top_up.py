@@ -210,6 +210,28 @@ def test_entries_past_the_limit_stay_as_they_are(tmp_path: Path) -> None:
         assert len(server.chats) == ENTRIES * 2
 
 
+def test_answers_that_are_unscored_are_scored_again_on_demand_and_no_others(tmp_path: Path) -> None:
+    def moody(request: Request) -> Reply:
+        return completion("I cannot say.") if "answer 1" in str(request.body) else numbered(request)
+
+    with ScriptedServer(numbered) as server:
+        done(sample(server, tmp_path, "--answers_per_question", 2))
+    with ScriptedServer(moody) as server:
+        done(score(server, tmp_path))
+        unscored = sum(record["generated_scores"].count(None) for record in read_lines(tmp_path / "scored.jsonl"))
+        assert unscored > 0
+        asked, server.script = len(server.chats), numbered
+        done(score(server, tmp_path))
+        assert len(server.chats) == asked
+        done(score(server, tmp_path, "--retry_unscored"))
+        assert len(server.chats) == asked + unscored
+        done(score(server, tmp_path, "--retry_unscored"))
+        assert len(server.chats) == asked + unscored
+    records = read_lines(tmp_path / "scored.jsonl")
+    assert [record["generated_scores"] for record in records] == [[7, 7]] * ENTRIES
+    assert only_the_usual_files(tmp_path)
+
+
 # kill -9 at each step
 
 
