@@ -27,7 +27,7 @@ def fault_of(reply: Answer) -> str | None:
     ('was cut by its length', 'is empty', None)
     """
     if reply.reasoning and not reply.text.strip():
-        return ONLY_THOUGHTS
+        return f"was cut by its length, and {ONLY_THOUGHTS}" if reply.cut else ONLY_THOUGHTS
     if reply.cut:
         return "was cut by its length"  # it may have been about to say something else
     if (reply.finish_reason or "").lower() in FILTERED:

@@ -150,7 +150,7 @@ def test_a_cut_reply_has_no_score_and_is_asked_again(text: str) -> None:
     ("reply", "reason"),
     [
         (completion("Score: 9", finish="length"), "was cut by its length"),
-        (completion(None, finish="length", reasoning_content="Let me think"), "is all in its reasoning"),
+        (completion(None, finish="length", reasoning_content="Let me think"), "was cut by its length, and is all"),
         (completion(None, reasoning_content="Let me think"), "is all in its reasoning"),
         (completion("<think>Is it 4?</think>"), "has only thoughts"),
         (completion("<think>Is it 4?"), "has only thoughts"),
