@@ -1,125 +1,412 @@
 r"""The final answer that a text puts forward: the only module that looks for the marks of a final answer.
 
->>> find_final_answer(r"First \boxed{3}. But no: \boxed{\frac{\sqrt{2}}{3}}").text
-'\\frac{\\sqrt{2}}{3}'
+>>> find_final_answer(r"First \boxed{3}. But no: $-\boxed{\frac{\sqrt{2}}{3}}$").text
+'-\\frac{\\sqrt{2}}{3}'
 >>> find_final_answer("3 + 4 = 7\n#### 7").text
 '7'
 >>> find_final_answer("The answer is 7. Bye!")
-FinalAnswer(text='7.', after='Bye!', found_by='statement')
->>> find_final_answer("There are 3 and 4.\nSo there are 7.")
-FinalAnswer(text='So there are 7.', after='', found_by='last sentence')
+FinalAnswer(text='7.', after=' Bye!', found_by='statement', doubt=None)
+>>> find_final_answer("There are 3 and 4.\nSo there are 7.").text
+'So there are 7.'
 """
 
 from __future__ import annotations
 
+import json
 import re
-from typing import NamedTuple
+from typing import Iterator, NamedTuple, Sequence
 
-from .patterns import any_of
+from .patterns import Rule, any_of, any_word, either
 
-_BOX = re.compile(r"\\f?boxed\s*(?:\{|(?=[-\d\\]))")  # \boxed{4}, \boxed {4}, \fboxed{4}; also \boxed 4, without braces
-_BRACE = re.compile(r"\\.|[{}]", re.S)  # an escaped brace, \{, is part of the content and does not count
-_HASHES = re.compile(r"####[ \t]*(\S[^\n]*)")  # GSM8K marks its answers so
-_STATEMENT = re.compile(
-    any_of(
-        r"(?<!wrong )(?<!incorrect )\banswer\b(?:\s+is\b|\s*:)+",  # the answer is 4; Answer: 4
-        r"\u7b54\u6848(?:\u662f|\u4e3a|:|\uff1a)+",  # the same in Chinese
-    )
-    + r"[\s*_:]*(\S[^\n]*)",
-    re.I,
-)
-_JOINED = re.compile(r"[\s$,.;]*(?:(?:and|or)[\s$]*)?")  # between two marked answers that are one: \boxed{3}, \boxed{4}
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=\u3002)(?!$)")
-_SENTENCE_END_AFTER_NO_OPTION = re.compile(r"(?<=[.!?])(?<!\b[A-H]\.)\s+|(?<=\u3002)(?!$)")
+_REACH = 80  # characters beside a mark that may belong to it
+_LONGEST = 1_000  # characters of a sentence
+_MOST = 20  # marks of a kind that are looked at, from the end
 
 
 class FinalAnswer(NamedTuple):
     """``text`` is the final answer, and ``after`` is the text that follows it.
 
-    ``found_by`` is "mark" (a box or ``####``), "statement" ("the answer is") or "last sentence".
+    ``found_by`` is "mark" (a box, ``####``, a tag, JSON, the user's pattern), "statement" ("the answer is") or "last
+    sentence". ``doubt`` says why the final answer may not be meant, or cannot be read; None if all is well.
     """
 
     text: str
     after: str
     found_by: str
+    doubt: str | None = None
 
 
 class _Mark(NamedTuple):
     start: int
     end: int
-    content: str | None  # None: it cannot be read
+    text: str | None  # None: it cannot be read
+    found_by: str = "mark"
 
 
-def find_final_answer(text: str, keep_options: bool = False) -> FinalAnswer | None:
-    r"""The final answer of a text; None if the text is empty, or if its last box cannot be read.
+# --- second thoughts --------------------------------------------------------------------------------------------------
 
-    The last box or ``####`` counts. Several of them that are only joined ("\boxed{3} and \boxed{4}") count together.
-    Without a mark, it is the sentence after "the answer is", and without that, the last sentence. ``keep_options``:
-    "B. Paris" is one sentence and not two.
+SECOND_THOUGHTS = [  # after a final answer; the verdict: the doubt
+    Rule("wait", rf"\b{any_word('wait hmm+ oops sorry correction')}\b", "4. Wait.", "second thoughts"),
+    Rule("actually", r"\bactually\b", "4. Actually, it is 5.", "second thoughts"),
+    Rule("instead", r"\binstead\b(?!\s+of)", "4. It is 5 instead.", "second thoughts"),
+    Rule("no", r"(?:^|[.!?\n]\s*)no\b[,.:;!]", "4. No, 5.", "second thoughts"),
+    Rule("mistake", rf"\b{any_word('mistakes? mistaken wrong incorrect miscalculated miscounted')}\b", "4. Wrong.", "second thoughts"),
+    Rule("check", r"\blet(?:\s+me|['\u2019]s|\s+us)\s+(?:double|re-?|check|verify|see|think|try|redo|correct|fix)", "4. Let me check.", "second thoughts"),
+    Rule("again", r"\bon\s+second\s+thought|\bthinking\s+again|\bscratch\s+that|\bI\s+mean\b", "4. Scratch that.", "second thoughts"),
+    Rule("rather", r"\bor\s+rather\b|\bshould\s+(?:have\s+been|be|actually)\b", "4. It should be 5.", "second thoughts"),
+    Rule("chinese", r"\u4e0d\u5bf9|\u7b49\u7b49|\u7b49\u4e00\u4e0b|\u8ba9\u6211\u518d|\u91cd\u65b0|\u66f4\u6b63|\u9519\u4e86", "4\u3002\u4e0d\u5bf9\u3002", "second thoughts"),
+]
+_SECOND_THOUGHTS = re.compile(either(SECOND_THOUGHTS), re.I)
+_CONCLUSION = re.compile(r"(?:^|[.\n])\s*(?:so|thus|hence|therefore|in\s+total)\b([^\n]{0,200})", re.I)
+_LONGEST_AFTER = 20_000  # characters after a final answer in which second thoughts are looked for
+
+# --- marks ------------------------------------------------------------------------------------------------------------
+
+_BOX = re.compile(r"\\(?:f?boxed|fbox|framebox)\s*(?:\{|(?=[-\d\\$.]))")  # \boxed{4}, \boxed {4}, \fbox{4}, \boxed 4
+_WRAPPED = re.compile(r"\\(?:f?boxed|fbox)\s*\{([^{}]*)\}")
+_BRACE = re.compile(r"\\.|[{}]", re.S)  # an escaped brace, \{, is part of the content and does not count
+_OPEN_END = re.compile(r"\n|\$|\\[)\]]|(?<=\d)\.(?:\s|$)|(?<=\})\.")  # where a box without a closing brace ends
+_HASHES = re.compile(r"####[ \t]*(\S[^\n]*)")  # GSM8K marks its answers so
+_TAG_NAME = r"(?:final[_ -]?)?(?:answer|ans|result|solution|conclusion)|final|begin_of_solution"
+_TAG = re.compile(rf"(?:<\|?|\[)\s?(/|end_of_(?=solution))?(?:{_TAG_NAME})\s?(?:\|?>|\])", re.I)
+_JSON_KEY = re.compile(
+    r"[\"']((?:final|correct|predicted)?[_ -]?(?:answer|ans|result|solution|prediction)|(?:final|correct)_?(?:option|choice))[\"']\s*:\s*",
+    re.I,
+)
+_JSON_BARE = re.compile(r"'((?:[^'\\\n]|\\.){0,400})'|([-\w.]{1,40})(?=\s*[,}\n])")
+_JOINED = re.compile(r"(?:[\s$,.;~&]|\\[()\[\]]|\\q?quad|\\text\{\s*(?:and|or)\s*\}|\b(?:and|or)\b){0,40}")
+_SPECIAL = re.compile(r"<\|[a-z_]{2,30}\|>|</?s>|<eos>|<end_of_turn>")
+
+
+def find_final_answer(text: str, own: Sequence[re.Pattern[str]] = ()) -> FinalAnswer | None:
+    r"""The final answer of a text without thoughts; None if the text is empty.
+
+    The last mark counts. Several boxes that are only joined ("\boxed{3} and \boxed{4}") count together. A statement
+    ("the answer is 4") counts if no mark follows it. Without both, the last sentence counts. ``own`` are further
+    patterns of marks: the first group of their last match is the final answer.
 
     >>> find_final_answer(r"\boxed{3} or \boxed{4}").text
     '3, 4'
-    >>> find_final_answer(r"First \boxed{3}. Then \boxed{4") is None
-    True
+    >>> find_final_answer(r"\boxed{4}. Wait, that is wrong.").doubt
+    'second thoughts'
     """
-    boxes = _boxes(text)
-    if boxes is None:
+    text = _SPECIAL.sub("", text).strip() if "<" in text else text.strip()
+    if not text:
         return None
-    hashes = [_Mark(match.start(), match.end(), match[1]) for match in _HASHES.finditer(text)]
-    marks = sorted([*boxes, *hashes], key=lambda mark: mark.start)
-    if marks:
-        contents = [mark.content for mark in _last_joined(text, marks)]
-        if None in contents:
-            return None
-        return FinalAnswer(", ".join(dict.fromkeys(map(str, contents))), text[marks[-1].end :], "mark")
-    sentence_end = _SENTENCE_END_AFTER_NO_OPTION if keep_options else _SENTENCE_END
-    return _statement(text, sentence_end) or _last_sentence(text, sentence_end)
+    mark, statement = _last_mark(text, own), _last_statement(text)
+    if mark is not None and (statement is None or statement.start < mark.end or not _overrules(statement)):
+        found = mark
+    elif statement is not None:
+        found = statement
+    else:
+        return _last_sentence(text)
+    after = text[found.end :]
+    if found.found_by == "statement" and _concludes_otherwise(found.text or "", after):
+        return FinalAnswer(found.text or "", after, found.found_by, "a later conclusion")
+    if found.text is None:
+        return FinalAnswer(text[found.start : found.end][:200], after, found.found_by, "its mark cannot be read")
+    return FinalAnswer(found.text, after, found.found_by, _doubt(found.text, after))
 
 
-def _boxes(text: str) -> list[_Mark] | None:
-    """The boxes of a text, outer ones only; None if one never ends. A box without braces cannot be read."""
-    boxes = []
+def _doubt(text: str, after: str) -> str | None:
+    """Why a final answer may not be meant: second thoughts in it or after it."""
+    doubt = _SECOND_THOUGHTS.search(text) or _SECOND_THOUGHTS.search(after[:_LONGEST_AFTER])
+    return "second thoughts" if doubt else None
+
+
+def _concludes_otherwise(text: str, after: str) -> bool:
+    """Whether a conclusion after a statement ("So in total ...") holds numbers, and none of the statement's."""
+    for conclusion in _CONCLUSION.finditer(after[:_LONGEST_AFTER]):
+        numbers = set(re.findall(r"[0-9]+", conclusion[1]))
+        if numbers and numbers.isdisjoint(re.findall(r"[0-9]+", text)):
+            return True
+    return False
+
+
+def _last_mark(text: str, own: Sequence[re.Pattern[str]]) -> _Mark | None:
+    """The last mark that is not inside of another mark, with the marks that are joined to it."""
+    marks = [*_own_marks(text, own)]
+    if "box" in text:
+        marks += _boxes(text)
+    if "####" in text:
+        marks += [_Mark(match.start(), match.end(), match[1]) for match in _HASHES.finditer(text)]
+    if "<" in text or "[" in text:
+        marks += _tags(text)
+    if '":' in text or "':" in text or '" :' in text:
+        marks += _json_answers(text)
+    if not marks:
+        return None
+    marks.sort(key=lambda mark: (mark.start, -mark.end))
+    outer = marks[:1]
+    for mark in marks[1:]:
+        if mark.start >= outer[-1].end:
+            outer.append(mark)
+    return _joined(text, outer)
+
+
+def _own_marks(text: str, own: Sequence[re.Pattern[str]]) -> Iterator[_Mark]:
+    for pattern in own:
+        for match in pattern.finditer(text):
+            group = 1 if pattern.groups else 0
+            if match[group] is not None:
+                yield _Mark(match.start(), match.end(), match[group])
+
+
+def _joined(text: str, marks: list[_Mark]) -> _Mark:
+    """The last of these marks, with the marks before it that are joined to it by nothing but "and" or "or"."""
+    last = [marks[-1]]
+    for mark in reversed(marks[:-1]):
+        if last[0].start - mark.end > 60 or not _JOINED.fullmatch(text, mark.end, last[0].start):
+            break
+        last.insert(0, mark)
+    texts = list(dict.fromkeys(mark.text for mark in last))
+    content = None if None in texts else ", ".join(map(str, texts))
+    return _Mark(last[0].start, last[-1].end, content)
+
+
+# Boxes
+
+
+def _boxes(text: str) -> list[_Mark]:
+    """The last boxes of a text, outer ones only, with the text that touches them."""
+    boxes: list[_Mark] = []
     box = _BOX.search(text)
+    closing = _closing_braces(text, box.start()) if box else {}
     while box is not None:
-        if box.group().endswith("{"):
-            end = _closing_brace(text, box.end())
-            if end is None:
-                return None
-            boxes.append(_Mark(box.start(), end + 1, text[box.end() : end]))
-        else:
-            boxes.append(_Mark(box.start(), box.end(), None))
+        boxes.append(_box(text, box, closing))
         box = _BOX.search(text, boxes[-1].end)
-    return boxes
+    return [_touched(text, mark) for mark in boxes[-_MOST:]]
 
 
-def _closing_brace(text: str, start: int) -> int | None:
-    """The place of the brace that closes the group whose content begins at ``start``; None if there is none."""
-    depth = 1
+def _closing_braces(text: str, start: int) -> dict[int, int]:
+    """The place of each opening brace from ``start`` on, and of the brace that closes it."""
+    opened: list[int] = []
+    closing: dict[int, int] = {}
     for brace in _BRACE.finditer(text, start):
-        depth += {"{": 1, "}": -1}.get(brace.group(), 0)
-        if depth == 0:
-            return brace.start()
+        if brace.group() == "{":
+            opened.append(brace.start())
+        elif brace.group() == "}" and opened:
+            closing[opened.pop()] = brace.start()
+    return closing
+
+
+def _box(text: str, box: re.Match[str], closing: dict[int, int]) -> _Mark:
+    """A box and its content. A box that no brace closes ends with its formula or its line."""
+    start, inside = box.span()
+    end = closing.get(inside - 1) if box.group().endswith("{") else None
+    if end is not None:
+        return _Mark(start, end + 1, _WRAPPED.sub(r"\1", text[inside:end]))
+    stop = _OPEN_END.search(text, inside + 1)
+    end = stop.start() if stop else len(text)
+    content = text[inside : min(end, inside + _REACH)].strip().rstrip(".")
+    is_whole = content.count("{") == content.count("}") and content and end - inside < _REACH
+    return _Mark(start, end, content if is_whole and not re.search(r"\s", content) else None)
+
+
+# Text that touches a box
+
+_OPENERS = re.compile(r"(?:[\s$~]|\\[(\[]|\*\*|__|\\displaystyle|\{?\\(?:large|Large|huge)|\\\$|\\text(?:bf|rm)?\{\s*|\\math(?:bf|rm)\{\s*|\\color\{\w+\}\{?)+$")
+_SIGN_BEFORE = re.compile(r"(?:(?<![\w)}\]\s])|(?<=[A-Za-z]{2}))\s*([-\u2212\u2013\u00b1]|\\pm|\b(?:minus|negative))$", re.I)
+_FACTOR_BEFORE = re.compile(
+    any_of(
+        r"[-+*/^_\u2212\u2013\u00b1\u00d7\u00f7\u00b7\u221a!%0-9)\]]",
+        r"(?<![A-Za-z\\])[A-Za-z]",  # a variable
+        r"\\(?:sqrt|frac|times|cdot|div|pm|mp|pi|theta|log|ln|sin|cos|tan|exp|sum|prod|int|lim)",
+        r"[_^]\{|\\(?:sqrt|[dt]?frac|log|ln|sin|cos|tan|overline)(?:\[\d+\]|\{[^{}]*\})?[{(]",
+        r"\b(?:half|third|quarter|square|root|factorial)\s+of|\b(?:twice|double|triple|times|plus|over)",
+    )
+    + "$"
+)
+_NOT_BEFORE = re.compile(r"(?:\bnot|n['\u2019]t)(?:\s+\w+){0,2}$", re.I)
+_CLOSERS = re.compile(r"(?:\s?(?:\$+|\\[)\]]|\*\*|__|\}))*")
+_MATH_AFTER = re.compile(r"(?:\\[,;: ]|~)*(?:\\(?:sqrt|pi|frac|[dt]frac|cdot|times|div|pm|%|theta|circ|log|ln|sin|cos|infty|overline)|\s?(?:[\^_!%/]|\*(?!\*))|\s?[\u00d7\u00f7\u00b7\u221a\u03c0\u00b0(+]|[A-Za-z](?![A-Za-z])|[.,]?[0-9]|\s?[-\u2212]\s?[\\\d])[^$\n=]*?(?=[.,;:]?(?:\s*\$|\s*\\[)\]]|\n|=|$|[.,;:]\s|\*\*))")
+_WORDS_AFTER = re.compile(r"(?:[\s~]|\\[,;: ]|\\(?:text|mathrm|mbox|textbf)\s*\{)*((?:[A-Za-z\u00b0\u00b5\u4e00-\u9fff][A-Za-z'\u2019\u4e00-\u9fff]*(?:\^\{?[23]\}?)?[ ~/]*){1,4}|%|\\%)")
+_ALTERNATIVE = re.compile(r"(?:[\s,;~(]|\\[,;: ]|\\text\s*\{)*(?:or|and)\b[\s$~}]*(?:-?\s?[\d\\]|a\s+(?:half|third|quarter))[^.,;\n]{0,40}", re.I)
+
+
+def _touched(text: str, box: _Mark) -> _Mark:
+    """A box with its sign, factor, unit or magnitude; one without a text if what touches it cannot be read."""
+    if box.text is None:
+        return box
+    line = text.rfind("\n", 0, box.start) + 1
+    before = text[max(line, box.start - _REACH) : box.start]
+    bare = _OPENERS.sub("", before)
+    sign = _SIGN_BEFORE.search(bare) if _touches(bare, before) else None
+    content = box.text
+    if sign:
+        content = ("\\pm " if sign[1] in ("\u00b1", "\\pm") else "-") + content
+    elif (_touches(bare, before) and _FACTOR_BEFORE.search(bare)) or _NOT_BEFORE.search(bare):
+        return box._replace(text=None)
+    end, more = _after(text, box.end)
+    return _Mark(box.start, end, content + more)
+
+
+def _touches(bare: str, before: str) -> bool:
+    """Whether a text before a box may belong to it: not a bullet, a step's number, or a dash between words."""
+    gap = before[len(bare) :]
+    if not gap.strip("$") or re.match(r"\\|\s*\$?$", gap) and not bare.endswith((")", "]", "!", "%")):
+        is_dash = re.search(r"(?:^|[A-Za-z:.]\s)\s*[-\u2013*+]$|^\s*\d+$|[A-Za-z]\s\d+$", bare) and gap[:1].isspace()
+        is_article = bare.endswith((" a", " A", " I")) or bare in ("a", "A", "I")
+        return not is_dash and not (is_article and gap)
+    return not gap[:1].isspace()
+
+
+def _after(text: str, end: int) -> tuple[int, str]:
+    """The end of the text that touches a box from the right, and that text; "" if nothing touches it."""
+    rest = text[end : end + _REACH]
+    maths = _MATH_AFTER.match(rest)
+    if maths and not re.match(r"\s?\([A-Za-z]{3}|\s\(", rest):
+        return end + maths.end(), maths.group()
+    closers = _CLOSERS.match(rest)
+    assert closers is not None
+    place = closers.end()
+    alternative = _ALTERNATIVE.match(rest, place)
+    if alternative and "box" not in rest[place : alternative.end() + 5]:
+        return end + alternative.end(), alternative.group().replace("(", " ")
+    maths = _MATH_AFTER.match(rest, place) if rest[place : place + 1] in "\\^%/\u00b0\u00d7*" else None
+    if maths:
+        return end + maths.end(), maths.group()
+    words = _WORDS_AFTER.match(rest, place)
+    unit = _unit_words(words[1]) if words else ""
+    return (end + words.start(1) + len(unit), " " + unit) if words and unit else (end, "")
+
+
+def _unit_words(phrase: str) -> str:
+    """The words at the start of a phrase that may be a magnitude or a unit: up to a word such as "is" or "in"."""
+    kept: list[str] = []
+    for word in re.findall(r"\S+", phrase):
+        if word.lower().strip("',") in _FUNCTION_WORDS:
+            break
+        kept.append(word)
+    return " ".join(kept)
+
+
+_FUNCTION_WORDS = frozenset(
+    "is are was were be in on at per for with by to from every each that which who because since as when where if so and "
+    "but or of left remaining total altogether the a an this has have had will would can could makes make it we i you he "
+    "she they there then thus hence therefore let wait answer final also after before not".split()
+)
+
+
+# Tags and JSON
+
+
+def _tags(text: str) -> list[_Mark]:
+    """The contents of answer tags; a tag that is not closed ends with the text."""
+    marks: list[_Mark] = []
+    opened: re.Match[str] | None = None
+    for tag in _TAG.finditer(text):
+        if not tag[1]:
+            opened = tag
+        elif opened is not None:
+            marks.append(_Mark(opened.start(), tag.end(), text[opened.end() : tag.start()]))
+            opened = None
+    if opened is not None:
+        marks.append(_Mark(opened.start(), len(text), text[opened.end() :]))
+    return [_inner(mark) for mark in marks[-1:]]
+
+
+def _json_answers(text: str) -> list[_Mark]:
+    """The value of the last answer key of a JSON object."""
+    keys = list(_JSON_KEY.finditer(text))
+    if not keys:
+        return []
+    start, place = keys[-1].span()
+    try:
+        value, end = json.JSONDecoder().raw_decode(text, place)
+    except (ValueError, RecursionError):
+        bare = _JSON_BARE.match(text, place)
+        return [_Mark(start, bare.end(), bare[1] or bare[2])] if bare else []
+    if isinstance(value, (dict, float)) and not isinstance(value, float):
+        return [_Mark(start, end, None)]
+    said = value if isinstance(value, str) else text[place:end]
+    return [_inner(_Mark(start, end, said))]
+
+
+def _inner(mark: _Mark) -> _Mark:
+    """A mark whose content may be a text with marks of its own, or of several lines."""
+    content = (mark.text or "").strip()
+    inner = find_final_answer(content)
+    if inner is None or inner.doubt:
+        return mark._replace(text=None)
+    is_line = inner.found_by == "last sentence" and "\n" not in content
+    return mark._replace(text=content if is_line else inner.text, found_by="mark" if is_line else inner.found_by)
+
+
+# --- statements -------------------------------------------------------------------------------------------------------
+
+_IS = r"(?:is|are|equals|becomes|(?:would|must|should|will|has\s+to)\s+be)\b(?:\s+(?:therefore|thus|then|simply|just|indeed|now|equal\s+to|given\s+by))*"
+STATEMENTS = [  # the verdict: the final answer
+    Rule(
+        "answer",
+        r"(?<!wrong )(?<!incorrect )\b(?:answers?|ans)\b\.?[*_)]*(?:\s+(?:to|for|of|in|here)\b[^\n.:=?]{0,60}?)?[*_\s]*"
+        rf"(?:\b{_IS}|[:=\uff1a])",
+        "The correct answer to the question is 4",
+        "4",
+    ),
+    Rule("heading", r"^[\s#*_>-]{0,8}(?:final\s+|my\s+)?answer[*_ \t]{0,4}$", "### Final Answer\n\n4", "4"),
+    Rule("final", r"\bfinal\s+answer\b[*_]*\s+(?=[-$\\(]?[0-9\\])", "Final answer 4", "4"),
+    Rule("letter", r"^[ \t>*_#-]{0,6}A[*_]{0,2}\s?[:\uff1a]", "A: 4", "4"),
+    Rule("result", rf"\b(?:final|end)\s+(?:result|value)\b[*_]*\s*(?:{_IS}|[:=])", "The final result is 4", "4"),
+    Rule(
+        "option",
+        rf"\b(?:correct|right|best)\s+(?:answer\s+)?(?:option|choice|letter)\b[*_]*\s*(?:{_IS}|:)",
+        "The correct option is B",
+        "B",
+    ),
+    Rule("choice", r"\bI(?:['\u2019]d|\s+would|\s+will)?\s+(?:choose|pick|select|go\s+with)\b", "I choose B", "B"),
+    Rule("chinese", r"(?:\u7b54\u6848|\u7ed3\u679c)(?:\u5e94\u8be5|\u5e94)?(?:\u9009|\u662f|\u4e3a|\u7b49\u4e8e|:|\uff1a)+", "\u7b54\u6848\u662f4", "4"),
+    Rule("chinese reply", r"(?:^|(?<=[\u3002\uff01\s]))\u7b54\s*[:\uff1a]", "\u7b54\uff1a4", "4"),
+    Rule("chinese choice", r"(?:\u6545|\u5e94|\u6240\u4ee5|\u56e0\u6b64)\u9009\u62e9?[:\uff1a]?(?=\s*\(?[A-J])", "\u6545\u9009B", "B"),
+    Rule("spanish", r"\brespuesta(?:\s+(?:final|correcta))?\s*(?:es\b|:)", "La respuesta es 4", "4"),
+    Rule("french", r"\br\u00e9ponse(?:\s+(?:finale|correcte))?\s*(?:est\b|:)", "La r\u00e9ponse est 4", "4"),
+    Rule("german", r"\bantwort\s*(?:ist\b|lautet\b|:)", "Die Antwort lautet 4", "4"),
+]
+_STATEMENT = re.compile(either(STATEMENTS), re.I | re.M)
+_BEFORE_CONTENT = re.compile(r"(?:[\s*_:\uff1a`]|\\\[\s|\$\$\s)*")
+_WINDOW = 8_000  # characters at the end of a text in which statements are looked for
+_SENTENCE_END = re.compile(
+    r"(?<=[.!?])(?<!\b[A-J]\.)(?<!\b[A-J]\)\.)(?<!\b[Rr]s\.)(?<!\b[MD]r\.)(?<!\bMrs\.)(?<!\bapprox\.)(?<!\be\.g\.)(?<!\bi\.e\.)"
+    r"(?<!\bsq\.)[*_\"\u201d]{0,3}\s+|(?<=[\u3002\uff01])(?!$)"
+)
+_OVERRULES = re.compile(r"[\d\\$]|^\W*\(?[A-J]\)?(?:\W|$)|^\W*(?:yes|no|true|false)\b|^[A-Z]\S*(?:\s\S+){0,2}$")
+_COURTESY = re.compile(
+    r"\W*(?:I\s+)?(?:hope|let\s+me\s+know|feel\s+free|if\s+you\s+(?:have|need|want|would)|happy\s+to|please\s+(?:let|feel)|thank"
+    r"|good\s+luck|is\s+there\s+anything|have\s+a\s+(?:nice|great))\b",
+    re.I,
+)
+_ONLY_SIGNS = re.compile(r"[\s\\\[\]$`*_#{}-]*|\\end\{\w+\}|\\begin\{\w+\}")
+
+
+def _last_statement(text: str) -> _Mark | None:
+    """The last statement of a final answer that says something."""
+    statements = list(_STATEMENT.finditer(text, max(0, len(text) - _WINDOW)))
+    for statement in reversed(statements[-_MOST:]):
+        content = _BEFORE_CONTENT.match(text, statement.end())
+        assert content is not None
+        start = content.end()
+        line = text[start : start + _LONGEST].split("\n", 1)[0]
+        sentence = _SENTENCE_END.split(line, 1)[0]
+        if sentence.strip(" .*_$"):
+            return _Mark(statement.start(), start + len(sentence), sentence.rstrip("*_ "), "statement")
     return None
 
 
-def _last_joined(text: str, marks: list[_Mark]) -> list[_Mark]:
-    """The last of these marks, and the marks before it that are joined to it without a word but "and" or "or"."""
-    last = [marks[-1]]
-    for mark in reversed(marks[:-1]):
-        if not _JOINED.fullmatch(text, mark.end, last[0].start):
-            break
-        last.insert(0, mark)
-    return last
+def _overrules(statement: _Mark) -> bool:
+    """Whether a statement after a mark says another final answer, and is not a remark such as "the answer is in cm"."""
+    return _OVERRULES.search(statement.text or "") is not None
 
 
-def _statement(text: str, sentence_end: re.Pattern[str]) -> FinalAnswer | None:
-    statements = list(_STATEMENT.finditer(text))
-    if not statements:
-        return None
-    first, *rest = sentence_end.split(statements[-1][1])
-    return FinalAnswer(first, " ".join(rest) + text[statements[-1].end() :], "statement")
-
-
-def _last_sentence(text: str, sentence_end: re.Pattern[str]) -> FinalAnswer | None:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return FinalAnswer(sentence_end.split(lines[-1])[-1], "", "last sentence") if lines else None
+def _last_sentence(text: str) -> FinalAnswer | None:
+    """The last sentence of the last line that says something."""
+    lines = text[-3 * _LONGEST :].split("\n")
+    while lines:
+        line = lines.pop().strip()
+        if _ONLY_SIGNS.fullmatch(line):
+            continue
+        sentences = [part for part in _SENTENCE_END.split(line) if part.strip()]
+        while sentences and _COURTESY.match(sentences[-1]):
+            sentences.pop()
+        if sentences:
+            return FinalAnswer(sentences[-1], "", "last sentence", _doubt(sentences[-1], ""))
+    return None

@@ -19,7 +19,7 @@ from ..records import Answer, Score
 from ..servers.messages import Message
 from .judge_requests import JudgeRequests, Usage
 from .patterns import any_of
-from .thinking import THINKING_ENDS
+from .thinking import end_of_thinking
 
 OPENING = "Score:"  # how we start a reply
 LEAST_MASS = 0.5  # of the judge's probability must be on scores
@@ -168,8 +168,7 @@ def from_the_score(steps: Sequence[Step]) -> tuple[str, list[Step]]:
     Thinking blocks are passed over. The tokens of the first step are without the signs before the number.
     """
     text = "".join(step.token for step in steps)
-    thoughts = [match.end() for match in THINKING_ENDS.finditer(text)]
-    before = _BEFORE_SCORE.match(text, thoughts[-1] if thoughts else 0)
+    before = _BEFORE_SCORE.match(text, end_of_thinking(text))
     if before is None:
         return text, []
     start, place = before.end(), 0

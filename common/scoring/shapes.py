@@ -21,8 +21,7 @@ class Scorer:
 
     ``name`` is kept beside each score that the scorer decides in a cascade. ``settings`` is everything that makes its
     scores what they are: it is written beside the output, and its fingerprint marks the scores in the ledger.
-    ``wants_images`` says whether the scorer is shown the entry's images. ``low_is_final`` says whether its lowest score
-    decides in a cascade; if not, the next scorer is asked.
+    ``wants_images`` says whether the scorer is shown the entry's images.
     """
 
     name: str
@@ -30,7 +29,6 @@ class Scorer:
     help: ClassVar[str]  # one line for --help
     needs_client: ClassVar[bool] = False  # whether it sends requests to a server
     wants_images: bool = False
-    low_is_final: bool = True
 
     def __init__(self, settings: Mapping[str, Any], name: str | None = None) -> None:
         if name is not None:
