@@ -29,6 +29,13 @@ _LEFT = re.compile(  # x; x_1; f(x); \theta; AB; m \in
 )
 _WORDS_LEFT = re.compile(r"[A-Za-z][A-Za-z ']{2,60}\s*(?:=|:)\s*(?=[-+\\$0-9.({\[])")
 _FORMULA_AND_UNIT = re.compile(r"(.*(?:[0-9})]|\\pi|\\theta))\s+([A-Za-z][A-Za-z ./]*(?:\^\{?[23]\}?)?)", re.S)
+_COMPARES = re.compile(r"[<>]|\\[lg]")
+_LESS = r"\s*(<=?|>=?|\\(?:leq?|geq?|lt|gt)(?![a-z]))\s*"
+_VARIABLE = r"(\\?[a-z])"
+_BOUND = r"(-?[^<>=|:\\{}]*[0-9)a-z]|[^<>=|:]*(?:[0-9})]|\\infty|\\pi))"
+_BUILDER, _END = r"\s*(?:\\?\{\s*[a-z]\s*(?:\\in\s*(?:\\mathbb\s*\{?R\}?|R)\s*)?[|:]\s*)?", r"\s*(?:\\?\})?"
+_BETWEEN = re.compile(_BUILDER + _BOUND + _LESS + r"\\?[a-z]" + _LESS + _BOUND + _END)
+_ONE_BOUND = [re.compile(_BUILDER + first + _LESS + second + _END) for first, second in ((_VARIABLE, _BOUND), (_BOUND, _VARIABLE))]
 _RELATION = re.compile(r"=|\\approx(?![a-z])")
 _MATRIX = re.compile(r"\\begin\{([pv]?matrix|array)\}(?:\{[clr|]*\})?(.*)\\end\{\1\}", re.S)
 _PAIRS = {"(": ")", "[": "]", r"\{": r"\}", "{": "}"}
@@ -81,6 +88,9 @@ def _value(plain: str, depth: int = 0) -> Value:
         rows = [row.split("&") for row in matrix[2].split(r"\\") if row.strip()]
         items = tuple(_value(cell.strip(), depth + 1) for row in rows for cell in row)
         return Value(right, left, items=items, brackets=f"{matrix[1]} {[len(row) for row in rows]}")
+    interval = _interval(right, depth)
+    if interval is not None:
+        return interval._replace(plain=plain)
     brackets, parts = _parts(right)
     if len(parts) < 2 and brackets not in (r"\{\}", "[]", "{}"):
         formula, unit = _with_unit(right)
@@ -89,6 +99,30 @@ def _value(plain: str, depth: int = 0) -> Value:
         return Value(right)
     items = tuple(_value(part.strip(), depth + 1) for part in parts if part.strip())
     return Value(right, left, items=items, brackets={r"\{\}": "", "{}": ""}.get(brackets, brackets))
+
+
+def _interval(plain: str, depth: int) -> Value | None:
+    """The interval that an inequality or a set-builder says: "x >= 3", "{x | -2 <= x < 1}"."""
+    if not _COMPARES.search(plain) or len(plain) > 200:
+        return None
+    matches = (pattern.fullmatch(plain) for pattern in (_BETWEEN, *_ONE_BOUND))
+    match = next(filter(None, matches), None)
+    if match is None:
+        return None
+    low, low_sign, high_sign, high = _bounds(*match.groups())
+    items = (_value(low.strip(), depth + 1), _value(high.strip(), depth + 1))
+    opening, closing = "[" if "=" in low_sign or "eq" in low_sign else "(", "]" if "=" in high_sign or "eq" in high_sign else ")"
+    return Value(plain, items=items, brackets=opening + closing)
+
+
+def _bounds(first: str, sign: str, *rest: str) -> tuple[str, str, str, str]:
+    """The bounds of an inequality, the lower one first, each with its sign."""
+    is_up = "<" in sign or "l" in sign
+    if len(rest) == 2:
+        return (first, sign, rest[0], rest[1]) if is_up else (rest[1], rest[0], sign, first)
+    if re.fullmatch(r"\s*\\?[a-z]+\s*", first):
+        return ("-\\infty", "", sign, rest[0]) if is_up else (rest[0], sign, "", "\\infty")
+    return (first, sign, "", "\\infty") if is_up else ("-\\infty", "", sign, first)
 
 
 def _with_unit(formula: str) -> tuple[str, str]:

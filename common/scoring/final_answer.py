@@ -66,7 +66,7 @@ _BOX = re.compile(r"\\(?:f?boxed|fbox|framebox)\s*(?:\{|(?=[-\d\\$.]))")  # \box
 _WRAPPED = re.compile(r"\\(?:f?boxed|fbox)\s*\{([^{}]*)\}")
 _BRACE = re.compile(r"\\.|[{}]", re.S)  # an escaped brace, \{, is part of the content and does not count
 _OPEN_END = re.compile(r"\n|\$|\\[)\]]|(?<=\d)\.(?:\s|$)|(?<=\})\.")  # where a box without a closing brace ends
-_HASHES = re.compile(r"####[ \t]*(\S[^\n]*)")  # GSM8K marks its answers so
+_HASHES = re.compile(r"####[ \t]*([^\s#][^\n]*)")  # GSM8K marks its answers so
 _TAG_NAME = r"(?:final[_ -]?)?(?:answer|ans|result|solution|conclusion)|final|begin_of_solution"
 _TAG = re.compile(rf"(?:<\|?|\[)\s?(/|end_of_(?=solution))?(?:{_TAG_NAME})\s?(?:\|?>|\])", re.I)
 _JSON_KEY = re.compile(
@@ -237,7 +237,7 @@ def _touched(text: str, box: _Mark) -> _Mark:
         content = ("\\pm " if sign[1] in ("\u00b1", "\\pm") else "-") + content
     elif (_touches(bare, before) and _FACTOR_BEFORE.search(bare)) or _NOT_BEFORE.search(bare):
         return box._replace(text=None)
-    end, more = _after(text, box.end)
+    end, more = _after(text, box.end) if re.search(r"[0-9\\]", content) else (box.end, "")
     return _Mark(box.start, end, content + more)
 
 
@@ -362,7 +362,22 @@ STATEMENTS = [  # the verdict: the final answer
     Rule("french", r"\br\u00e9ponse(?:\s+(?:finale|correcte))?\s*(?:est\b|:)", "La r\u00e9ponse est 4", "4"),
     Rule("german", r"\bantwort\s*(?:ist\b|lautet\b|:)", "Die Antwort lautet 4", "4"),
 ]
-_STATEMENT = re.compile(either(STATEMENTS), re.I | re.M)
+_ANCHORS = {  # by the name of a rule: a text without these does not match
+    "answer": ("answer", "ans:", "ans.", "ans ", "ans*"),
+    "heading": ("answer",),
+    "final": ("answer",),
+    "letter": ("a:", "a*", "a_", "a :", "a\uff1a"),
+    "result": ("result", "value"),
+    "option": ("option", "choice", "letter"),
+    "choice": ("choose", "pick", "select", "go with"),
+    "chinese": ("\u7b54\u6848", "\u7ed3\u679c"),
+    "chinese reply": ("\u7b54",),
+    "chinese choice": ("\u9009",),
+    "spanish": ("respuesta",),
+    "french": ("ponse",),
+    "german": ("antwort",),
+}
+_STATEMENTS = [(_ANCHORS[rule.name], re.compile(rule.pattern, re.I | re.M)) for rule in STATEMENTS]
 _BEFORE_CONTENT = re.compile(r"(?:[\s*_:\uff1a`]|\\\[\s|\$\$\s)*")
 _WINDOW = 8_000  # characters at the end of a text in which statements are looked for
 _SENTENCE_END = re.compile(
@@ -380,8 +395,10 @@ _ONLY_SIGNS = re.compile(r"[\s\\\[\]$`*_#{}-]*|\\end\{\w+\}|\\begin\{\w+\}")
 
 def _last_statement(text: str) -> _Mark | None:
     """The last statement of a final answer that says something."""
-    statements = list(_STATEMENT.finditer(text, max(0, len(text) - _WINDOW)))
-    for statement in reversed(statements[-_MOST:]):
+    place, lower = max(0, len(text) - _WINDOW), text[-_WINDOW:].lower()
+    patterns = [pattern for anchors, pattern in _STATEMENTS if any(map(lower.__contains__, anchors))]
+    statements = [statement for pattern in patterns for statement in pattern.finditer(text, place)]
+    for statement in sorted(statements, key=re.Match.end)[-_MOST:][::-1]:
         content = _BEFORE_CONTENT.match(text, statement.end())
         assert content is not None
         start = content.end()

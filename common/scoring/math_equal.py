@@ -183,7 +183,7 @@ def _equal(wanted: str, given: str, tolerance: float | None) -> Verdict:
         return Verdict(is_equal)
     if distance <= max(_EXACT, tolerance or 0):
         return Verdict(True)
-    if distance < 0.05 and any(_is_rounded(value, values, text) for value, text in zip(values, (wanted, given))):
+    if distance < 0.05 and any(_is_rounded(text, values) for text in (wanted, given)):
         return Verdict(None, "one of the numbers is rounded, see --math_tolerance")
     return Verdict(False)
 
@@ -193,14 +193,15 @@ def _distance(wanted: Any, given: Any) -> float | None:
     sympy = importlib.import_module("sympy")
     if not all(isinstance(value, sympy.Expr) and value.is_number for value in (wanted, given)):
         return None
-    difference, size = abs(sympy.N(wanted - given, 30)), abs(sympy.N(wanted, 30))
-    if difference.is_finite is False or size.is_finite is False:
+    try:
+        difference, size = (abs(complex(sympy.N(value, 30))) for value in (wanted - given, wanted))
+    except (TypeError, ValueError, OverflowError):  # infinity, or a number that has no digits
         return None
-    return float(difference / size) if size > 0 else float(difference)
+    return difference / size if size > 0 else difference
 
 
-def _is_rounded(value: Any, values: Sequence[Any], text: str) -> bool:
-    """Whether a number, as it is written, is the other one rounded to its digits."""
+def _is_rounded(text: str, values: Sequence[Any]) -> bool:
+    """Whether one of two numbers, which is written so, is the other one rounded to its digits."""
     places = len(text.strip().partition(".")[2])
     is_decimal = re.fullmatch(r"-?[0-9]*\.[0-9]{1,12}", text.strip()) is not None
-    return is_decimal and bool(abs(values[0] - values[1]) * 2 * 10**places <= 1)
+    return is_decimal and abs(complex(values[0] - values[1])) * 2 * 10**places <= 1 + _EXACT

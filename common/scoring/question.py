@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 import re
-from typing import Iterator, Mapping, NamedTuple
+from functools import cached_property
+from typing import Iterator
 
 from .units import CHANGES, COMPARES, HARMLESS, stem, unit_of
 
@@ -20,18 +21,49 @@ _ASKS_PERCENT = re.compile(
     r"|\bas\s+an?\s+percent|\bhow\s+many\s+percent|\bin\s+percent|\bpercent\s+(?:of|more|less)\b[^.?!]{0,80}\?",
     re.I,
 )
+_NOUN = re.compile(r"\b(?:what|which)(?:\s+(?:kind|type|sort)\s+of)?(?:\s+an?)?\s+([a-z]+)", re.I)
 
 
-class Question(NamedTuple):
-    """A question's words by their stems, its pairs of neighbouring words, its options by letter, and its units."""
+class Question:
+    """A question. Its parts are looked for when they are first needed."""
 
-    text: str
-    words: frozenset[str]
-    pairs: frozenset[tuple[str, str]]
-    options: Mapping[str, str]
-    units: frozenset[str]
-    asks_percent: bool
-    noun: str  # the kind of thing that is asked for: "condition" in "what kind of condition"
+    def __init__(self, text: str) -> None:
+        self.text = text[:_LONGEST]
+
+    @cached_property
+    def _all_words(self) -> list[str]:
+        return WORD.findall(self.text)
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        """Its words and numbers, by their stems."""
+        return frozenset(map(stem, self._all_words))
+
+    @cached_property
+    def _pairs(self) -> frozenset[tuple[str, str]]:
+        stems = [stem(word).replace(",", "") for word in self._all_words]
+        return frozenset(zip(stems, stems[1:]))
+
+    @cached_property
+    def units(self) -> frozenset[str]:
+        """The units that it names, in their short form."""
+        return frozenset(filter(None, map(unit_of, (word for word in set(self._all_words) if len(word) > 1))))
+
+    @cached_property
+    def options(self) -> dict[str, str]:
+        """Its options by letter: the last run of them that begins with A; {} if it has fewer than two."""
+        return _options(self.text)
+
+    @cached_property
+    def asks_percent(self) -> bool:
+        """Whether it asks for a percentage, so that "50" and "50%" are the same answer."""
+        return _ASKS_PERCENT.search(self.text) is not None
+
+    @cached_property
+    def noun(self) -> str:
+        """The kind of thing that it asks for: "condition" in "what kind of condition"; "" if it names none."""
+        noun = _NOUN.search(self.text)
+        return stem(noun[1]) if noun else ""
 
     def knows(self, word: str) -> bool:
         """Whether a word beside a number leaves the number as it is.
@@ -55,25 +87,13 @@ class Question(NamedTuple):
 
     def restates(self, before: str, number: str, after: str) -> bool:
         """Whether a number stands in the question with the same neighbour."""
-        return (stem(before), number) in self.pairs or (number, stem(after)) in self.pairs
+        return (stem(before), number) in self._pairs or (number, stem(after)) in self._pairs
 
 
 @functools.lru_cache(maxsize=1024)
 def about(text: str) -> Question:
     """The parts of a question."""
-    text = text[:_LONGEST]
-    stems = [stem(word).replace(",", "") for word in WORD.findall(text)]
-    units = frozenset(filter(None, map(unit_of, (word for word in WORD.findall(text) if len(word) > 1))))
-    noun = re.search(r"\b(?:what|which)(?:\s+(?:kind|type|sort)\s+of)?(?:\s+an?)?\s+([a-z]+)", text, re.I)
-    return Question(
-        text,
-        frozenset(stems),
-        frozenset(zip(stems, stems[1:])),
-        _options(text),
-        units,
-        _ASKS_PERCENT.search(text) is not None,
-        stem(noun[1]) if noun else "",
-    )
+    return Question(text)
 
 
 def _options(text: str) -> dict[str, str]:

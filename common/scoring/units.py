@@ -87,6 +87,7 @@ CHANGES = frozenset(  # beside these a number is another number, whatever the qu
 COMPARES = frozenset("more less fewer over under above below than least most between about nearly almost up".split())
 
 
+@functools.lru_cache(maxsize=16_384)
 def stem(word: str) -> str:
     """A word without its ending, so that "boxes" and "box" are one word.
 
