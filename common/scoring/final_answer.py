@@ -20,6 +20,7 @@ from .patterns import Rule, any_of, any_word, either
 
 _REACH = 80  # characters beside a mark that may belong to it
 _LONGEST = 1_000  # characters of a sentence
+_MOST_TEXT = 30_000  # characters at the end of a text that are read
 _MOST = 20  # marks of a kind that are looked at, from the end
 
 
@@ -49,7 +50,7 @@ SECOND_THOUGHTS = [  # after a final answer; the verdict: the doubt
     Rule("wait", rf"\b{any_word('wait hmm+ oops sorry correction')}\b", "4. Wait.", "second thoughts"),
     Rule("actually", r"\bactually\b", "4. Actually, it is 5.", "second thoughts"),
     Rule("instead", r"\binstead\b(?!\s+of)", "4. It is 5 instead.", "second thoughts"),
-    Rule("no", r"(?:^|[.!?\n]\s*)no\b[,.:;!]", "4. No, 5.", "second thoughts"),
+    Rule("no", r"(?:^|[.!?\n]\s{0,3})no\b[,.:;!]", "4. No, 5.", "second thoughts"),
     Rule("mistake", rf"\b{any_word('mistakes? mistaken wrong incorrect miscalculated miscounted')}\b", "4. Wrong.", "second thoughts"),
     Rule("check", r"\blet(?:\s+me|['\u2019]s|\s+us)\s+(?:double|re-?|check|verify|see|think|try|redo|correct|fix)", "4. Let me check.", "second thoughts"),
     Rule("again", r"\bon\s+second\s+thought|\bthinking\s+again|\bscratch\s+that|\bI\s+mean\b", "4. Scratch that.", "second thoughts"),
@@ -57,8 +58,8 @@ SECOND_THOUGHTS = [  # after a final answer; the verdict: the doubt
     Rule("chinese", r"\u4e0d\u5bf9|\u7b49\u7b49|\u7b49\u4e00\u4e0b|\u8ba9\u6211\u518d|\u91cd\u65b0|\u66f4\u6b63|\u9519\u4e86", "4\u3002\u4e0d\u5bf9\u3002", "second thoughts"),
 ]
 _SECOND_THOUGHTS = re.compile(either(SECOND_THOUGHTS), re.I)
-_CONCLUSION = re.compile(r"(?:^|[.\n])\s*(?:so|thus|hence|therefore|in\s+total)\b([^\n]{0,200})", re.I)
-_LONGEST_AFTER = 20_000  # characters after a final answer in which second thoughts are looked for
+_CONCLUSION = re.compile(r"(?:^|[.\n])[ \t]{0,3}(?:so|thus|hence|therefore|in\s+total)\b([^\n]{0,200})", re.I)
+_LONGEST_AFTER = 3_000  # characters after a final answer, and at the end, in which second thoughts are looked for
 
 # --- marks ------------------------------------------------------------------------------------------------------------
 
@@ -90,6 +91,7 @@ def find_final_answer(text: str, own: Sequence[re.Pattern[str]] = ()) -> FinalAn
     >>> find_final_answer(r"\boxed{4}. Wait, that is wrong.").doubt
     'second thoughts'
     """
+    text = text[-_MOST_TEXT:]
     text = _SPECIAL.sub("", text).strip() if "<" in text else text.strip()
     if not text:
         return None
@@ -110,8 +112,8 @@ def find_final_answer(text: str, own: Sequence[re.Pattern[str]] = ()) -> FinalAn
 
 def _doubt(text: str, after: str) -> str | None:
     """Why a final answer may not be meant: second thoughts in it or after it."""
-    doubt = _SECOND_THOUGHTS.search(text) or _SECOND_THOUGHTS.search(after[:_LONGEST_AFTER])
-    return "second thoughts" if doubt else None
+    parts = (text[:_LONGEST_AFTER], after[:_LONGEST_AFTER], after[_LONGEST_AFTER:][-_LONGEST_AFTER:])
+    return "second thoughts" if any(map(_SECOND_THOUGHTS.search, parts)) else None
 
 
 def _concludes_otherwise(text: str, after: str) -> bool:
@@ -170,12 +172,22 @@ def _joined(text: str, marks: list[_Mark]) -> _Mark:
 def _boxes(text: str) -> list[_Mark]:
     """The last boxes of a text, outer ones only, with the text that touches them."""
     boxes: list[_Mark] = []
-    box = _BOX.search(text)
+    box = _BOX.search(text, _start_of_last(text, "box", 2 * _MOST))
     closing = _closing_braces(text, box.start()) if box else {}
     while box is not None:
         boxes.append(_box(text, box, closing))
         box = _BOX.search(text, boxes[-1].end)
     return [_touched(text, mark) for mark in boxes[-_MOST:]]
+
+
+def _start_of_last(text: str, word: str, count: int) -> int:
+    """A place shortly before the last ``count`` of these words."""
+    place = len(text)
+    for _ in range(count):
+        place = text.rfind(word, 0, place)
+        if place < 0:
+            return 0
+    return max(0, place - 6)
 
 
 def _closing_braces(text: str, start: int) -> dict[int, int]:
@@ -379,7 +391,7 @@ _ANCHORS = {  # by the name of a rule: a text without these does not match
 }
 _STATEMENTS = [(_ANCHORS[rule.name], re.compile(rule.pattern, re.I | re.M)) for rule in STATEMENTS]
 _BEFORE_CONTENT = re.compile(r"(?:[\s*_:\uff1a`]|\\\[\s|\$\$\s)*")
-_WINDOW = 8_000  # characters at the end of a text in which statements are looked for
+_WINDOW = 4_000  # characters at the end of a text in which statements are looked for
 _SENTENCE_END = re.compile(
     r"(?<=[.!?])(?<!\b[A-J]\.)(?<!\b[A-J]\)\.)(?<!\b[Rr]s\.)(?<!\b[MD]r\.)(?<!\bMrs\.)(?<!\bapprox\.)(?<!\be\.g\.)(?<!\bi\.e\.)"
     r"(?<!\bsq\.)[*_\"\u201d]{0,3}\s+|(?<=[\u3002\uff01])(?!$)"

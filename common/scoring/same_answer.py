@@ -25,9 +25,11 @@ from .sentence_number import TIED, is_harmless, sentence_number
 from .thinking import without_thoughts
 from .units import stem
 
+_LONGEST = 1_000  # characters of a final answer that is compared
 _MOST_WORDS = 14  # of a reference without a mark; a longer one is free text
 _MOST_CHARACTERS = 300  # of a reference without a mark
 _CLAUSE = re.compile(r",?\s+(?:since|because|as|so|which)\s|;\s")  # 4, since 2 + 2 = 4
+_WORD = re.compile("[A-Za-z]{3}")
 _FORMULA = re.compile(r"\\\((.+?)\\\)|\\\[(.+?)\\\]|\$\$?([^$]+)\$")  # \(4\), \[4\], $4$, $$4$$
 _WORD_IN_DOLLARS = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{3}")  # "$5 and $6": prices, and not a formula
 _VERB = re.compile(rf"\b(?:{any_word('is are equals? be gives? makes?')})(?:\s+(?:therefore|thus|then|just|now))?[\s:]+", re.I)
@@ -91,6 +93,8 @@ def decide(
     final = find_final_answer(reply, own)
     if final is None or not final.text.strip():
         return Decision(None, "the answer has no final answer")
+    if len(final.text) > _LONGEST:
+        return Decision(None, "the final answer is too long to compare")
     if final.doubt:
         return Decision(None, f"the answer has {final.doubt}" if "thoughts" in final.doubt else final.doubt)
     compare = {"option": _decide_option, "yes or no": _decide_yes_or_no, "value": _decide_value, "words": _decide_words}
@@ -112,9 +116,9 @@ def read_reference(reference: str, question: str, own: tuple[re.Pattern[str], ..
     Fraction(4, 1)
     """
     final = find_final_answer(without_thoughts(reference) or reference, own)
-    if final is None or not _words(final.text) and not re.search(r"\w", final.text):
+    if final is None or not re.search(r"\w", final.text):
         return Wanted("nothing")
-    if _is_free_text(reference, final):
+    if len(final.text) > _LONGEST or _is_free_text(reference, final):
         return Wanted("text")
     asked = about(question)
     text = final.text.strip()
@@ -182,7 +186,7 @@ def _says(number: Number | None, reply: str, final: FinalAnswer) -> bool:
     """Whether a reply that is not only its final answer says this number somewhere."""
     if number is None or reply.strip() == final.text.strip() and not re.search(r"\s", reply.strip()):
         return False
-    text = reply[-4_000:]
+    text = reply[-2_000:]
     places = (begin.start() for begin in NUMBER_BEGINS.finditer(text))
     found = (number_at(text, place) for place in places)
     return any(other is not None and other.value == abs(number.value) for other in found)
@@ -194,7 +198,7 @@ def _values(final: FinalAnswer, asked: Question, known: frozenset[str]) -> list[
     if final.found_by != "mark":
         text = text.rstrip("!")
     whole = _whole_values(text)
-    if whole or final.found_by == "mark" and not re.search(r"[A-Za-z]{3}.*\s", text):
+    if whole or (final.found_by == "mark" and not (_WORD.search(text) and " " in text)):
         return whole
     if final.found_by != "last sentence":
         text = _CLAUSE.split(text)[0]
@@ -314,7 +318,7 @@ def _chosen_letter(final: FinalAnswer, asked: Question) -> str:
 
 def _letter_of_lines(reply: str, asked: Question) -> str:
     """The letter of the only line that is an option with its text."""
-    lines = _OPTION_LINE.findall(reply[:20_000])
+    lines = _OPTION_LINE.findall(reply[:8_000])
     chosen = {letter for letter, text in lines if _same(text, asked.options.get(letter, ""))}
     return chosen.pop() if len(chosen) == 1 and len(lines) == 1 else ""
 
