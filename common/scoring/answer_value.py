@@ -60,6 +60,11 @@ class Value(NamedTuple):
         return self.number is None and self.items is None
 
 
+def has_formula(value: Value) -> bool:
+    """Whether a value is a formula, or a list with a formula in it."""
+    return value.is_formula or any(map(has_formula, value.items or ()))
+
+
 def read_value(text: str) -> Value:
     r"""The value that a text is.
 
@@ -75,7 +80,7 @@ def read_value(text: str) -> Value:
 
 def _value(plain: str, depth: int = 0) -> Value:
     """The value of plain LaTeX."""
-    left, right = _without_left_side(plain)
+    left, right = _without_left_side(plain, depth == 0)
     number = read_number(right)
     if number is not None or depth > 3:
         return Value(right, left, number)
@@ -132,10 +137,10 @@ def _with_unit(formula: str) -> tuple[str, str]:
     return (match[1], unit) if match and unit else (formula, "")
 
 
-def _without_left_side(plain: str) -> tuple[str, str]:
+def _without_left_side(plain: str, may_be_words: bool) -> tuple[str, str]:
     """The variable before the first "=", and the text after the last one; all of the text if it is an equation."""
     left, words = _LEFT.match(plain), _WORDS_LEFT.match(plain)
-    if words and words.end() < len(plain) and not left:
+    if may_be_words and words and words.end() < len(plain) and not left:
         rest = plain[words.end() :]
         return "", rest if "," in rest else _RELATION.split(rest)[-1].strip()
     if not _RELATION.search(plain) and not left:

@@ -57,6 +57,9 @@ _MAGNITUDE = re.compile(
     re.I,
 )
 _MONEY_MAGNITUDE = re.compile(r"\s*([mbtk])(?![A-Za-z])", re.I)  # $1.5M
+_IS_SENTENCE = re.compile(  # "two and two is four" is not a number with a unit
+    rf"^(?:and|or|is|are|was|to|than|minus|plus|times|divided|out)\b|(?<![A-Za-z])(?!one\b){_NUMERAL}(?![A-Za-z])", re.I
+)
 _GLUED = re.compile(r"(?<=[0-9}])[A-Za-z]+")
 _LETTERS = {"k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
 _UNIT = re.compile(r"\s*[(~]?\s*((?:[A-Za-z\u00b0\u00b5\u4e00-\u9fff]|\\[ ,]|(?<=[a-z])\^\{?[23]\}?|[-/'\u2019., ()]){0,200})")
@@ -100,7 +103,7 @@ def read_number(plain: str) -> Number | None:
         return None
     number, end = with_magnitude(plain, found, bool(money))
     unit = _UNIT.fullmatch(plain, end)
-    if unit is None or _is_variable(plain, end, unit[1].strip()):
+    if unit is None or _is_variable(plain, end, unit[1].strip()) or _IS_SENTENCE.search(unit[1]):
         return None
     words = (unit[1].strip(" ().,\\") or (money.group().strip(" .") if money else ""))
     return number._replace(value=-number.value if negative else number.value, unit=words)

@@ -71,6 +71,7 @@ _SPELLINGS = [  # (pattern, its plain form), applied in this order
     (re.compile(r"(?<![\w\\])(pi|infinity)\b"), r"\\\1"),
     (re.compile(r"\\infinity"), r"\\infty"),
     (re.compile(r"(?<=\d)\{,\}(?=\d)"), ","),  # 12{,}345
+    (re.compile(r"\s+(?=\^)"), ""),
     (re.compile(r"\s+"), " "),
     (re.compile(r"^(?:[\s,;:]|\.(?!\d))+|[\s.,;:\u3002]+$"), ""),  # punctuation at both ends
 ]
@@ -82,11 +83,10 @@ _COMMANDS_AND_FUNCTIONS = re.compile(
     )
 )
 _CANONICAL = [
-    (re.compile(r"\s+"), ""),
+    (re.compile(r"(?<!\d)\s+|\s+(?!\d)"), ""),
     (re.compile(r"\\(?:cdot|times)(?![a-z])|\*"), "*"),
     (re.compile(r"([\^_])\{(\w)\}"), r"\1\2"),
     (re.compile(r"\\frac\{([^{}+-]*)\}\{([0-9]+|[a-z]|\\[a-z]+)\}(?![0-9])"), r"\1/\2"),
-    (re.compile(r"(?<![\\A-Za-z])\\ "), ""),
 ]
 
 

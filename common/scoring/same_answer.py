@@ -14,7 +14,7 @@ import functools
 import re
 from typing import NamedTuple, Sequence
 
-from .answer_value import Value, equal, read_value
+from .answer_value import Value, equal, has_formula, read_value
 from .final_answer import FinalAnswer, find_final_answer
 from .final_number import NUMBER_BEGINS, Number, number_at
 from .math_text import is_words, plain_latex
@@ -176,7 +176,10 @@ def _decide_value(wanted: Wanted, final: FinalAnswer, reply: str, asked: Questio
     last = verdicts[-1]
     if last.value is None or any(verdict.value is None for verdict in verdicts):
         undecided = next(verdict for verdict in reversed(verdicts) if verdict.value is None)
-        return Decision(None, undecided.why, False, (wanted.value, values[verdicts.index(undecided)]))
+        formulas = (wanted.value, values[verdicts.index(undecided)])
+        return Decision(None, undecided.why, False, formulas if any(map(has_formula, formulas)) else None)
+    if final.found_by == "statement" and final.text.endswith("!"):
+        return Decision(None, "the answer may be a factorial")
     if final.found_by == "last sentence" and _says(wanted.value.number, reply, final):
         return Decision(None, "the answer says the reference's number, but perhaps not as its final answer")
     return Decision(False)
@@ -195,7 +198,7 @@ def _says(number: Number | None, reply: str, final: FinalAnswer) -> bool:
 def _values(final: FinalAnswer, asked: Question, known: frozenset[str]) -> list[Value]:
     """The values that a final answer may stand for: one, or an exact and a rounded one; [] if that cannot be told."""
     text = final.text.strip()
-    if final.found_by != "mark":
+    if final.found_by == "statement" or (final.found_by == "last sentence" and _WORD.search(text)):
         text = text.rstrip("!")
     whole = _whole_values(text)
     if whole or (final.found_by == "mark" and not (_WORD.search(text) and " " in text)):
@@ -275,7 +278,7 @@ def _gaps(text: str, matches: Sequence[re.Match[str]]) -> list[str]:
 
 _OPTION_FORMS = re.compile(
     any_of(
-        r"^\W{0,3}([A-J])\W*$",
+        r"^\W{0,3}([A-J])[\s).:,*\]}]*$",
         r"^\W{0,3}([A-J])(?:\s*[).:]|\s+[-\u2013]\s|,?\s+(?:because|since|as|is)\b)",
         r"\b(?:[Oo]ption|[Cc]hoice|[Aa]nswer|[Ll]etter|OPTION)\s*\W{0,3}([A-J])\b",
         r"\(([A-J])\)",

@@ -18,7 +18,9 @@ from .units import stem, unit_of
 _REACH = 40  # characters before a number in which a tie is looked for
 _MARKUP = re.compile(r"[*_`\u201c\u201d\"]+")
 _RELATION = re.compile(r"\\approx|[=\u2248]")
-_LABEL = re.compile(r"[0-9]\W+(?:and\s+)?[A-Za-z]\s*$")  # x = 4 and y = 5
+_LABEL = re.compile(  # before "=": x = 4 and y; 3x; x + y; x + 2
+    r"(?:[0-9]\W*(?:\band\s+)?|[-+*/^]\s*)(?<![A-Za-z])[A-Za-z]\s*$|(?<![A-Za-z])[A-Za-z]\s*[-+*/^]\s*[0-9.]+\s*$"
+)
 _THEREFORE = re.compile(
     any_of(
         rf"\b{any_word('so thus hence therefore altogether leaving making giving totaling totalling meaning')}\b",
@@ -45,13 +47,18 @@ _SUMS = any_word(
     "total profit length cost price distance area volume speed age weight height width amount value answer score average "
     "mean rate probability population balance perimeter circumference payment bill salary income revenue temperature"
 )
+_NOT_EQUAL = "".join(
+    f"(?<!{verb} )" for verb in "equal equivalent amounts comes totals evaluates simplifies reduces rounds equals".split()
+)
 
 TIES = [  # what stands before a number makes it a part of something else; the verdict: the number that is read
     Rule("glued", r"[A-Za-z0-9_.,^\\{}(\[|+*/%:#\u2026-]", "It is x4", None),
     Rule("sign", r"[-+*/^\u00b1\u221a\u00d7\u00f7\u00b7<>\u2260\u2264\u2265~\u2013\u2014]\s*", "It is > 4", None),
     Rule("command", r"\\[a-z]+\s*", r"It is \log 4", None),
-    Rule("negated", rf"\b{any_word('not never x plus base sqrt root twice double triple times')}\s+", "not 4", None),
-    Rule("bound", rf"\b{any_word('than by below above over under between from to through until')}\s+", "up to 4", None),
+    Rule("negated", r"(?:\b(?:not|never|cannot)\b|n['\u2019]t\b|\u4e0d\u662f|\u4e0d\u7b49\u4e8e)[^,.;]{0,30}", "It isn't 4", None),
+    Rule("factor", rf"\b{any_word('x plus base sqrt root twice double triple times')}\s+", "twice 4", None),
+    Rule("bound", rf"\b{any_word('than by below above over under between from through until')}\s+", "less than 4", None),
+    Rule("to", rf"{_NOT_EQUAL}\bto\s+", "up to 4", None),
     Rule("limit", rf"\b{any_word('least most nearly almost within without per exceeds?')}\s+", "at least 4", None),
     Rule("step", rf"\b{any_word('step question problem chapter figure page line part case equation')}\s+", "step 4", None),
     Rule("place", rf"\b{any_word('section exercise grade level room example table option stage')}\s+", "Room 4", None),
@@ -104,7 +111,7 @@ def sentence_number(sentence: str, question: Question, known: frozenset[str] = f
     if len(text) > LONGEST:
         return None
     *left, right = _RELATION.split(text)
-    if left and _LABEL.search(left[-1]):
+    if left and (_LABEL.search(left[-1][-_REACH:]) or _CONDITION.search(left[0])):
         return None
     found = _numbers_in(right)
     if len(found) > 1:
