@@ -18,10 +18,10 @@ from typing import NamedTuple, Sequence
 
 from .final_number import Number, read_number
 from .math_text import LONGEST, canonical, plain_latex
-from .question import Question, about
+from .question import WORD, Question, about
 from .rules import Verdict
-from .sentence_number import is_harmless
-from .units import dimension_of, unit_of
+from .sentence_number import NEXT_PHRASE, is_harmless
+from .units import dimension_of, leading_unit, unit_of
 
 _SIMPLE = re.compile(r"\s*(-?)\$?([0-9]{1,18}|[0-9]{1,3}(?:,[0-9]{3}){1,5})(\.[0-9]{1,18})?[.\s]*")
 _LEFT = re.compile(  # x; x_1; f(x); \theta; AB; m \in
@@ -306,9 +306,12 @@ def _equal_percent(wanted: Number, given: Number, question: Question) -> Verdict
 
 def _unit_doubt(wanted: Number, given: Number, question: Question, known: frozenset[str]) -> str | None:
     """Why the units of two numbers may make them differ; None if they do not."""
-    ours, theirs = unit_of(wanted.unit), unit_of(given.unit)
+    ours, theirs = leading_unit(wanted.unit), leading_unit(given.unit)
     if wanted.unit == given.unit or (ours == theirs and ours):
         return None
+    first = WORD.match(given.unit)
+    if ours and given.unit and not theirs and not (first and first.group().lower() in NEXT_PHRASE):
+        return f"the units differ: {ours}, {given.unit[:40]}"
     if ours and theirs:
         same = dimension_of(ours) == dimension_of(theirs) == "money" and "$" in wanted.unit + given.unit
         return None if same else f"the units differ: {ours}, {theirs}"

@@ -7,7 +7,7 @@ r"""The final answer that a text puts forward: the only module that looks for th
 >>> find_final_answer("The answer is 7. Bye!")
 FinalAnswer(text='7.', after=' Bye!', found_by='statement', doubt=None)
 >>> find_final_answer("There are 3 and 4.\nSo there are 7.").text
-'So there are 7.'
+'there are 7.'
 """
 
 from __future__ import annotations
@@ -212,7 +212,8 @@ def _box(text: str, box: re.Match[str], closing: dict[int, int]) -> _Mark:
     end = stop.start() if stop else len(text)
     content = text[inside : min(end, inside + _REACH)].strip().rstrip(".")
     is_whole = content.count("{") == content.count("}") and content and end - inside < _REACH
-    return _Mark(start, end, content if is_whole and not re.search(r"\s", content) else None)
+    is_open = box.group().endswith("{") or not re.search(r"\s", content)
+    return _Mark(start, end, content if is_whole and is_open else None)
 
 
 # Text that touches a box
@@ -390,7 +391,7 @@ _ANCHORS = {  # by the name of a rule: a text without these does not match
     "german": ("antwort",),
 }
 _STATEMENTS = [(_ANCHORS[rule.name], re.compile(rule.pattern, re.I | re.M)) for rule in STATEMENTS]
-_BEFORE_CONTENT = re.compile(r"(?:[\s*_:\uff1a`]|\\\[\s|\$\$\s)*")
+_BEFORE_CONTENT = re.compile(r"(?:[\s*_:\uff1a`]|={3,}\n|\\\[\s|\$\$\s)*")
 _WINDOW = 4_000  # characters at the end of a text in which statements are looked for
 _SENTENCE_END = re.compile(
     r"(?<=[.!?])(?<!\b[A-J]\.)(?<!\b[A-J]\)\.)(?<!\b[Rr]s\.)(?<!\b[MD]r\.)(?<!\bMrs\.)(?<!\bapprox\.)(?<!\be\.g\.)(?<!\bi\.e\.)"
@@ -402,7 +403,16 @@ _COURTESY = re.compile(
     r"|good\s+luck|is\s+there\s+anything|have\s+a\s+(?:nice|great))\b",
     re.I,
 )
-_ONLY_SIGNS = re.compile(r"[\s\\\[\]$`*_#{}-]*|\\end\{\w+\}|\\begin\{\w+\}")
+_LEAD_IN = re.compile(  # Thus, we get
+    r"(?:(?:thus|hence|therefore|so|then|finally|consequently|in\s+conclusion|as\s+a\s+result|we\s+(?:get|have|find|obtain|conclude)"
+    r"|it\s+is|this\s+(?:is|gives)|that\s+(?:is|gives)|which\s+(?:is|gives)|\u6240\u4ee5|\u56e0\u6b64)(?![A-Za-z])(?:\s+that\b)?[\s,:\uff0c]*)+(?=\S)",
+    re.I,
+)
+_IS_THE_ANSWER = re.compile(r"(?<=\S)\s+is\s+(?:the|our|my)\s+(?:final\s+|correct\s+)?(?:answer|result|solution)\W*$", re.I)
+_LINE_MARKS = re.compile(r"(?:\s*>)+\s*|\s*(?:[-*\u2022]\s+(?![-\s$0-9.])|\d{1,2}\.\s+(?=\S)|#+\s+)")
+_QUOTES = "\"\u201c\u201d\u2018\u2019`"
+_BULLET_OR_MINUS = re.compile(r"[-\u2212\u2013]\s+\$?[0-9]")
+_ONLY_SIGNS = re.compile(r"[\s\\\[\]$`*_#{}=-]*|\\end\{\w+\}|\\begin\{\w+\}")
 
 
 def _last_statement(text: str) -> _Mark | None:
@@ -417,7 +427,7 @@ def _last_statement(text: str) -> _Mark | None:
         line = text[start : start + _LONGEST].split("\n", 1)[0]
         sentence = _SENTENCE_END.split(line, 1)[0]
         if sentence.strip(" .*_$"):
-            return _Mark(statement.start(), start + len(sentence), sentence.rstrip("*_ "), "statement")
+            return _Mark(statement.start(), start + len(sentence), _bare(sentence), "statement")
     return None
 
 
@@ -430,12 +440,26 @@ def _last_sentence(text: str) -> FinalAnswer | None:
     """The last sentence of the last line that says something."""
     lines = text[-3 * _LONGEST :].split("\n")
     while lines:
-        line = lines.pop().strip()
+        line = _unmarked(lines.pop())
         if _ONLY_SIGNS.fullmatch(line):
             continue
         sentences = [part for part in _SENTENCE_END.split(line) if part.strip()]
         while sentences and _COURTESY.match(sentences[-1]):
             sentences.pop()
         if sentences:
-            return FinalAnswer(sentences[-1], "", "last sentence", _doubt(sentences[-1], ""))
+            said = _bare(sentences[-1])
+            doubt = "a bullet or a minus sign" if _BULLET_OR_MINUS.match(line) else _doubt(sentences[-1], "")
+            return FinalAnswer(said, "", "last sentence", doubt)
     return None
+
+
+def _unmarked(line: str) -> str:
+    marks = _LINE_MARKS.match(line)
+    return line[marks.end() :].strip() if marks else line.strip()
+
+
+def _bare(sentence: str) -> str:
+    """A sentence without the marks of its line, quotation marks, "Thus we get" before it, and "is the answer" after it."""
+    lead_in = _LEAD_IN.match(sentence)
+    said = _IS_THE_ANSWER.sub("", sentence[lead_in.end() :] if lead_in else sentence).strip().rstrip("*_ ")
+    return said.rstrip(" .").strip(_QUOTES).strip() if said[:1] in _QUOTES else said

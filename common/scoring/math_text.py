@@ -61,8 +61,8 @@ _SPELLINGS = [  # (pattern, its plain form), applied in this order
     (re.compile(r"(?<=[\w)])\*\*(?=-?[0-9a-z({][^*]*$)"), "^"),  # x**2
     (re.compile(r"(?<!\\)\\[()\[\]]|\$|[`]|\*\*|__"), ""),  # \(4\), $4$, **4**
     (re.compile(r"\s*(?:\\%|%|\uff05|\bper\s?cent\b)", re.I), r"\\%"),
-    (re.compile(r"\s*(?:\^\s*\{?\s*\\circ\s*\}?|\\degree|\\deg(?![a-z])|\bdegrees?\b)", re.I), " degree"),
-    (re.compile(r"\\frac\s*([0-9a-zA-Z])\s*([0-9a-zA-Z])(?![0-9a-zA-Z.])"), r"\\frac{\1}{\2}"),  # \frac12
+    (re.compile(r"\s*(?:\^\s*\{?\s*\\circ\s*\}?|\\degree|\\deg(?![a-z])|\bdegrees?\b)", re.I), " degree "),
+    (re.compile(r"\\frac\s*([0-9a-zA-Z])\s*([0-9a-zA-Z])(?![0-9a-zA-Z]|\.[0-9])"), r"\\frac{\1}{\2}"),  # \frac12
     (re.compile(r"\\frac\s*([0-9a-zA-Z])\s*\{"), r"\\frac{\1}{"),
     (re.compile(r"(\\frac\{[^{}]*\})\s*([0-9a-zA-Z])"), r"\1{\2}"),
     (re.compile(r"\\sqrt\s*([0-9a-zA-Z])"), r"\\sqrt{\1}"),
@@ -85,8 +85,8 @@ _COMMANDS_AND_FUNCTIONS = re.compile(
 _CANONICAL = [
     (re.compile(r"(?<!\d)\s+|\s+(?!\d)"), ""),
     (re.compile(r"\\(?:cdot|times)(?![a-z])|\*"), "*"),
-    (re.compile(r"([\^_])\{(\w)\}"), r"\1\2"),
-    (re.compile(r"\\frac\{([^{}+-]*)\}\{([0-9]+|[a-z]|\\[a-z]+)\}(?![0-9])"), r"\1/\2"),
+    (re.compile(r"([\^_])\{(-?\d+|\w)\}(?!\d)"), r"\1\2"),
+    (re.compile(r"\\frac\{((?:[^{}+-]|\\sqrt\{[^{}]*\})*)\}\{([0-9]+|[a-z]|\\[a-z]+)\}(?![0-9])"), r"\1/\2"),
 ]
 
 

@@ -16,7 +16,7 @@ from typing import NamedTuple, Sequence
 
 from .answer_value import Value, equal, has_formula, read_value
 from .final_answer import FinalAnswer, find_final_answer
-from .final_number import NUMBER_BEGINS, Number, number_at
+from .final_number import NUMBER_BEGINS, Number, number_at, read_number
 from .math_text import is_words, plain_latex
 from .patterns import any_of, any_word
 from .question import WORD, Question, about
@@ -34,6 +34,7 @@ _FORMULA = re.compile(r"\\\((.+?)\\\)|\\\[(.+?)\\\]|\$\$?([^$]+)\$")  # \(4\), \
 _WORD_IN_DOLLARS = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{3}")  # "$5 and $6": prices, and not a formula
 _VERB = re.compile(rf"\b(?:{any_word('is are equals? be gives? makes?')})(?:\s+(?:therefore|thus|then|just|now))?[\s:]+", re.I)
 _CONDITION = re.compile(r"\b(?:where|if|when|such\s+that|not)\b|n['\u2019]t\b", re.I)
+_CHINESE = re.compile("[\u4e00-\u9fff]")
 _AND = re.compile(r"\s*,?\s(?:and|or)\s\s*", re.I)
 _APPROXIMATELY = re.compile(r"\\approx(?![a-z])|\u2248|\\simeq|\\sim(?![a-z])|\bor\s+(?:about|approximately)\b|\(\s*(?:about|approximately)\b")
 _UNCERTAIN = re.compile(rf"\b{any_word('maybe perhaps possibly either neither probably unsure unclear cannot')}\b|\?\s*$", re.I)
@@ -237,12 +238,12 @@ def _whole_value(text: str) -> Value | None:
         return value
     if value.items is not None:
         return value if all(item.number or not is_words(item.plain) for item in value.items) else None
-    return None if is_words(value.plain) or not value.plain else value
+    return None if not value.plain or is_words(value.plain) or _CHINESE.search(value.plain) else value
 
 
 def _only_formula(text: str, asked: Question, known: frozenset[str]) -> list[Value]:
     """The values of the only formula of a sentence; [] if it has several, or if the words beside it change it."""
-    formulas = [match for match in _FORMULA.finditer(text) if not _WORD_IN_DOLLARS.search(match[3] or "")]
+    formulas = [match for match in _FORMULA.finditer(text) if _is_formula(match[3] or "")]
     if len(formulas) > 1 and all(_AND.fullmatch(f" {gap} ") or gap.strip() == "," for gap in _gaps(text, formulas)):
         value = _whole_value(", ".join("".join(filter(None, match.groups())) for match in formulas))
         return [value] if value else []
@@ -259,6 +260,11 @@ def _only_formula(text: str, asked: Question, known: frozenset[str]) -> list[Val
     if unit and not is_harmless(unit[1], asked, known) or any(map(asked.changes, WORD.findall(after))):
         return []
     return _whole_values(inner)
+
+
+def _is_formula(in_dollars: str) -> bool:
+    """Whether a text between dollar signs is a formula, and not a part of a sentence between two prices."""
+    return not _WORD_IN_DOLLARS.search(in_dollars) or read_number(in_dollars.strip()) is not None
 
 
 def _after_verb(text: str) -> list[Value]:
@@ -396,7 +402,7 @@ def _decide_words(wanted: Wanted, final: FinalAnswer, reply: str, asked: Questio
     ours, links = list(wanted.words), ("and",) if "," in wanted.text else ()
     text = re.sub(r"^\W{0,3}[A-J][).:]+\s+(?=\S)", "", plain_latex(final.text).strip("*_ "))
     words, ours = ([word for word in some if word not in links] for some in (_words(text), ours))
-    if words == ours or _is_rotated(words, ours, asked):
+    if ours in (words, _words(text.rpartition(": ")[2])) or _is_rotated(words, ours, asked):
         return Decision(True)
     doubts = _NEGATIONS.intersection(words).difference(ours)
     if doubts or _UNCERTAIN.search(text):

@@ -81,7 +81,7 @@ TAILS = [  # what stands after a number makes it a part of something else; the v
     Rule("time", r"\s*[ap]\.?m\b", "It is 4 am", None),
 ]
 _TAIL = re.compile(either(TAILS), re.I)
-_NEXT_PHRASE = frozenset(
+NEXT_PHRASE = frozenset(
     "in on at per for is are was were from with by to every each that which who because since as when where if so and but "
     "of left remaining total altogether the a an this has have had will would can could makes make".split()
 )
@@ -171,12 +171,13 @@ def _with_tail(text: str, found: Found, is_money: bool, question: Question, know
     rest = text[end:]
     phrase = _PHRASE.match(rest)
     assert phrase is not None
-    words = WORD.findall(phrase.group())
+    words = list(WORD.finditer(phrase.group()))
     if _TAIL.match(rest) or (rest[:1].isalpha() and not _is_glued_unit(rest, question)):
         return None
-    first = next((place for place, word in enumerate(words) if word.lower() in _NEXT_PHRASE), len(words))
-    unit = " ".join(words[:first])
-    if not is_harmless(unit, question, known) or not _leaves(words[first:], question):
+    first = next((word for word in words if word.group().lower() in NEXT_PHRASE), None)
+    unit = phrase.group()[: first.start() if first else None].strip(" ()*_$")
+    later = [word.group() for word in words if first and word.start() >= first.start()]
+    if not is_harmless(unit, question, known) or any(map(question.changes, later)):
         return None
     return number._replace(unit=unit)
 
@@ -187,11 +188,6 @@ def _is_glued_unit(rest: str, question: Question) -> bool:
         return rest[0] in _MEASURES or rest[0] in question.text
     letters = WORD.match(rest)
     return letters is not None and unit_of(letters.group()) != ""
-
-
-def _leaves(words: list[str], question: Question) -> bool:
-    """Whether these words, which follow a number at a distance, leave the number as it is."""
-    return not any(question.changes(word) for word in words)
 
 
 def is_harmless(phrase: str, question: Question, known: frozenset[str] = frozenset()) -> bool:

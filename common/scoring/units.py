@@ -117,6 +117,17 @@ def unit_of(phrase: str) -> str:
     return _SAME_UNIT.get(found, found)
 
 
+def leading_unit(phrase: str) -> str:
+    """The unit that a phrase begins with; "" if there is none.
+
+    >>> leading_unit("km/h on average"), leading_unit("dollars left")
+    ('km/h', 'dollar')
+    """
+    words = phrase.split()[:5]
+    prefixes = (" ".join(words[:size]) for size in range(len(words), 0, -1))
+    return next(filter(None, map(unit_of, prefixes)), "")
+
+
 def _plain_unit(phrase: str) -> str:
     """A unit without a fraction bar: "square metres", "cm^2", "cm"; "" if it is not a unit."""
     match = re.fullmatch(

@@ -39,7 +39,7 @@ def _matrix(name: str, space: str) -> Callable[[int], str]:
 
 KINDS = [
     Kind("integer", [str, lambda n: f"{n}.0", lambda n: f"{n}"]),
-    Kind("negative", [lambda n: f"-{n}", lambda n: f"\u2212{n}", lambda n: f"- {n}"]),
+    Kind("negative", [lambda n: f"-{n}", lambda n: f"\u2212{n}", lambda n: f"negative {n}"]),
     Kind("thousands", [lambda n: str(n * 1009), lambda n: f"{n * 1009:,}", lambda n: _grouped(n * 1009, "{,}")]),
     Kind("millions", [lambda n: str(n * 10**6), lambda n: f"{n} million", lambda n: f"{n * 10**6:,}"]),
     Kind("decimal", [lambda n: f"{n}.25", lambda n: f"{n}.250", lambda n: rf"\frac{{{4 * n + 1}}}{{4}}"]),
