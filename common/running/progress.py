@@ -13,6 +13,7 @@ from typing import Callable, Sequence
 from tqdm import tqdm
 
 from ..records import Score
+from ..scoring.same_answer import FREE_TEXT
 from ..servers.client import Traffic
 from ..servers.slots import Server
 
@@ -32,6 +33,7 @@ class Counts:
     recalled: int = 0  # answers taken from the ledger
     scores: int = 0  # numbers in this run's records
     unscored: int = 0
+    free_texts: int = 0  # answers that no rule could compare with their reference
     score_sum: float = 0.0
 
     def add_scores(self, scores: Sequence[Score]) -> None:
@@ -39,6 +41,7 @@ class Counts:
         values = [score.value for score in scores if score.value is not None]
         self.scores += len(values)
         self.unscored += len(scores) - len(values)
+        self.free_texts += sum(score.unscored == FREE_TEXT for score in scores)
         self.score_sum += sum(values)
 
     def anything(self) -> bool:
@@ -121,4 +124,6 @@ def summary(
     if counts.mean_score is not None or counts.unscored:
         mean = "none" if counts.mean_score is None else f"{counts.mean_score:.2f}"
         lines.append(("scores", f"mean {mean}, {counts.scores:,} scored, {counts.unscored:,} unscored"))
+    if counts.free_texts:
+        lines.append(("unscored", f"{counts.free_texts:,} because {FREE_TEXT}; add a judge: --scorer match judge"))
     return "\n".join([script, *(f"  {name:<9} {text}" for name, text in [*lines, *rows])])

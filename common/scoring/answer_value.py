@@ -287,9 +287,9 @@ def _equal_numbers(
         return Verdict(None, doubt)
     if ours == theirs:
         return Verdict(True)
-    if tolerance is not None and not ours.denominator == theirs.denominator == 1:
-        if abs(ours - theirs) <= Fraction(tolerance) * max(abs(ours), abs(theirs)):
-            return Verdict(True)
+    if tolerance is not None:
+        is_close = abs(ours - theirs) <= Fraction(tolerance) * max(abs(ours), abs(theirs))
+        return Verdict(is_close and not ours.denominator == theirs.denominator == 1)
     if _is_rounded(wanted, given) or _is_rounded(given, wanted):
         return Verdict(None, "one of the numbers is rounded, see --math_tolerance")
     return Verdict(False)

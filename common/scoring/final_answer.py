@@ -50,7 +50,7 @@ SECOND_THOUGHTS = [  # after a final answer; the verdict: the doubt
     Rule("wait", rf"\b{any_word('wait hmm+ oops sorry correction')}\b", "4. Wait.", "second thoughts"),
     Rule("actually", r"\bactually\b", "4. Actually, it is 5.", "second thoughts"),
     Rule("instead", r"\binstead\b(?!\s+of)", "4. It is 5 instead.", "second thoughts"),
-    Rule("no", r"(?:^|[.!?\n]\s{0,3})no\b[,.:;!]", "4. No, 5.", "second thoughts"),
+    Rule("no", r"(?:^|[.!?\n])\s{0,3}no\b[,.:;!]", "4. No, 5.", "second thoughts"),
     Rule("mistake", rf"\b{any_word('mistakes? mistaken wrong incorrect miscalculated miscounted')}\b", "4. Wrong.", "second thoughts"),
     Rule("check", r"\blet(?:\s+me|['\u2019]s|\s+us)\s+(?:double|re-?|check|verify|see|think|try|redo|correct|fix)", "4. Let me check.", "second thoughts"),
     Rule("again", r"\bon\s+second\s+thought|\bthinking\s+again|\bscratch\s+that|\bI\s+mean\b", "4. Scratch that.", "second thoughts"),
@@ -112,8 +112,9 @@ def find_final_answer(text: str, own: Sequence[re.Pattern[str]] = ()) -> FinalAn
 
 def _doubt(text: str, after: str) -> str | None:
     """Why a final answer may not be meant: second thoughts in it or after it."""
-    parts = (text[:_LONGEST_AFTER], after[:_LONGEST_AFTER], after[_LONGEST_AFTER:][-_LONGEST_AFTER:])
-    return "second thoughts" if any(map(_SECOND_THOUGHTS.search, parts)) else None
+    parts = (after[:_LONGEST_AFTER], after[_LONGEST_AFTER:][-_LONGEST_AFTER:])
+    found = _SECOND_THOUGHTS.search(text[:_LONGEST_AFTER], 1) or any(map(_SECOND_THOUGHTS.search, parts))  # 1: "No, ..."
+    return "second thoughts" if found else None
 
 
 def _concludes_otherwise(text: str, after: str) -> bool:

@@ -58,7 +58,7 @@ _MAGNITUDE = re.compile(
 )
 _MONEY_MAGNITUDE = re.compile(r"\s*([mbtk])(?![A-Za-z])", re.I)  # $1.5M
 _IS_SENTENCE = re.compile(  # "two and two is four" is not a number with a unit
-    rf"^(?:and|or|is|are|was|to|than|minus|plus|times|divided|out)\b|(?<![A-Za-z])(?!one\b){_NUMERAL}(?![A-Za-z])", re.I
+    rf"^(?:and|or|is|are|was|to|than|minus|plus|divided|out|times\s+\S)\b|(?<![A-Za-z])(?!one\b){_NUMERAL}(?![A-Za-z])", re.I
 )
 _GLUED = re.compile(r"(?<=[0-9}])[A-Za-z]+")
 _LETTERS = {"k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}

@@ -25,6 +25,7 @@ from .sentence_number import TIED, is_harmless, sentence_number
 from .thinking import without_thoughts
 from .units import stem
 
+FREE_TEXT = "the reference is a free text, which a rule cannot compare"
 _LONGEST = 1_000  # characters of a final answer that is compared
 _MOST_WORDS = 14  # of a reference without a mark; a longer one is free text
 _MOST_CHARACTERS = 300  # of a reference without a mark
@@ -90,7 +91,7 @@ def decide(
     if reply.strip() == reference.strip():
         return Decision(True)
     if wanted.kind == "text":
-        return Decision(None, "the reference is a free text, which a rule cannot compare")
+        return Decision(None, FREE_TEXT)
     final = find_final_answer(reply, own)
     if final is None or not final.text.strip():
         return Decision(None, "the answer has no final answer")
@@ -111,7 +112,7 @@ def decide(
 
 @functools.lru_cache(maxsize=4096)
 def read_reference(reference: str, question: str, own: tuple[re.Pattern[str], ...] = ()) -> Wanted:
-    """A reference as it is read. It is never doubted.
+    r"""A reference as it is read. It is never doubted.
 
     >>> read_reference("2 + 2 is\n#### 4", "").value.number.value
     Fraction(4, 1)

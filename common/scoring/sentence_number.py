@@ -51,7 +51,7 @@ _NOT_EQUAL = "".join(
     f"(?<!{verb} )" for verb in "equal equivalent amounts comes totals evaluates simplifies reduces rounds equals".split()
 )
 
-TIES = [  # what stands before a number makes it a part of something else; the verdict: the number that is read
+TIE_RULES = [  # what stands before a number makes it a part of something else; the verdict: the number that is read
     Rule("glued", r"[A-Za-z0-9_.,^\\{}(\[|+*/%:#\u2026-]", "It is x4", None),
     Rule("sign", r"[-+*/^\u00b1\u221a\u00d7\u00f7\u00b7<>\u2260\u2264\u2265~\u2013\u2014]\s*", "It is > 4", None),
     Rule("command", r"\\[a-z]+\s*", r"It is \log 4", None),
@@ -70,7 +70,7 @@ TIES = [  # what stands before a number makes it a part of something else; the v
         None,
     ),
 ]
-TIED = re.compile(either(TIES) + "$", re.I)
+TIED = re.compile(either(TIE_RULES) + "$", re.I)
 TAILS = [  # what stands after a number makes it a part of something else; the verdict: the number that is read
     Rule("glued", r"[0-9_^\\{}(*/\u00b1-\u00b9\u00bc-\u00be\u2070-\u209f\u221a\u03c0]", "It is 4^2", None),
     Rule("parts", r"[.,:-][0-9]", "It is 4:30", None),

@@ -80,11 +80,11 @@ HARMLESS = frozenset(
     "answer".split()
 )
 CHANGES = frozenset(  # beside these a number is another number, whatever the question says
-    "half halves third quarter fourth fifth sixth seventh eighth ninth tenth hundredth thousandth twice double triple times "
+    "half halves third quarter fourth fifth sixth seventh eighth ninth tenth hundredth thousandth twice double triple "
     "time? plus minus squared cubed factorial point percent percentage modulo mod base not nor neither or versus vs "
     "except without negative root power dozen score gross".split()
 )
-COMPARES = frozenset("more less fewer over under above below than least most between about nearly almost up".split())
+COMPARES = frozenset("times more less fewer over under above below than least most between about nearly almost up".split())
 
 
 @functools.lru_cache(maxsize=16_384)
