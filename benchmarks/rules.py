@@ -1,7 +1,7 @@
 """How often the rules are right on labelled answers: false accepts, right answers that are not accepted, and time.
 
-The labelled data is not part of this project; a set whose file is missing is skipped. Generated references, each written
-in many forms, need no file.
+The labelled data is not part of this project; a set whose file is missing is skipped. Generated references, each
+written in many forms, need no file.
 
 Example: ``python -m benchmarks.rules --data data --pairs pairs.jsonl``
 """
@@ -108,8 +108,8 @@ def measure(name: str, cases: List[Case]) -> None:
             if verdict and not case.is_right:
                 false_accepts.append(case)
         print(
-            f"| {name} | {rule_name} | {counts[True, True]:,} of {right:,} | {counts[True, False]} | {counts[True, None]} "
-            f"| {counts[False, True]} | {counts[False, None]} of {len(cases) - right:,} "
+            f"| {name} | {rule_name} | {counts[True, True]:,} of {right:,} | {counts[True, False]} "
+            f"| {counts[True, None]} | {counts[False, True]} | {counts[False, None]} of {len(cases) - right:,} "
             f"| {statistics.median(seconds) * 1000:.3f} ms |"
         )
         for case in false_accepts if rule_name == "match math" else []:

@@ -2,11 +2,11 @@ r"""The value of a final answer, and whether two values are equal, without a com
 
 A value is a number, a list of values (a set, a tuple, an interval, a matrix), or a formula, which is compared as text.
 
->>> equal(read_value(r"\{1, 2\}"), read_value(r"\left\{2, \frac{2}{2}\right\}"), about("")).value
+>>> equal(read_value(r"\{1, 2\}"), read_value(r"\left\{2, \frac{2}{2}\right\}"), Question("")).value
 True
->>> equal(read_value("1/2"), read_value("0.6"), about("")).value
+>>> equal(read_value("1/2"), read_value("0.6"), Question("")).value
 False
->>> equal(read_value("(x+1)^2"), read_value("x^2+2x+1"), about("")).value is None
+>>> equal(read_value("(x+1)^2"), read_value("x^2+2x+1"), Question("")).value is None
 True
 """
 
@@ -18,7 +18,7 @@ from typing import NamedTuple, Sequence
 
 from .final_number import Number, read_number
 from .math_text import LONGEST, canonical, plain_latex
-from .question import WORD, Question, about
+from .question import WORD, Question
 from .rules import Verdict
 from .sentence_number import NEXT_PHRASE, is_harmless
 from .units import dimension_of, leading_unit, unit_of
@@ -35,7 +35,9 @@ _VARIABLE = r"(\\?[a-z])"
 _BOUND = r"(-?[^<>=|:\\{}]*[0-9)a-z]|[^<>=|:]*(?:[0-9})]|\\infty|\\pi))"
 _BUILDER, _END = r"\s*(?:\\?\{\s*[a-z]\s*(?:\\in\s*(?:\\mathbb\s*\{?R\}?|R)\s*)?[|:]\s*)?", r"\s*(?:\\?\})?"
 _BETWEEN = re.compile(_BUILDER + _BOUND + _LESS + r"\\?[a-z]" + _LESS + _BOUND + _END)
-_ONE_BOUND = [re.compile(_BUILDER + first + _LESS + second + _END) for first, second in ((_VARIABLE, _BOUND), (_BOUND, _VARIABLE))]
+_ONE_BOUND = [
+    re.compile(_BUILDER + first + _LESS + second + _END) for first, second in ((_VARIABLE, _BOUND), (_BOUND, _VARIABLE))
+]
 _RELATION = re.compile(r"=|\\approx(?![a-z])")
 _MATRIX = re.compile(r"\\begin\{([pv]?matrix|array)\}(?:\{[clr|]*\})?(.*)\\end\{\1\}", re.S)
 _PAIRS = {"(": ")", "[": "]", r"\{": r"\}", "{": "}"}
@@ -116,7 +118,10 @@ def _interval(plain: str, depth: int) -> Value | None:
         return None
     low, low_sign, high_sign, high = _bounds(*match.groups())
     items = (_value(low.strip(), depth + 1), _value(high.strip(), depth + 1))
-    opening, closing = "[" if "=" in low_sign or "eq" in low_sign else "(", "]" if "=" in high_sign or "eq" in high_sign else ")"
+    opening, closing = (
+        "[" if "=" in low_sign or "eq" in low_sign else "(",
+        "]" if "=" in high_sign or "eq" in high_sign else ")",
+    )
     return Value(plain, items=items, brackets=opening + closing)
 
 
@@ -163,7 +168,7 @@ def _parts(text: str) -> tuple[str, list[str]]:
     inner = tokens[1:-1] if opening and tokens[-1] in _PAIRS.values() else tokens
     parts = _split(inner)
     if inner is tokens or parts is None:
-        return "", [part for part in _split(tokens) or [text]]
+        return "", list(_split(tokens) or [text])
     return opening + tokens[-1], parts
 
 
@@ -250,7 +255,7 @@ def _equal_lists(
         return Verdict(None, "the brackets differ")
     rest = list(theirs)
     is_ordered, unsure = bool(wanted.brackets), None
-    for place, item in enumerate(ours):
+    for item in ours:
         verdicts = [equal(item, other, question, known, tolerance) for other in (rest[:1] if is_ordered else rest)]
         hit = next((number for number, verdict in enumerate(verdicts) if verdict.value), None)
         if hit is not None:
@@ -330,4 +335,4 @@ def _is_rounded(exact: Number, rounded: Number) -> bool:
         return False
     if exact.percent != rounded.percent:
         return False
-    return abs(exact.value - rounded.value) * 2 * 10**rounded.places <= 1
+    return bool(abs(exact.value - rounded.value) * 2 * 10**rounded.places <= 1)

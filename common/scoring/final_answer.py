@@ -16,12 +16,11 @@ import json
 import re
 from typing import Iterator, NamedTuple, Sequence
 
-from .patterns import Rule, any_of, any_word, either
+from .boxes import MOST, Mark, boxes
+from .patterns import Rule, any_word, either
 
-_REACH = 80  # characters beside a mark that may belong to it
 _LONGEST = 1_000  # characters of a sentence
 _MOST_TEXT = 30_000  # characters at the end of a text that are read
-_MOST = 20  # marks of a kind that are looked at, from the end
 
 
 class FinalAnswer(NamedTuple):
@@ -37,13 +36,6 @@ class FinalAnswer(NamedTuple):
     doubt: str | None = None
 
 
-class _Mark(NamedTuple):
-    start: int
-    end: int
-    text: str | None  # None: it cannot be read
-    found_by: str = "mark"
-
-
 # --- second thoughts --------------------------------------------------------------------------------------------------
 
 SECOND_THOUGHTS = [  # after a final answer; the verdict: the doubt
@@ -51,11 +43,33 @@ SECOND_THOUGHTS = [  # after a final answer; the verdict: the doubt
     Rule("actually", r"\bactually\b", "4. Actually, it is 5.", "second thoughts"),
     Rule("instead", r"\binstead\b(?!\s+of)", "4. It is 5 instead.", "second thoughts"),
     Rule("no", r"(?:^|[.!?\n])\s{0,3}no\b[,.:;!]", "4. No, 5.", "second thoughts"),
-    Rule("mistake", rf"\b{any_word('mistakes? mistaken wrong incorrect miscalculated miscounted')}\b", "4. Wrong.", "second thoughts"),
-    Rule("check", r"\blet(?:\s+me|['\u2019]s|\s+us)\s+(?:double|re-?|check|verify|see|think|try|redo|correct|fix)", "4. Let me check.", "second thoughts"),
-    Rule("again", r"\bon\s+second\s+thought|\bthinking\s+again|\bscratch\s+that|\bI\s+mean\b", "4. Scratch that.", "second thoughts"),
-    Rule("rather", r"\bor\s+rather\b|\bshould\s+(?:have\s+been|be|actually)\b", "4. It should be 5.", "second thoughts"),
-    Rule("chinese", r"\u4e0d\u5bf9|\u7b49\u7b49|\u7b49\u4e00\u4e0b|\u8ba9\u6211\u518d|\u91cd\u65b0|\u66f4\u6b63|\u9519\u4e86", "4\u3002\u4e0d\u5bf9\u3002", "second thoughts"),
+    Rule(
+        "mistake",
+        rf"\b{any_word('mistakes? mistaken wrong incorrect miscalculated miscounted')}\b",
+        "4. Wrong.",
+        "second thoughts",
+    ),
+    Rule(
+        "check",
+        r"\blet(?:\s+me|['\u2019]s|\s+us)\s+(?:double|re-?|check|verify|see|think|try|redo|correct|fix)",
+        "4. Let me check.",
+        "second thoughts",
+    ),
+    Rule(
+        "again",
+        r"\bon\s+second\s+thought|\bthinking\s+again|\bscratch\s+that|\bI\s+mean\b",
+        "4. Scratch that.",
+        "second thoughts",
+    ),
+    Rule(
+        "rather", r"\bor\s+rather\b|\bshould\s+(?:have\s+been|be|actually)\b", "4. It should be 5.", "second thoughts"
+    ),
+    Rule(
+        "chinese",
+        r"\u4e0d\u5bf9|\u7b49\u7b49|\u7b49\u4e00\u4e0b|\u8ba9\u6211\u518d|\u91cd\u65b0|\u66f4\u6b63|\u9519\u4e86",
+        "4\u3002\u4e0d\u5bf9\u3002",
+        "second thoughts",
+    ),
 ]
 _SECOND_THOUGHTS = re.compile(either(SECOND_THOUGHTS), re.I)
 _CONCLUSION = re.compile(r"(?:^|[.\n])[ \t]{0,3}(?:so|thus|hence|therefore|in\s+total)\b([^\n]{0,200})", re.I)
@@ -63,15 +77,12 @@ _LONGEST_AFTER = 3_000  # characters after a final answer, and at the end, in wh
 
 # --- marks ------------------------------------------------------------------------------------------------------------
 
-_BOX = re.compile(r"\\(?:f?boxed|fbox|framebox)\s*(?:\{|(?=[-\d\\$.]))")  # \boxed{4}, \boxed {4}, \fbox{4}, \boxed 4
-_WRAPPED = re.compile(r"\\(?:f?boxed|fbox)\s*\{([^{}]*)\}")
-_BRACE = re.compile(r"\\.|[{}]", re.S)  # an escaped brace, \{, is part of the content and does not count
-_OPEN_END = re.compile(r"\n|\$|\\[)\]]|(?<=\d)\.(?:\s|$)|(?<=\})\.")  # where a box without a closing brace ends
 _HASHES = re.compile(r"####[ \t]*([^\s#][^\n]*)")  # GSM8K marks its answers so
 _TAG_NAME = r"(?:final[_ -]?)?(?:answer|ans|result|solution|conclusion)|final|begin_of_solution"
 _TAG = re.compile(rf"(?:<\|?|\[)\s?(/|end_of_(?=solution))?(?:{_TAG_NAME})\s?(?:\|?>|\])", re.I)
 _JSON_KEY = re.compile(
-    r"[\"']((?:final|correct|predicted)?[_ -]?(?:answer|ans|result|solution|prediction)|(?:final|correct)_?(?:option|choice))[\"']\s*:\s*",
+    r"[\"']((?:final|correct|predicted)?[_ -]?(?:answer|ans|result|solution|prediction)"
+    r"|(?:final|correct)_?(?:option|choice))[\"']\s*:\s*",
     re.I,
 )
 _JSON_BARE = re.compile(r"'((?:[^'\\\n]|\\.){0,400})'|([-\w.]{1,40})(?=\s*[,}\n])")
@@ -113,7 +124,9 @@ def find_final_answer(text: str, own: Sequence[re.Pattern[str]] = ()) -> FinalAn
 def _doubt(text: str, after: str) -> str | None:
     """Why a final answer may not be meant: second thoughts in it or after it."""
     parts = (after[:_LONGEST_AFTER], after[_LONGEST_AFTER:][-_LONGEST_AFTER:])
-    found = _SECOND_THOUGHTS.search(text[:_LONGEST_AFTER], 1) or any(map(_SECOND_THOUGHTS.search, parts))  # 1: "No, ..."
+    found = _SECOND_THOUGHTS.search(text[:_LONGEST_AFTER], 1) or any(
+        map(_SECOND_THOUGHTS.search, parts)
+    )  # 1: "No, ..."
     return "second thoughts" if found else None
 
 
@@ -126,13 +139,13 @@ def _concludes_otherwise(text: str, after: str) -> bool:
     return False
 
 
-def _last_mark(text: str, own: Sequence[re.Pattern[str]]) -> _Mark | None:
+def _last_mark(text: str, own: Sequence[re.Pattern[str]]) -> Mark | None:
     """The last mark that is not inside of another mark, with the marks that are joined to it."""
     marks = [*_own_marks(text, own)]
     if "box" in text:
-        marks += _boxes(text)
+        marks += boxes(text)
     if "####" in text:
-        marks += [_Mark(match.start(), match.end(), match[1]) for match in _HASHES.finditer(text)]
+        marks += [Mark(match.start(), match.end(), match[1]) for match in _HASHES.finditer(text)]
     if "<" in text or "[" in text:
         marks += _tags(text)
     if '":' in text or "':" in text or '" :' in text:
@@ -147,15 +160,15 @@ def _last_mark(text: str, own: Sequence[re.Pattern[str]]) -> _Mark | None:
     return _joined(text, outer)
 
 
-def _own_marks(text: str, own: Sequence[re.Pattern[str]]) -> Iterator[_Mark]:
+def _own_marks(text: str, own: Sequence[re.Pattern[str]]) -> Iterator[Mark]:
     for pattern in own:
         for match in pattern.finditer(text):
             group = 1 if pattern.groups else 0
             if match[group] is not None:
-                yield _Mark(match.start(), match.end(), match[group])
+                yield Mark(match.start(), match.end(), match[group])
 
 
-def _joined(text: str, marks: list[_Mark]) -> _Mark:
+def _joined(text: str, marks: list[Mark]) -> Mark:
     """The last of these marks, with the marks before it that are joined to it by nothing but "and" or "or"."""
     last = [marks[-1]]
     for mark in reversed(marks[:-1]):
@@ -164,163 +177,28 @@ def _joined(text: str, marks: list[_Mark]) -> _Mark:
         last.insert(0, mark)
     texts = list(dict.fromkeys(mark.text for mark in last))
     content = None if None in texts else ", ".join(map(str, texts))
-    return _Mark(last[0].start, last[-1].end, content)
-
-
-# Boxes
-
-
-def _boxes(text: str) -> list[_Mark]:
-    """The last boxes of a text, outer ones only, with the text that touches them."""
-    boxes: list[_Mark] = []
-    box = _BOX.search(text, _start_of_last(text, "box", 2 * _MOST))
-    closing = _closing_braces(text, box.start()) if box else {}
-    while box is not None:
-        boxes.append(_box(text, box, closing))
-        box = _BOX.search(text, boxes[-1].end)
-    return [_touched(text, mark) for mark in boxes[-_MOST:]]
-
-
-def _start_of_last(text: str, word: str, count: int) -> int:
-    """A place shortly before the last ``count`` of these words."""
-    place = len(text)
-    for _ in range(count):
-        place = text.rfind(word, 0, place)
-        if place < 0:
-            return 0
-    return max(0, place - 6)
-
-
-def _closing_braces(text: str, start: int) -> dict[int, int]:
-    """The place of each opening brace from ``start`` on, and of the brace that closes it."""
-    opened: list[int] = []
-    closing: dict[int, int] = {}
-    for brace in _BRACE.finditer(text, start):
-        if brace.group() == "{":
-            opened.append(brace.start())
-        elif brace.group() == "}" and opened:
-            closing[opened.pop()] = brace.start()
-    return closing
-
-
-def _box(text: str, box: re.Match[str], closing: dict[int, int]) -> _Mark:
-    """A box and its content. A box that no brace closes ends with its formula or its line."""
-    start, inside = box.span()
-    end = closing.get(inside - 1) if box.group().endswith("{") else None
-    if end is not None:
-        return _Mark(start, end + 1, _WRAPPED.sub(r"\1", text[inside:end]))
-    stop = _OPEN_END.search(text, inside + 1)
-    end = stop.start() if stop else len(text)
-    content = text[inside : min(end, inside + _REACH)].strip().rstrip(".")
-    is_whole = content.count("{") == content.count("}") and content and end - inside < _REACH
-    is_open = box.group().endswith("{") or not re.search(r"\s", content)
-    return _Mark(start, end, content if is_whole and is_open else None)
-
-
-# Text that touches a box
-
-_OPENERS = re.compile(r"(?:[\s$~]|\\[(\[]|\*\*|__|\\displaystyle|\{?\\(?:large|Large|huge)|\\\$|\\text(?:bf|rm)?\{\s*|\\math(?:bf|rm)\{\s*|\\color\{\w+\}\{?)+$")
-_SIGN_BEFORE = re.compile(r"(?:(?<![\w)}\]\s])|(?<=[A-Za-z]{2}))\s*([-\u2212\u2013\u00b1]|\\pm|\b(?:minus|negative))$", re.I)
-_FACTOR_BEFORE = re.compile(
-    any_of(
-        r"[-+*/^_\u2212\u2013\u00b1\u00d7\u00f7\u00b7\u221a!%0-9)\]]",
-        r"(?<![A-Za-z\\])[A-Za-z]",  # a variable
-        r"\\(?:sqrt|frac|times|cdot|div|pm|mp|pi|theta|log|ln|sin|cos|tan|exp|sum|prod|int|lim)",
-        r"[_^]\{|\\(?:sqrt|[dt]?frac|log|ln|sin|cos|tan|overline)(?:\[\d+\]|\{[^{}]*\})?[{(]",
-        r"\b(?:half|third|quarter|square|root|factorial)\s+of|\b(?:twice|double|triple|times|plus|over)",
-    )
-    + "$"
-)
-_NOT_BEFORE = re.compile(r"(?:\bnot|n['\u2019]t)(?:\s+\w+){0,2}$", re.I)
-_CLOSERS = re.compile(r"(?:\s?(?:\$+|\\[)\]]|\*\*|__|\}))*")
-_MATH_AFTER = re.compile(r"(?:\\[,;: ]|~)*(?:\\(?:sqrt|pi|frac|[dt]frac|cdot|times|div|pm|%|theta|circ|log|ln|sin|cos|infty|overline)|\s?(?:[\^_!%/]|\*(?!\*))|\s?[\u00d7\u00f7\u00b7\u221a\u03c0\u00b0(+]|[A-Za-z](?![A-Za-z])|[.,]?[0-9]|\s?[-\u2212]\s?[\\\d])[^$\n=]*?(?=[.,;:]?(?:\s*\$|\s*\\[)\]]|\n|=|$|[.,;:]\s|\*\*))")
-_WORDS_AFTER = re.compile(r"(?:[\s~]|\\[,;: ]|\\(?:text|mathrm|mbox|textbf)\s*\{)*((?:[A-Za-z\u00b0\u00b5\u4e00-\u9fff][A-Za-z'\u2019\u4e00-\u9fff]*(?:\^\{?[23]\}?)?[ ~/]*){1,4}|%|\\%)")
-_ALTERNATIVE = re.compile(r"(?:[\s,;~(]|\\[,;: ]|\\text\s*\{)*(?:or|and)\b[\s$~}]*(?:-?\s?[\d\\]|a\s+(?:half|third|quarter))[^.,;\n]{0,40}", re.I)
-
-
-def _touched(text: str, box: _Mark) -> _Mark:
-    """A box with its sign, factor, unit or magnitude; one without a text if what touches it cannot be read."""
-    if box.text is None:
-        return box
-    line = text.rfind("\n", 0, box.start) + 1
-    before = text[max(line, box.start - _REACH) : box.start]
-    bare = _OPENERS.sub("", before)
-    sign = _SIGN_BEFORE.search(bare) if _touches(bare, before) else None
-    content = box.text
-    if sign:
-        content = ("\\pm " if sign[1] in ("\u00b1", "\\pm") else "-") + content
-    elif (_touches(bare, before) and _FACTOR_BEFORE.search(bare)) or _NOT_BEFORE.search(bare):
-        return box._replace(text=None)
-    end, more = _after(text, box.end) if re.search(r"[0-9\\]", content) else (box.end, "")
-    return _Mark(box.start, end, content + more)
-
-
-def _touches(bare: str, before: str) -> bool:
-    """Whether a text before a box may belong to it: not a bullet, a step's number, or a dash between words."""
-    gap = before[len(bare) :]
-    if not gap.strip("$") or re.match(r"\\|\s*\$?$", gap) and not bare.endswith((")", "]", "!", "%")):
-        is_dash = re.search(r"(?:^|[A-Za-z:.]\s)\s*[-\u2013*+]$|^\s*\d+$|[A-Za-z]\s\d+$", bare) and gap[:1].isspace()
-        is_article = bare.endswith((" a", " A", " I")) or bare in ("a", "A", "I")
-        return not is_dash and not (is_article and gap)
-    return not gap[:1].isspace()
-
-
-def _after(text: str, end: int) -> tuple[int, str]:
-    """The end of the text that touches a box from the right, and that text; "" if nothing touches it."""
-    rest = text[end : end + _REACH]
-    maths = _MATH_AFTER.match(rest)
-    if maths and not re.match(r"\s?\([A-Za-z]{3}|\s\(", rest):
-        return end + maths.end(), maths.group()
-    closers = _CLOSERS.match(rest)
-    assert closers is not None
-    place = closers.end()
-    alternative = _ALTERNATIVE.match(rest, place)
-    if alternative and "box" not in rest[place : alternative.end() + 5]:
-        return end + alternative.end(), alternative.group().replace("(", " ")
-    maths = _MATH_AFTER.match(rest, place) if rest[place : place + 1] in "\\^%/\u00b0\u00d7*" else None
-    if maths:
-        return end + maths.end(), maths.group()
-    words = _WORDS_AFTER.match(rest, place)
-    unit = _unit_words(words[1]) if words else ""
-    return (end + words.start(1) + len(unit), " " + unit) if words and unit else (end, "")
-
-
-def _unit_words(phrase: str) -> str:
-    """The words at the start of a phrase that may be a magnitude or a unit: up to a word such as "is" or "in"."""
-    kept: list[str] = []
-    for word in re.findall(r"\S+", phrase):
-        if word.lower().strip("',") in _FUNCTION_WORDS:
-            break
-        kept.append(word)
-    return " ".join(kept)
-
-
-_FUNCTION_WORDS = frozenset(
-    "is are was were be in on at per for with by to from every each that which who because since as when where if so and "
-    "but or of left remaining total altogether the a an this has have had will would can could makes make it we i you he "
-    "she they there then thus hence therefore let wait answer final also after before not".split()
-)
+    return Mark(last[0].start, last[-1].end, content)
 
 
 # Tags and JSON
 
 
-def _tags(text: str) -> list[_Mark]:
+def _tags(text: str) -> list[Mark]:
     """The contents of answer tags; a tag that is not closed ends with the text."""
-    marks: list[_Mark] = []
+    marks: list[Mark] = []
     opened: re.Match[str] | None = None
     for tag in _TAG.finditer(text):
         if not tag[1]:
             opened = tag
         elif opened is not None:
-            marks.append(_Mark(opened.start(), tag.end(), text[opened.end() : tag.start()]))
+            marks.append(Mark(opened.start(), tag.end(), text[opened.end() : tag.start()]))
             opened = None
     if opened is not None:
-        marks.append(_Mark(opened.start(), len(text), text[opened.end() :]))
+        marks.append(Mark(opened.start(), len(text), text[opened.end() :]))
     return [_inner(mark) for mark in marks[-1:]]
 
 
-def _json_answers(text: str) -> list[_Mark]:
+def _json_answers(text: str) -> list[Mark]:
     """The value of the last answer key of a JSON object."""
     keys = list(_JSON_KEY.finditer(text))
     if not keys:
@@ -330,14 +208,14 @@ def _json_answers(text: str) -> list[_Mark]:
         value, end = json.JSONDecoder().raw_decode(text, place)
     except (ValueError, RecursionError):
         bare = _JSON_BARE.match(text, place)
-        return [_Mark(start, bare.end(), bare[1] or bare[2])] if bare else []
+        return [Mark(start, bare.end(), bare[1] or bare[2])] if bare else []
     if isinstance(value, (dict, float)) and not isinstance(value, float):
-        return [_Mark(start, end, None)]
+        return [Mark(start, end, None)]
     said = value if isinstance(value, str) else text[place:end]
-    return [_inner(_Mark(start, end, said))]
+    return [_inner(Mark(start, end, said))]
 
 
-def _inner(mark: _Mark) -> _Mark:
+def _inner(mark: Mark) -> Mark:
     """A mark whose content may be a text with marks of its own, or of several lines."""
     content = (mark.text or "").strip()
     inner = find_final_answer(content)
@@ -349,7 +227,10 @@ def _inner(mark: _Mark) -> _Mark:
 
 # --- statements -------------------------------------------------------------------------------------------------------
 
-_IS = r"(?:is|are|equals|becomes|(?:would|must|should|will|has\s+to)\s+be)\b(?:\s+(?:therefore|thus|then|simply|just|indeed|now|equal\s+to|given\s+by))*"
+_IS = (
+    r"(?:is|are|equals|becomes|(?:would|must|should|will|has\s+to)\s+be)\b"
+    r"(?:\s+(?:therefore|thus|then|simply|just|indeed|now|equal\s+to|given\s+by))*"
+)
 STATEMENTS = [  # the verdict: the final answer
     Rule(
         "answer",
@@ -369,9 +250,19 @@ STATEMENTS = [  # the verdict: the final answer
         "B",
     ),
     Rule("choice", r"\bI(?:['\u2019]d|\s+would|\s+will)?\s+(?:choose|pick|select|go\s+with)\b", "I choose B", "B"),
-    Rule("chinese", r"(?:\u7b54\u6848|\u7ed3\u679c)(?:\u5e94\u8be5|\u5e94)?(?:\u9009|\u662f|\u4e3a|\u7b49\u4e8e|:|\uff1a)+", "\u7b54\u6848\u662f4", "4"),
+    Rule(
+        "chinese",
+        r"(?:\u7b54\u6848|\u7ed3\u679c)(?:\u5e94\u8be5|\u5e94)?(?:\u9009|\u662f|\u4e3a|\u7b49\u4e8e|:|\uff1a)+",
+        "\u7b54\u6848\u662f4",
+        "4",
+    ),
     Rule("chinese reply", r"(?:^|(?<=[\u3002\uff01\s]))\u7b54\s*[:\uff1a]", "\u7b54\uff1a4", "4"),
-    Rule("chinese choice", r"(?:\u6545|\u5e94|\u6240\u4ee5|\u56e0\u6b64)\u9009\u62e9?[:\uff1a]?(?=\s*\(?[A-J])", "\u6545\u9009B", "B"),
+    Rule(
+        "chinese choice",
+        r"(?:\u6545|\u5e94|\u6240\u4ee5|\u56e0\u6b64)\u9009\u62e9?[:\uff1a]?(?=\s*\(?[A-J])",
+        "\u6545\u9009B",
+        "B",
+    ),
     Rule("spanish", r"\brespuesta(?:\s+(?:final|correcta))?\s*(?:es\b|:)", "La respuesta es 4", "4"),
     Rule("french", r"\br\u00e9ponse(?:\s+(?:finale|correcte))?\s*(?:est\b|:)", "La r\u00e9ponse est 4", "4"),
     Rule("german", r"\bantwort\s*(?:ist\b|lautet\b|:)", "Die Antwort lautet 4", "4"),
@@ -409,30 +300,32 @@ _LEAD_IN = re.compile(  # Thus, we get
     r"|it\s+is|this\s+(?:is|gives)|that\s+(?:is|gives)|which\s+(?:is|gives)|\u6240\u4ee5|\u56e0\u6b64)(?![A-Za-z])(?:\s+that\b)?[\s,:\uff0c]*)+(?=\S)",
     re.I,
 )
-_IS_THE_ANSWER = re.compile(r"(?<=\S)\s+is\s+(?:the|our|my)\s+(?:final\s+|correct\s+)?(?:answer|result|solution)\W*$", re.I)
+_IS_THE_ANSWER = re.compile(
+    r"(?<=\S)\s+is\s+(?:the|our|my)\s+(?:final\s+|correct\s+)?(?:answer|result|solution)\W*$", re.I
+)
 _LINE_MARKS = re.compile(r"(?:\s*>)+\s*|\s*(?:[-*\u2022]\s+(?![-\s$0-9.])|\d{1,2}\.\s+(?=\S)|#+\s+)")
-_QUOTES = "\"\u201c\u201d\u2018\u2019`"
+_QUOTES = '"\u201c\u201d\u2018\u2019`'
 _BULLET_OR_MINUS = re.compile(r"[-\u2212\u2013]\s+\$?[0-9]")
 _ONLY_SIGNS = re.compile(r"[\s\\\[\]$`*_#{}=-]*|\\end\{\w+\}|\\begin\{\w+\}")
 
 
-def _last_statement(text: str) -> _Mark | None:
+def _last_statement(text: str) -> Mark | None:
     """The last statement of a final answer that says something."""
     place, lower = max(0, len(text) - _WINDOW), text[-_WINDOW:].lower()
     patterns = [pattern for anchors, pattern in _STATEMENTS if any(map(lower.__contains__, anchors))]
     statements = [statement for pattern in patterns for statement in pattern.finditer(text, place)]
-    for statement in sorted(statements, key=re.Match.end)[-_MOST:][::-1]:
+    for statement in sorted(statements, key=re.Match.end)[-MOST:][::-1]:
         content = _BEFORE_CONTENT.match(text, statement.end())
         assert content is not None
         start = content.end()
         line = text[start : start + _LONGEST].split("\n", 1)[0]
         sentence = _SENTENCE_END.split(line, 1)[0]
         if sentence.strip(" .*_$"):
-            return _Mark(statement.start(), start + len(sentence), _bare(sentence), "statement")
+            return Mark(statement.start(), start + len(sentence), _bare(sentence), "statement")
     return None
 
 
-def _overrules(statement: _Mark) -> bool:
+def _overrules(statement: Mark) -> bool:
     """Whether a statement after a mark says another final answer, and is not a remark such as "the answer is in cm"."""
     return _OVERRULES.search(statement.text or "") is not None
 
@@ -460,7 +353,7 @@ def _unmarked(line: str) -> str:
 
 
 def _bare(sentence: str) -> str:
-    """A sentence without the marks of its line, quotation marks, "Thus we get" before it, and "is the answer" after it."""
+    """A sentence without quotation marks, "Thus we get" before it, and "is the answer" after it."""
     lead_in = _LEAD_IN.match(sentence)
     said = _IS_THE_ANSWER.sub("", sentence[lead_in.end() :] if lead_in else sentence).strip().rstrip("*_ ")
     return said.rstrip(" .").strip(_QUOTES).strip() if said[:1] in _QUOTES else said

@@ -45,7 +45,8 @@ NUMBER_BEGINS = re.compile(rf"\\frac\{{|\.?[0-9]|(?<![A-Za-z-]){_NUMERAL}(?![A-Z
 
 _SIGN = re.compile(r"\s*(?:[-+]\s?|(?:minus|negative)\s+|\u8d1f)?", re.I)
 _CURRENCY = re.compile(
-    r"(?:us\s?)?(?:dollars?|euros?|pounds?|rs\.?|usd|eur|gbp|inr|rupees?|yuan|[$\u20ac\u00a3\u00a5\u20b9])\s*(?=[-.0-9])", re.I
+    r"(?:us\s?)?(?:dollars?|euros?|pounds?|rs\.?|usd|eur|gbp|inr|rupees?|yuan|[$\u20ac\u00a3\u00a5\u20b9])\s*(?=[-.0-9])",
+    re.I,
 )
 _PERCENT = re.compile(r"\s*(?:\\%|%|(?:percent|per\s?cent|pct)\b)", re.I)
 _MAGNITUDE = re.compile(
@@ -58,11 +59,14 @@ _MAGNITUDE = re.compile(
 )
 _MONEY_MAGNITUDE = re.compile(r"\s*([mbtk])(?![A-Za-z])", re.I)  # $1.5M
 _IS_SENTENCE = re.compile(  # "two and two is four" is not a number with a unit
-    rf"^(?:and|or|is|are|was|to|than|minus|plus|divided|out|times\s+\S)\b|(?<![A-Za-z])(?!one\b){_NUMERAL}(?![A-Za-z])", re.I
+    rf"^(?:and|or|is|are|was|to|than|minus|plus|divided|out|times\s+\S)\b|(?<![A-Za-z])(?!one\b){_NUMERAL}(?![A-Za-z])",
+    re.I,
 )
 _GLUED = re.compile(r"(?<=[0-9}])[A-Za-z]+")
 _LETTERS = {"k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
-_UNIT = re.compile(r"\s*[(~]?\s*((?:[A-Za-z\u00b0\u00b5\u4e00-\u9fff]|\\[ ,]|(?<=[a-z])\^\{?[23]\}?|[-/'\u2019., ()]){0,200})")
+_UNIT = re.compile(
+    r"\s*[(~]?\s*((?:[A-Za-z\u00b0\u00b5\u4e00-\u9fff]|\\[ ,]|(?<=[a-z])\^\{?[23]\}?|[-/'\u2019., ()]){0,200})"
+)
 
 
 class Number(NamedTuple):
@@ -105,14 +109,16 @@ def read_number(plain: str) -> Number | None:
     unit = _UNIT.fullmatch(plain, end)
     if unit is None or _is_variable(plain, end, unit[1].strip()) or _IS_SENTENCE.search(unit[1]):
         return None
-    words = (unit[1].strip(" ().,\\") or (money.group().strip(" .") if money else ""))
+    words = unit[1].strip(" ().,\\") or (money.group().strip(" .") if money else "")
     return number._replace(value=-number.value if negative else number.value, unit=words)
 
 
 def _is_variable(text: str, end: int, words: str) -> bool:
     """Whether the letters after a number are a factor of it and not words: 4x, 4 y, 4ab."""
     glued = _GLUED.match(text, end)
-    return (glued is not None and unit_of(glued.group()) == "") or (len(words) == 1 and words.isascii() and not unit_of(words))
+    return (glued is not None and unit_of(glued.group()) == "") or (
+        len(words) == 1 and words.isascii() and not unit_of(words)
+    )
 
 
 def _sign_at(text: str, place: int) -> tuple[int, bool]:
@@ -159,7 +165,9 @@ def _with_parts(text: str, digits: re.Match[str]) -> Found | None:
     mixed = _MIXED.match(text, end) if value.denominator == 1 else None
     if mixed:
         return _fraction(start, mixed.end(), _int(mixed[1] or mixed[3]), _int(mixed[2] or mixed[4]), value)
-    return Found(start, end, value, None if _THOUSANDS_BY_POINTS.search(digits[0]) else len(digits[0].partition(".")[2]))
+    return Found(
+        start, end, value, None if _THOUSANDS_BY_POINTS.search(digits[0]) else len(digits[0].partition(".")[2])
+    )
 
 
 def _decimal_value(digits: str) -> Fraction:

@@ -30,7 +30,7 @@ from .answer_value import Value
 from .match import reading_settings
 from .math_text import is_words, variables
 from .patterns import Rule as Pattern
-from .patterns import any_of, any_word, either
+from .patterns import any_word, either
 from .rule_processes import RuleProcesses
 from .rules import Rule, RuleFailed, RuleScorer, Verdict, score_of
 from .same_answer import Decision, decide
@@ -40,8 +40,18 @@ _EXACT = 1e-12  # relative difference of equal numbers
 _LONGEST = 2_000  # characters of a formula that math-verify is asked about
 
 MISREAD = [  # math-verify reads these as something else; the verdict: whether it is asked
-    Pattern("notation", rf"\\{any_word('neq? not overline bar dot [lc]?dots sim simeq')}(?![A-Za-z])", r"0.\overline{3}", None),
-    Pattern("relation", rf"\\{any_word('mod [bp]mod equiv to rightarrow Rightarrow implies iff')}(?![A-Za-z])", r"3 \to 4", None),
+    Pattern(
+        "notation",
+        rf"\\{any_word('neq? not overline bar dot [lc]?dots sim simeq')}(?![A-Za-z])",
+        r"0.\overline{3}",
+        None,
+    ),
+    Pattern(
+        "relation",
+        rf"\\{any_word('mod [bp]mod equiv to rightarrow Rightarrow implies iff')}(?![A-Za-z])",
+        r"3 \to 4",
+        None,
+    ),
     Pattern("sign", r"[\u2260\u2026\u2192?]|\.\.", "0.33...", None),
     Pattern("base", r"(?<=\d)_", "101_2", None),
     Pattern("space", r"(?<=\d)\s+(?=\d)", "1 2", None),
@@ -189,7 +199,7 @@ def _equal(wanted: str, given: str, tolerance: float | None) -> Verdict:
 
 
 def _distance(wanted: Any, given: Any) -> float | None:
-    """The relative difference of two numbers; None if one is not a number: math-verify takes all small ones as equal."""
+    """The relative difference of two numbers; None if one is not a number. To math-verify, small numbers are equal."""
     sympy = importlib.import_module("sympy")
     if not all(isinstance(value, sympy.Expr) and value.is_number for value in (wanted, given)):
         return None

@@ -54,7 +54,8 @@ _SPELLINGS = [  # (pattern, its plain form), applied in this order
     (re.compile(rf"\\{_TEXT_COMMANDS}\s*\{{([^{{}}]*)\}}"), r" \1 "),  # \textbf{\text{4}}
     (re.compile(r"(?<!\\)\\(?:quad|qquad|[,;: ])|~"), " "),  # 1\,000
     (re.compile(r"\\\$"), " dollar "),
-    (re.compile(r"\\[lr]brace(?![a-z])"), lambda brace: r"\{" if brace.group()[1] == "l" else r"\}"),
+    (re.compile(r"\\lbrace(?![a-z])"), r"\\{"),
+    (re.compile(r"\\rbrace(?![a-z])"), r"\\}"),
     (re.compile(r"\\(?:mid|[lr]?vert)(?![a-z])"), "|"),
     (re.compile(r"\\(l|g|n)e(?![a-zA-Z])"), r"\\\1eq"),
     (re.compile(r"\{[bB]matrix\}"), "{pmatrix}"),

@@ -20,7 +20,6 @@ from .final_number import NUMBER_BEGINS, Number, number_at, read_number
 from .math_text import is_words, plain_latex
 from .patterns import any_of, any_word
 from .question import WORD, Question, about
-from .rules import Verdict
 from .sentence_number import TIED, is_harmless, sentence_number
 from .thinking import without_thoughts
 from .units import stem
@@ -33,15 +32,25 @@ _CLAUSE = re.compile(r",?\s+(?:since|because|as|so|which)\s|;\s")  # 4, since 2 
 _WORD = re.compile("[A-Za-z]{3}")
 _FORMULA = re.compile(r"\\\((.+?)\\\)|\\\[(.+?)\\\]|\$\$?([^$]+)\$")  # \(4\), \[4\], $4$, $$4$$
 _WORD_IN_DOLLARS = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{3}")  # "$5 and $6": prices, and not a formula
-_VERB = re.compile(rf"\b(?:{any_word('is are equals? be gives? makes?')})(?:\s+(?:therefore|thus|then|just|now))?[\s:]+", re.I)
+_VERB = re.compile(
+    rf"\b(?:{any_word('is are equals? be gives? makes?')})(?:\s+(?:therefore|thus|then|just|now))?[\s:]+", re.I
+)
 _CONDITION = re.compile(r"\b(?:where|if|when|such\s+that|not)\b|n['\u2019]t\b", re.I)
 _CHINESE = re.compile("[\u4e00-\u9fff]")
 _AND = re.compile(r"\s*,?\s(?:and|or)\s\s*", re.I)
-_APPROXIMATELY = re.compile(r"\\approx(?![a-z])|\u2248|\\simeq|\\sim(?![a-z])|\bor\s+(?:about|approximately)\b|\(\s*(?:about|approximately)\b")
-_UNCERTAIN = re.compile(rf"\b{any_word('maybe perhaps possibly either neither probably unsure unclear cannot')}\b|\?\s*$", re.I)
-_NEGATIONS = frozenset("not or nor neither never cannot isnt arent wasnt doesnt cant wrong incorrect than except but".split())
+_APPROXIMATELY = re.compile(
+    r"\\approx(?![a-z])|\u2248|\\simeq|\\sim(?![a-z])|\bor\s+(?:about|approximately)\b|\(\s*(?:about|approximately)\b"
+)
+_UNCERTAIN = re.compile(
+    rf"\b{any_word('maybe perhaps possibly either neither probably unsure unclear cannot')}\b|\?\s*$", re.I
+)
+_NEGATIONS = frozenset(
+    "not or nor neither never cannot isnt arent wasnt doesnt cant wrong incorrect than except but".split()
+)
 _OPPOSITES = {"yes": "no", "no": "yes", "true": "false", "false": "true"}
-_BEFORE_WORDS = frozenset("is are was were be as the a an called named by its in to answer label option choice: = ".split())
+_BEFORE_WORDS = frozenset(
+    "is are was were be as the a an called named by its in to answer label option choice: = ".split()
+)
 _AFTER_WORDS = frozenset("is are was were because since as which for has have and, would will should".split())
 
 
@@ -148,14 +157,16 @@ def _is_free_text(reference: str, final: FinalAnswer) -> bool:
 
 
 def _is_value_text(text: str) -> bool:
-    return not is_words(plain_latex(text[:_MOST_CHARACTERS * 4]))
+    return not is_words(plain_latex(text[: _MOST_CHARACTERS * 4]))
 
 
 def _letter_of_reference(text: str, asked: Question) -> str:
     """The option that a reference names, by its letter or by its text; "" if it names none."""
     bare = plain_latex(text)
     match = re.fullmatch(r"\W*([A-J])\W*", bare) or re.match(r"\(?([A-J])(?:\)\.?|[.:])\s*(?=\S)", bare)
-    if match and (match.end() == len(bare) or not asked.options or _same(bare[match.end() :], asked.options.get(match[1], ""))):
+    if match and (
+        match.end() == len(bare) or not asked.options or _same(bare[match.end() :], asked.options.get(match[1], ""))
+    ):
         return match[1]
     return _option_with_text(bare, asked)
 
@@ -189,7 +200,7 @@ def _decide_value(wanted: Wanted, final: FinalAnswer, reply: str, asked: Questio
 
 def _says(number: Number | None, reply: str, final: FinalAnswer) -> bool:
     """Whether a reply that is not only its final answer says this number somewhere."""
-    if number is None or reply.strip() == final.text.strip() and not re.search(r"\s", reply.strip()):
+    if number is None or (reply.strip() == final.text.strip() and not re.search(r"\s", reply.strip())):
         return False
     text = reply[-2_000:]
     places = (begin.start() for begin in NUMBER_BEGINS.finditer(text))
@@ -258,7 +269,7 @@ def _only_formula(text: str, asked: Question, known: frozenset[str]) -> list[Val
     inner = "".join(filter(None, formula.groups()))
     if re.match(r"\s*(?:\\?%|percent|per\s+cent)", after):
         inner, unit = inner + r"\%", None
-    if unit and not is_harmless(unit[1], asked, known) or any(map(asked.changes, WORD.findall(after))):
+    if (unit and not is_harmless(unit[1], asked, known)) or any(map(asked.changes, WORD.findall(after))):
         return []
     return _whole_values(inner)
 
@@ -296,7 +307,9 @@ _BARE_LETTER = re.compile(r"(?<![A-Za-z'\u2019$\\])([B-HJ])(?![A-Za-z'\u2019])")
 _OPTION_LINE = re.compile(r"^[\s*_>#-]{0,8}\(?([A-J])(?:\)\.?|[.:])[*_]{0,2}\s*(\S[^\n]*)$", re.M)
 
 
-def _decide_option(wanted: Wanted, final: FinalAnswer, reply: str, asked: Question, tolerance: float | None) -> Decision:
+def _decide_option(
+    wanted: Wanted, final: FinalAnswer, reply: str, asked: Question, tolerance: float | None
+) -> Decision:
     """Whether the answer chooses the reference's option."""
     letter = _chosen_letter(final, asked)
     if not letter and final.found_by == "last sentence":
@@ -310,7 +323,7 @@ def _chosen_letter(final: FinalAnswer, asked: Question) -> str:
     """The letter of the option that a final answer chooses; "" if it chooses none, several, or negates one."""
     text = re.sub(r"[*_`\"\u201c\u201d]", "", plain_latex(final.text)).strip()
     matches = list(_OPTION_FORMS.finditer(text))
-    letters = {next(filter(None, match.groups())) for match in matches}
+    letters = {str(next(filter(None, match.groups()))) for match in matches}
     if len(letters) == 1:
         letter = letters.pop()
         rest = text[matches[0].end() :].strip(" .:)(") if matches[0].start() == 0 else ""
@@ -342,8 +355,14 @@ def _option_with_text(text: str, asked: Question) -> str:
 def _option_in_sentence(final: FinalAnswer, text: str, asked: Question) -> str:
     """The letter of the only option whose text ends a sentence, or whose number the sentence puts forward."""
     words = _words(text)
-    ends = [letter for letter, option in asked.options.items() if _words(option) and words[-len(_words(option)) :] == _words(option)]
-    inside = [letter for letter, option in asked.options.items() if f" {' '.join(_words(option))} " in f" {' '.join(words)} "]
+    ends = [
+        letter
+        for letter, option in asked.options.items()
+        if _words(option) and words[-len(_words(option)) :] == _words(option)
+    ]
+    inside = [
+        letter for letter, option in asked.options.items() if f" {' '.join(_words(option))} " in f" {' '.join(words)} "
+    ]
     if len(ends) == 1 and len(inside) == 1:
         return ends[0]
     values = _values(final, asked, frozenset())
@@ -374,7 +393,9 @@ def _same(text: str, option: str) -> bool:
 # --- yes and no, and other words --------------------------------------------------------------------------------------
 
 
-def _decide_yes_or_no(wanted: Wanted, final: FinalAnswer, reply: str, asked: Question, tolerance: float | None) -> Decision:
+def _decide_yes_or_no(
+    wanted: Wanted, final: FinalAnswer, reply: str, asked: Question, tolerance: float | None
+) -> Decision:
     """Whether the answer says yes where the reference does; true and false are other words."""
     word = wanted.words[0]
     pair = {word, _OPPOSITES[word]}
@@ -440,6 +461,10 @@ def _is_rotated(words: list[str], wanted: list[str], asked: Question) -> bool:
 def _words(text: str) -> list[str]:
     """Lower-case words without markup and punctuation, and without articles unless there are only articles."""
     text = re.sub(r"n['\u2019]t\b", " not", text.lower())
-    text = re.sub(r"\\(?:text|mathrm)(?:bf|rm|it)?\b|[\"'\u2019*_`$\\{}()\[\]<>!?;\u201c\u201d\u3002\uff0c\u300c\u300d]|:(?!\d)|,(?!\d)|\.(?!\d)", " ", text)
+    text = re.sub(
+        r"\\(?:text|mathrm)(?:bf|rm|it)?\b|[\"'\u2019*_`$\\{}()\[\]<>!?;\u201c\u201d\u3002\uff0c\u300c\u300d]|:(?!\d)|,(?!\d)|\.(?!\d)",
+        " ",
+        text,
+    )
     words = text.split()
     return [word for word in words if word not in ("a", "an", "the")] or words

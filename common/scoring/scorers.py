@@ -32,8 +32,8 @@ DEFAULT = ["judge"]
 class Cascade(AnswerScorer):
     """Asks several scorers in turn until one decides; that scorer's name is kept with the score.
 
-    A score that is ``unsure`` decides only if no scorer after it gives a score, and not if a judge was asked whose reply
-    could not be read.
+    A score that is ``unsure`` decides only if no scorer after it gives a score, and not if a judge was asked whose
+    reply could not be read.
     """
 
     def __init__(self, scorers: Sequence[AnswerScorer]) -> None:

@@ -1,8 +1,8 @@
 """The number that a sentence puts forward as its answer.
 
->>> sentence_number("15 minus 3 is 12.", about("")).value
+>>> sentence_number("15 minus 3 is 12.", Question("")).value
 Fraction(12, 1)
->>> sentence_number("It is less than 12.", about("")) is None
+>>> sentence_number("It is less than 12.", Question("")) is None
 True
 """
 
@@ -12,7 +12,7 @@ import re
 
 from .final_number import LONGEST, NUMBER_BEGINS, Found, Number, number_at, with_magnitude
 from .patterns import Rule, any_of, any_word, either
-from .question import WORD, Question, about
+from .question import WORD, Question
 from .units import stem, unit_of
 
 _REACH = 40  # characters before a number in which a tie is looked for
@@ -40,29 +40,43 @@ _CLAIMS = re.compile(  # is 4; is equal to just 4; totals to 4
 _OTHER_CLAIM = re.compile(rf"\b{_VERB}\s+\$?-?[0-9]", re.I)
 _CONDITION = re.compile(r"\b(?:where|if|when|such\s+that)\b", re.I)
 _ASIDE = re.compile(  # beside other numbers: for 5 days
-    rf"\b{any_word('for every each in with at within after before during')}\s+(?:{any_word('the all its his her')}\s+)?$",
+    rf"\b{any_word('for every each in with at within after before during')}\s+"
+    rf"(?:{any_word('the all its his her')}\s+)?$",
     re.I,
 )
 _SUMS = any_word(
-    "total profit length cost price distance area volume speed age weight height width amount value answer score average "
-    "mean rate probability population balance perimeter circumference payment bill salary income revenue temperature"
+    "total profit length cost price distance area volume speed age weight height width amount value answer score "
+    "average mean rate probability population balance perimeter circumference payment bill salary income "
+    "revenue temperature"
 )
 _NOT_EQUAL = "".join(
-    f"(?<!{verb} )" for verb in "equal equivalent amounts comes totals evaluates simplifies reduces rounds equals".split()
+    f"(?<!{verb} )"
+    for verb in "equal equivalent amounts comes totals evaluates simplifies reduces rounds equals".split()
 )
 
 TIE_RULES = [  # what stands before a number makes it a part of something else; the verdict: the number that is read
     Rule("glued", r"[A-Za-z0-9_.,^\\{}(\[|+*/%:#\u2026-]", "It is x4", None),
     Rule("sign", r"[-+*/^\u00b1\u221a\u00d7\u00f7\u00b7<>\u2260\u2264\u2265~\u2013\u2014]\s*", "It is > 4", None),
     Rule("command", r"\\[a-z]+\s*", r"It is \log 4", None),
-    Rule("negated", r"(?:\b(?:not|never|cannot)\b|n['\u2019]t\b|\u4e0d\u662f|\u4e0d\u7b49\u4e8e)[^,.;]{0,30}", "It isn't 4", None),
+    Rule(
+        "negated",
+        r"(?:\b(?:not|never|cannot)\b|n['\u2019]t\b|\u4e0d\u662f|\u4e0d\u7b49\u4e8e)[^,.;]{0,30}",
+        "It isn't 4",
+        None,
+    ),
     Rule("factor", rf"\b{any_word('x plus base sqrt root twice double triple times')}\s+", "twice 4", None),
-    Rule("bound", rf"\b{any_word('than by below above over under between from through until')}\s+", "less than 4", None),
+    Rule(
+        "bound", rf"\b{any_word('than by below above over under between from through until')}\s+", "less than 4", None
+    ),
     Rule("to", rf"{_NOT_EQUAL}\bto\s+", "up to 4", None),
     Rule("limit", rf"\b{any_word('least most nearly almost within without per exceeds?')}\s+", "at least 4", None),
-    Rule("step", rf"\b{any_word('step question problem chapter figure page line part case equation')}\s+", "step 4", None),
+    Rule(
+        "step", rf"\b{any_word('step question problem chapter figure page line part case equation')}\s+", "step 4", None
+    ),
     Rule("place", rf"\b{any_word('section exercise grade level room example table option stage')}\s+", "Room 4", None),
-    Rule("share", rf"\b(?!{_SUMS}\s)[A-Za-z0-9]+\s+of\s+(?:{any_word('the these all his her')}\s+)?", "half of 4", None),
+    Rule(
+        "share", rf"\b(?!{_SUMS}\s)[A-Za-z0-9]+\s+of\s+(?:{any_word('the these all his her')}\s+)?", "half of 4", None
+    ),
     Rule(
         "chinese",
         r"[\u8d1f\u7b2c\u5341\u767e\u5343\u4e07\u4e4b\u6bd4\u6bcf\u5c11\u591a\u6216\u548c\u5230\u81f3\u4e0e\u3001]\s*",
@@ -82,8 +96,8 @@ TAILS = [  # what stands after a number makes it a part of something else; the v
 ]
 _TAIL = re.compile(either(TAILS), re.I)
 NEXT_PHRASE = frozenset(
-    "in on at per for is are was were from with by to every each that which who because since as when where if so and but "
-    "of left remaining total altogether the a an this has have had will would can could makes make".split()
+    "in on at per for is are was were from with by to every each that which who because since as when where if so and "
+    "but of left remaining total altogether the a an this has have had will would can could makes make".split()
 )
 _MEASURES = frozenset(  # Chinese: words between a number and the thing that is counted
     "\u4e2a\u9875\u5143\u53ea\u672c\u4eba\u5c81\u5929\u7c73\u5f20\u6761\u652f\u5757\u68f5\u8f86\u540d\u5428\u514b\u6b21"
@@ -102,9 +116,9 @@ def sentence_number(sentence: str, question: Question, known: frozenset[str] = f
     after "so" or "in total", or the last number if the sentence says that something is that number. ``known`` are
     further words that leave a number as it is.
 
-    >>> sentence_number("Tom has 3 apples and gets 4, so he now has 7 apples.", about("How many apples?")).value
+    >>> sentence_number("Tom has 3 apples and gets 4, so he now has 7 apples.", Question("How many apples?")).value
     Fraction(7, 1)
-    >>> sentence_number("In 2014, the value was 51.", about("In which year the value was 51?")).value
+    >>> sentence_number("In 2014, the value was 51.", Question("In which year the value was 51?")).value
     Fraction(2014, 1)
     """
     text = _MARKUP.sub("", sentence).strip()
@@ -193,7 +207,7 @@ def _is_glued_unit(rest: str, question: Question) -> bool:
 def is_harmless(phrase: str, question: Question, known: frozenset[str] = frozenset()) -> bool:
     """Whether a phrase that follows a number leaves the number as it is: a unit, or words that the question knows.
 
-    >>> is_harmless("dozens", about("How many eggs?")), is_harmless("eggs", about("How many eggs?"))
+    >>> is_harmless("dozens", Question("How many eggs?")), is_harmless("eggs", Question("How many eggs?"))
     (False, True)
     """
     words = WORD.findall(phrase)

@@ -12,8 +12,9 @@ import functools
 import re
 
 _UNITS = {  # dimension: units, each with its spellings; plural forms and case are dealt with elsewhere
-    "length": "mm millimeter millimetre, cm centimeter centimetre, dm decimeter, m meter metre, km kilometer kilometre, "
-    "in inch inches, ft foot feet, yd yard, mi mile, nm nanometer, \u00b5m micrometer micron, ly lightyear, au",
+    "length": "mm millimeter millimetre, cm centimeter centimetre, dm decimeter, m meter metre, "
+    "km kilometer kilometre, in inch inches, ft foot feet, yd yard, mi mile, nm nanometer, \u00b5m micrometer micron, "
+    "ly lightyear, au",
     "mass": "mg milligram, g gram gramme, kg kilogram kilo, t tonne ton, lb lbs pound, oz ounce, u amu",
     "time": "s sec second, min minute, h hr hour, day, wk week, month, yr year, ms millisecond, decade, century",
     "money": "dollar usd buck, cent penny pence, euro eur, gbp sterling, rs rupee inr, yuan rmb cny, yen jpy, won, "
@@ -27,7 +28,10 @@ _UNITS = {  # dimension: units, each with its spellings; plural forms and case a
     "": "unit",
 }
 _SPELLINGS = {
-    spelling: group.split()[0] for groups in _UNITS.values() for group in groups.split(", ") for spelling in group.split()
+    spelling: group.split()[0]
+    for groups in _UNITS.values()
+    for group in groups.split(", ")
+    for spelling in group.split()
 }
 _DIMENSIONS = {group.split()[0]: dimension for dimension, groups in _UNITS.items() for group in groups.split(", ")}
 _SAME_UNIT = {"mph": "mi/h", "kph": "km/h"}
@@ -65,18 +69,18 @@ NUMERALS.update({word: 10 * number for number, word in enumerate(_TENS, 2)})
 
 # A number keeps its value beside these.
 HARMLESS = frozenset(
-    "a an the this that these those there here it its he she they we you i his her their our your my in on at of for to "
-    "from with by into onto per each every is are was were be been being will would can could may does do did has have "
-    "had get gets got make makes made take takes took need needs needed give gives gave left remaining remain remains "
-    "total totals altogether overall all both also now then so thus therefore hence because since as which who whom whose "
-    "when where while after before during until and exactly just only final answer result solution correct value number "
-    "amount sum day daily week weekly month monthly year yearly hour hourly minute second time today tomorrow yesterday "
-    "again together respectively indeed such one still already long tall high wide deep old away later earlier "
-    "people person man men woman women child children student friend boy girl kid worker member guest player customer "
-    "thing item object piece way combination arrangement permutation sequence possibility choice solution root "
-    "square sq cubic unit point page book pen pencil apple orange banana egg cookie cake candy flower tree car bike ball "
-    "toy box bag bottle glass ticket card coin game lap mile trip class room house animal dog cat bird fish "
-    "length width height area volume perimeter speed distance age price cost profit weight "
+    "a an the this that these those there here it its he she they we you i his her their our your my in on at of for "
+    "to from with by into onto per each every is are was were be been being will would can could may does do did has "
+    "have had get gets got make makes made take takes took need needs needed give gives gave left remaining remain "
+    "remains total totals altogether overall all both also now then so thus therefore hence because since as which "
+    "who whom whose when where while after before during until and exactly just only final answer result solution "
+    "correct value number amount sum day daily week weekly month monthly year yearly hour hourly minute second time "
+    "today tomorrow yesterday again together respectively indeed such one still already long tall high wide deep old "
+    "away later earlier people person man men woman women child children student friend boy girl kid worker member "
+    "guest player customer thing item object piece way combination arrangement permutation sequence possibility "
+    "choice solution root square sq cubic unit point page book pen pencil apple orange banana egg cookie cake candy "
+    "flower tree car bike ball toy box bag bottle glass ticket card coin game lap mile trip class room house animal "
+    "dog cat bird fish length width height area volume perimeter speed distance age price cost profit weight "
     "answer".split()
 )
 CHANGES = frozenset(  # beside these a number is another number, whatever the question says
@@ -84,7 +88,9 @@ CHANGES = frozenset(  # beside these a number is another number, whatever the qu
     "time? plus minus squared cubed factorial point percent percentage modulo mod base not nor neither or versus vs "
     "except without negative root power dozen score gross".split()
 )
-COMPARES = frozenset("times more less fewer over under above below than least most between about nearly almost up".split())
+COMPARES = frozenset(
+    "times more less fewer over under above below than least most between about nearly almost up".split()
+)
 
 
 @functools.lru_cache(maxsize=16_384)
@@ -95,8 +101,8 @@ def stem(word: str) -> str:
     ('box', 'city', 'glass', 'bolt')
     """
     word = word.lower()
-    if word.endswith("ies") and len(word) > 4:
-        return word[:-3] + "y"
+    if word.endswith(("ies", "ie")) and len(word) > 4:
+        return word.rpartition("ie")[0] + "y"  # cookies and cookie are one word
     if word.endswith(("xes", "ches", "shes", "sses", "zes")):
         return word[:-2]
     return word[:-1] if word.endswith("s") and not word.endswith("ss") and len(word) > 2 else word

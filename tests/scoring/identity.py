@@ -44,7 +44,10 @@ KINDS = [
     Kind("millions", [lambda n: str(n * 10**6), lambda n: f"{n} million", lambda n: f"{n * 10**6:,}"]),
     Kind("decimal", [lambda n: f"{n}.25", lambda n: f"{n}.250", lambda n: rf"\frac{{{4 * n + 1}}}{{4}}"]),
     Kind("fraction", [lambda n: f"{n}/1009", lambda n: rf"\frac{{{n}}}{{1009}}", lambda n: rf"\dfrac{{{n}}}{{1009}}"]),
-    Kind("negative fraction", [lambda n: rf"-\frac{{{n}}}{{1009}}", lambda n: f"-{n}/1009", lambda n: rf"\frac{{-{n}}}{{1009}}"]),
+    Kind(
+        "negative fraction",
+        [lambda n: rf"-\frac{{{n}}}{{1009}}", lambda n: f"-{n}/1009", lambda n: rf"\frac{{-{n}}}{{1009}}"],
+    ),
     Kind("mixed", [lambda n: rf"{n}\frac{{1}}{{2}}", lambda n: f"{n} 1/2", lambda n: f"{n}.5"]),
     Kind("per cent", [lambda n: rf"{n}\%", lambda n: f"{n}%", lambda n: f"{n} percent"]),
     Kind("money", [lambda n: rf"\${n}", lambda n: f"{n} dollars", lambda n: f"{n}.00"]),
@@ -56,10 +59,22 @@ KINDS = [
     Kind("complex", [lambda n: f"{n}+3i", lambda n: f"{n} + 3i", lambda n: f"{n}+3i"]),
     Kind("polynomial", [lambda n: f"x^2+{n}x+1", lambda n: rf"x^{{2}} + {n}x + 1", lambda n: f"x\u00b2 + {n}x + 1"]),
     Kind("pair", [lambda n: f"({n},{n + 2})", lambda n: rf"\left({n}, {n + 2}\right)", lambda n: f"({n}, {n + 2})"]),
-    Kind("set", [lambda n: rf"\{{{n},{n + 2}\}}", lambda n: rf"\{{{n + 2}, {n}\}}", lambda n: rf"\left\{{ {n}, {n + 2} \right\}}"]),
-    Kind("interval", [lambda n: f"[{n},{n + 2})", lambda n: f"[{n}, {n + 2})", lambda n: rf"\left[{n}, {n + 2}\right)"]),
+    Kind(
+        "set",
+        [
+            lambda n: rf"\{{{n},{n + 2}\}}",
+            lambda n: rf"\{{{n + 2}, {n}\}}",
+            lambda n: rf"\left\{{ {n}, {n + 2} \right\}}",
+        ],
+    ),
+    Kind(
+        "interval", [lambda n: f"[{n},{n + 2})", lambda n: f"[{n}, {n + 2})", lambda n: rf"\left[{n}, {n + 2}\right)"]
+    ),
     Kind("matrix", [_matrix("pmatrix", ""), _matrix("pmatrix", " "), _matrix("bmatrix", " ")]),
-    Kind("list", [lambda n: f"{n}, {n + 2}, {n + 5}", lambda n: f"{n},{n + 2},{n + 5}", lambda n: f"{n}, {n + 2} and {n + 5}"]),
+    Kind(
+        "list",
+        [lambda n: f"{n}, {n + 2}, {n + 5}", lambda n: f"{n},{n + 2},{n + 5}", lambda n: f"{n}, {n + 2} and {n + 5}"],
+    ),
     Kind("equation", [lambda n: f"x = {n}", lambda n: f"x={n}", str]),
 ]
 

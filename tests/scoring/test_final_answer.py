@@ -176,8 +176,8 @@ def test_second_thoughts_are_a_doubt(text: str) -> None:
 
 
 def test_the_users_own_pattern_is_a_mark() -> None:
-    own = [re.compile(r"RESULT>>(.*?)<<")]
-    final = find_final_answer("\\boxed{3} RESULT>>4<< RESULT>>5<< bye", own)
+    own = [re.compile(r"RESULT (.*?);")]
+    final = find_final_answer("\\boxed{3} RESULT 4; RESULT 5; bye", own)
     assert final is not None
     assert final.text == "5"
 

@@ -142,9 +142,34 @@ def test_changed_bytes_never_raise() -> None:
 
 
 FRAGMENTS = [rule.example for rules in (STATEMENTS, SECOND_THOUGHTS, TIE_RULES, TAILS) for rule in rules]
-FRAGMENTS += [r"\boxed{", r"-\boxed{4} and ", "{", "####", "#### 4\n", "<answer>", "</answer>", "[THINK", "<think>", "<"]
+FRAGMENTS += [
+    r"\boxed{",
+    r"-\boxed{4} and ",
+    "{",
+    "####",
+    "#### 4\n",
+    "<answer>",
+    "</answer>",
+    "[THINK",
+    "<think>",
+    "<",
+]
 FRAGMENTS += ['{"answer": "', "answer to ", "A: ", "**", "$4$", "\\(", "(1,", "1,", "1 ", "12", "a ", "(A) ", "\n", " "]
-FRAGMENTS += ["= ", "x = ", r"\frac{1}{2}", r"\frac{", r"\text{", "&", "\\\\", "million ", "two ", "and ", "- ", "..", "?"]
+FRAGMENTS += [
+    "= ",
+    "x = ",
+    r"\frac{1}{2}",
+    r"\frac{",
+    r"\text{",
+    "&",
+    "\\\\",
+    "million ",
+    "two ",
+    "and ",
+    "- ",
+    "..",
+    "?",
+]
 
 
 def work(text: str) -> float:

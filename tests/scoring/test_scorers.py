@@ -81,9 +81,7 @@ def test_only_a_judge_that_is_to_see_images_wants_them() -> None:
 class Fixed(AnswerScorer):
     """A scorer that always gives the same score; ``log`` is told of everything it is asked for."""
 
-    def __init__(
-        self, name: str, score: Score, log: Optional[List[str]] = None, setting: int = 1
-    ) -> None:
+    def __init__(self, name: str, score: Score, log: Optional[List[str]] = None, setting: int = 1) -> None:
         super().__init__({f"{name} own": setting, "score_min": 0}, name)
         self._score = score
         self._log = [] if log is None else log
