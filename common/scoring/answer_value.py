@@ -147,7 +147,9 @@ def _without_left_side(plain: str, may_be_words: bool) -> tuple[str, str]:
     left, words = _LEFT.match(plain), _WORDS_LEFT.match(plain)
     if may_be_words and words and words.end() < len(plain) and not left:
         rest = plain[words.end() :]
-        return "", rest if "," in rest else _RELATION.split(rest)[-1].strip()
+        if "," in rest:
+            return "", plain if _RELATION.search(rest) else rest
+        return "", _RELATION.split(rest)[-1].strip()
     if not _RELATION.search(plain) and not left:
         return "", plain
     rest = plain[left.end() :] if left else plain

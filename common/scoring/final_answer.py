@@ -303,7 +303,7 @@ _LEAD_IN = re.compile(  # Thus, we get
 _IS_THE_ANSWER = re.compile(
     r"(?<=\S)\s+is\s+(?:the|our|my)\s+(?:final\s+|correct\s+)?(?:answer|result|solution)\W*$", re.I
 )
-_LINE_MARKS = re.compile(r"(?:\s*>)+\s*|\s*(?:[-*\u2022]\s+(?![-\s$0-9.])|\d{1,2}\.\s+(?=\S)|#+\s+)")
+_LINE_MARKS = re.compile(r"(?:\s*>)+\s*(?![-\s$0-9.])|\s*(?:[-*\u2022]\s+(?![-\s$0-9.])|\d{1,2}\.\s+(?=\S)|#+\s+)")
 _QUOTES = '"\u201c\u201d\u2018\u2019`'
 _BULLET_OR_MINUS = re.compile(r"[-\u2212\u2013]\s+\$?[0-9]")
 _ONLY_SIGNS = re.compile(r"[\s\\\[\]$`*_#{}=-]*|\\end\{\w+\}|\\begin\{\w+\}")

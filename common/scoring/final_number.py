@@ -65,7 +65,7 @@ _IS_SENTENCE = re.compile(  # "two and two is four" is not a number with a unit
 _GLUED = re.compile(r"(?<=[0-9}])[A-Za-z]+")
 _LETTERS = {"k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
 _UNIT = re.compile(
-    r"\s*[(~]?\s*((?:[A-Za-z\u00b0\u00b5\u4e00-\u9fff]|\\[ ,]|(?<=[a-z])\^\{?[23]\}?|[-/'\u2019., ()]){0,200})"
+    r"\s*[(~]?\s*((?:[A-Za-z\u00b0\u00b5\u4e00-\u9fff]|\\[ ,]|(?<=[a-z])\^\{?[23]\}?|[-/'\u2019. ()]){0,200})"
 )
 
 

@@ -245,7 +245,10 @@ def _whole_values(text: str) -> list[Value]:
 
 def _whole_value(text: str) -> Value | None:
     text = re.sub(r"^(?:about|approximately|roughly|around|exactly|just|only|simply)\s+", "", text, flags=re.I)
-    value = read_value(_AND.sub(", ", text) if _AND.search(text) else text)
+    if text.endswith(("..", "\u2026")):
+        return None
+    number = read_number(text) if _AND.search(text) else None  # two hundred and five; x = 1 and x = 2 is a list
+    value = Value(text, number=number) if number else read_value(_AND.sub(", ", text))
     if value.number is not None:
         return value
     if value.items is not None:

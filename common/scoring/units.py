@@ -108,6 +108,9 @@ def stem(word: str) -> str:
     return word[:-1] if word.endswith("s") and not word.endswith("ss") and len(word) > 2 else word
 
 
+HARMLESS, CHANGES = (words | frozenset(map(stem, words)) for words in (HARMLESS, CHANGES))
+
+
 @functools.lru_cache(maxsize=4096)
 def unit_of(phrase: str) -> str:
     """The unit that a phrase names, in its short form; "" if the phrase is not a unit.

@@ -140,7 +140,7 @@ def test_of_several_marks_the_last_counts_with_those_that_are_joined_to_it(text:
         ("The answer is 5. The answer is 4.\nBye.", "4."),
         ("It is 4.\n\nI hope this helps! Let me know if you have questions.", "4."),
         ("Answer\n======\n4", "4"),
-        ("> 4", "4"),
+        ("> It is 4.", "4."),
         ('The answer is "4".', "4"),
         ("4 is the answer.", "4"),
         ("<answer>4", "4"),
