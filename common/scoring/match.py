@@ -27,7 +27,6 @@ def add_reading_flags(group: argparse._ArgumentGroup) -> None:
         "--answer_pattern",
         type=pattern,
         nargs="+",
-        default=[],
         metavar="REGEX",
         help="how else match and math find a final answer: the first group of the last match",
     )
@@ -73,7 +72,7 @@ class Match(AnswerScorer):
     @classmethod
     def from_flags(cls, spec: str, args: argparse.Namespace, client: ChatClient | None) -> Match:
         """The rule with the flags' range, patterns and tolerance."""
-        return cls(args.score_min, args.score_max, args.answer_pattern, args.math_tolerance)
+        return cls(args.score_min, args.score_max, args.answer_pattern or (), args.math_tolerance)
 
     @staticmethod
     def add_flags(group: argparse._ArgumentGroup) -> None:

@@ -90,7 +90,7 @@ class Math(RuleScorer):
     @classmethod
     def from_flags(cls, spec: str, args: argparse.Namespace, client: ChatClient | None) -> Math:
         """The rule with the flags' range and time limit."""
-        more = {"own": args.answer_pattern, "tolerance": args.math_tolerance}
+        more = {"own": args.answer_pattern or (), "tolerance": args.math_tolerance}
         return cls(args.score_min, args.score_max, args.verifier_timeout, **more)
 
     async def score(self, entry: Entry, images: Sequence[str], text: str) -> Score:
