@@ -38,7 +38,7 @@ _BETWEEN = re.compile(_BUILDER + _BOUND + _LESS + r"\\?[a-z]" + _LESS + _BOUND +
 _ONE_BOUND = [
     re.compile(_BUILDER + first + _LESS + second + _END) for first, second in ((_VARIABLE, _BOUND), (_BOUND, _VARIABLE))
 ]
-_RELATION = re.compile(r"=|\\approx(?![a-z])")
+_RELATION = re.compile(r"(?<![<>!])=|\\approx(?![a-z])")
 _MATRIX = re.compile(r"\\begin\{([pv]?matrix|array)\}(?:\{[clr|]*\})?(.*)\\end\{\1\}", re.S)
 _PAIRS = {"(": ")", "[": "]", r"\{": r"\}", "{": "}"}
 _TOKEN = re.compile(r"\\[{}]|\\\\|\\[A-Za-z]+|.", re.S)

@@ -215,9 +215,14 @@ def _json_answers(text: str) -> list[Mark]:
     return [_inner(Mark(start, end, said))]
 
 
+_PLAIN = re.compile(r"[-+$]?[0-9][0-9,./]{0,30}[%]?")  # has no marks of its own
+
+
 def _inner(mark: Mark) -> Mark:
     """A mark whose content may be a text with marks of its own, or of several lines."""
     content = (mark.text or "").strip()
+    if _PLAIN.fullmatch(content):
+        return mark._replace(text=content)
     inner = find_final_answer(content)
     if inner is None or inner.doubt:
         return mark._replace(text=None)

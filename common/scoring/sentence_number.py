@@ -17,7 +17,7 @@ from .units import stem, unit_of
 
 _REACH = 40  # characters before a number in which a tie is looked for
 _MARKUP = re.compile(r"[*_`\u201c\u201d\"]+")
-_RELATION = re.compile(r"\\approx|[=\u2248]")
+_RELATION = re.compile(r"\\approx|\u2248|(?<![<>!])=")
 _LABEL = re.compile(  # before "=": x = 4 and y; 3x; x + y; x + 2
     r"(?:[0-9]\W*(?:\band\s+)?|[-+*/^]\s*)(?<![A-Za-z])[A-Za-z]\s*$|(?<![A-Za-z])[A-Za-z]\s*[-+*/^]\s*[0-9.]+\s*$"
 )
@@ -39,6 +39,7 @@ _CLAIMS = re.compile(  # is 4; is equal to just 4; totals to 4
 )
 _OTHER_CLAIM = re.compile(rf"\b{_VERB}\s+\$?-?[0-9]", re.I)
 _CONDITION = re.compile(r"\b(?:where|if|when|such\s+that)\b", re.I)
+_EARLIER = re.compile(rf"\b{any_word('before until originally initially previously if unless would')}\b", re.I)
 _ASIDE = re.compile(  # beside other numbers: for 5 days
     rf"\b{any_word('for every each in with at within after before during')}\s+"
     rf"(?:{any_word('the all its his her')}\s+)?$",
@@ -128,7 +129,7 @@ def sentence_number(sentence: str, question: Question, known: frozenset[str] = f
     if left and (_LABEL.search(left[-1][-_REACH:]) or _CONDITION.search(left[0])):
         return None
     found = _numbers_in(right)
-    if len(found) > 1:
+    if len(found) > 1 and not _EARLIER.search(right):
         found = [number for number in found if not _is_restated(right, number, question)] or found
     chosen = _chosen(right, found, bool(left))
     if chosen is None:

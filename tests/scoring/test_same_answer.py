@@ -25,6 +25,7 @@ EGGS = "A hen lays 3 eggs per day. How many eggs does it lay in 6 days?"
         (EGGS, "18", "It lays 18 eggs in 6 days.", True),
         (EGGS, "18", "In 6 days it lays 18.", True),
         (EGGS, "18", "It lays eighteen eggs.", True),
+        (EGGS, "18", "It had laid 18 eggs before it laid 3 eggs.", None),
         (EGGS, "18", "It lays 18 dozens.", None),
         (EGGS, "18", "It lays 18 pairs.", None),
         (EGGS, "18", "It lays 12 of the 18 eggs.", None),
