@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 import re
-from typing import Iterator, NamedTuple
+from typing import Tuple
 
 _TAG = re.compile(  # <think>, [/THINK], <seed:think>, <|begin_of_thought|>, and other brackets
     r"([<\[\u25c1\uff1c\u300a\u3010]|&lt;)\s?([|\uff5c/]{0,2}[\w:.-]{2,40}[|\uff5c/]?)"
@@ -30,10 +30,7 @@ _BARE_ANALYSIS = re.compile(r"\s*analysis(?=[A-Z])")  # harmony without its spec
 _BARE_FINAL = "assistantfinal"
 
 
-class _Tag(NamedTuple):
-    start: int
-    end: int
-    kind: str  # thinking or reasoning, with "/" before it if the tag closes
+_Tag = Tuple[int, int, str]  # start, end, and thinking or reasoning, with "/" before it if the tag closes
 
 
 def without_thoughts(text: str) -> str | None:
@@ -47,18 +44,16 @@ def without_thoughts(text: str) -> str | None:
     said = _final_channel(text)
     if said is None:
         return None
-    begin, tags = 0, []
-    for tag in _tags(said):
-        tags.append(tag)
-        if tag.kind == "/thinking":
-            begin, tags = tag.end, []
-    if any(tag.kind == "thinking" for tag in tags):
+    tags = _tags(said)
+    begin = _end_of_thinking(tags)
+    tags = [tag for tag in tags if tag[0] >= begin]
+    if any(kind == "thinking" for _, _, kind in tags):
         return None
     kept, place, inside = [], begin, False
-    for tag in tags:
+    for start, end, kind in tags:
         if not inside:
-            kept.append(said[place : tag.start])
-        place, inside = tag.end, tag.kind == "reasoning"
+            kept.append(said[place:start])
+        place, inside = end, kind == "reasoning"
     return None if inside else "".join([*kept, said[place:]])
 
 
@@ -68,16 +63,22 @@ def end_of_thinking(text: str) -> int:
     >>> end_of_thinking("hm</think>4")
     10
     """
-    return max((tag.end for tag in _tags(text) if tag.kind == "/thinking"), default=0)
+    return _end_of_thinking(_tags(text))
 
 
-def _tags(text: str) -> Iterator[_Tag]:
+def _end_of_thinking(tags: list[_Tag]) -> int:
+    return next((end for _, end, kind in reversed(tags) if kind == "/thinking"), 0)
+
+
+def _tags(text: str) -> list[_Tag]:
     """The tags of thoughts in a text."""
+    tags: list[_Tag] = []
     for match in _TAG.finditer(text):
         bracket, name, attributes = match.groups()
         kind = _kind_of(bracket, name)
-        if kind and not (bracket == "[" and attributes):
-            yield _Tag(*match.span(), kind)
+        if kind and not (attributes and bracket == "["):
+            tags.append((match.start(), match.end(), kind))
+    return tags
 
 
 @functools.lru_cache(maxsize=4096)
