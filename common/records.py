@@ -83,7 +83,8 @@ class Score(NamedTuple):
     """What a scorer said: ``value`` in the range, or None with ``unscored`` saying why.
 
     ``scorer`` is the one of a cascade that decided, ``spread`` the standard deviation of the judge's samples or of its
-    distribution (``probabilities``, by score), ``judge_usage`` the requests and tokens that the score took.
+    distribution (``probabilities``, by score), ``judge_usage`` the requests and tokens that the score took. ``unsure``
+    says why a rule's lowest score stands only if no later scorer of a cascade decides.
     """
 
     value: Optional[float]
@@ -94,6 +95,7 @@ class Score(NamedTuple):
     judge_samples: Optional[List[Dict[str, Any]]] = None  # {"score": ..., "reply": ...} each
     probabilities: Optional[Dict[str, float]] = None
     judge_usage: Optional[Dict[str, int]] = None
+    unsure: Optional[str] = None
 
     def details(self) -> Dict[str, Any]:
         """All but the value, as far as it exists: what a record and the ledger keep beside it."""

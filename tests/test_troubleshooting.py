@@ -698,6 +698,12 @@ def no_accept_score(folder: Path) -> str:
 
 
 @fault
+def broken_pattern(folder: Path) -> str:
+    """A pattern that is not a regular expression."""
+    return rejected(folder, "--answer_pattern", "Result: (")
+
+
+@fault
 def unreachable_score(folder: Path) -> str:
     """No answer can reach the score to accept."""
     return rejected(folder, "--accept_score", 11)

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from ..errors import printable
 from ..records import Answer, Score
+from ..scoring.same_answer import FREE_TEXT
 from ..servers.client import Traffic
 from ..servers.known_servers import ended_by_itself
 from ..servers.slots import Server
@@ -36,6 +37,7 @@ class Counts:
     recalled: int = 0  # answers taken from the ledger
     scores: int = 0  # numbers in this run's records
     unscored: int = 0
+    free_texts: int = 0  # answers that no rule could compare with their reference
     score_sum: float = 0.0
     cut: Counter[str] = field(default_factory=Counter)  # answers in this run's records, by finish reason
 
@@ -48,6 +50,7 @@ class Counts:
         values = [score.value for score in scores if score.value is not None]
         self.scores += len(values)
         self.unscored += len(scores) - len(values)
+        self.free_texts += sum(score.unscored == FREE_TEXT for score in scores)
         self.score_sum += sum(values)
 
     def anything(self) -> bool:
@@ -135,4 +138,6 @@ def summary(
     if counts.mean_score is not None or counts.unscored:
         mean = "none" if counts.mean_score is None else f"{counts.mean_score:.2f}"
         lines.append(("scores", f"mean {mean}, {counts.scores:,} scored, {counts.unscored:,} unscored"))
+    if counts.free_texts:
+        lines.append(("unscored", f"{counts.free_texts:,} because {FREE_TEXT}; add a judge: --scorer match judge"))
     return "\n".join([script, *(f"  {name:<9} {printable(text)}" for name, text in [*lines, *rows])])

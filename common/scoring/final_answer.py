@@ -1,125 +1,364 @@
 r"""The final answer that a text puts forward: the only module that looks for the marks of a final answer.
 
->>> find_final_answer(r"First \boxed{3}. But no: \boxed{\frac{\sqrt{2}}{3}}").text
-'\\frac{\\sqrt{2}}{3}'
+>>> find_final_answer(r"First \boxed{3}. But no: $-\boxed{\frac{\sqrt{2}}{3}}$").text
+'-\\frac{\\sqrt{2}}{3}'
 >>> find_final_answer("3 + 4 = 7\n#### 7").text
 '7'
 >>> find_final_answer("The answer is 7. Bye!")
-FinalAnswer(text='7.', after='Bye!', found_by='statement')
->>> find_final_answer("There are 3 and 4.\nSo there are 7.")
-FinalAnswer(text='So there are 7.', after='', found_by='last sentence')
+FinalAnswer(text='7.', after=' Bye!', found_by='statement', doubt=None)
+>>> find_final_answer("There are 3 and 4.\nSo there are 7.").text
+'there are 7.'
 """
 
 from __future__ import annotations
 
+import json
 import re
-from typing import NamedTuple
+from typing import Iterator, NamedTuple, Sequence
 
-from .patterns import any_of
+from .boxes import MOST, Mark, boxes
+from .patterns import Rule, any_word, either
 
-_BOX = re.compile(r"\\f?boxed\s*(?:\{|(?=[-\d\\]))")  # \boxed{4}, \boxed {4}, \fboxed{4}; also \boxed 4, without braces
-_BRACE = re.compile(r"\\.|[{}]", re.S)  # an escaped brace, \{, is part of the content and does not count
-_HASHES = re.compile(r"####[ \t]*(\S[^\n]*)")  # GSM8K marks its answers so
-_STATEMENT = re.compile(
-    any_of(
-        r"(?<!wrong )(?<!incorrect )\banswer\b(?:\s+is\b|\s*:)+",  # the answer is 4; Answer: 4
-        r"\u7b54\u6848(?:\u662f|\u4e3a|:|\uff1a)+",  # the same in Chinese
-    )
-    + r"[\s*_:]*(\S[^\n]*)",
-    re.I,
-)
-_JOINED = re.compile(r"[\s$,.;]*(?:(?:and|or)[\s$]*)?")  # between two marked answers that are one: \boxed{3}, \boxed{4}
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=\u3002)(?!$)")
-_SENTENCE_END_AFTER_NO_OPTION = re.compile(r"(?<=[.!?])(?<!\b[A-H]\.)\s+|(?<=\u3002)(?!$)")
+_LONGEST = 1_000  # characters of a sentence
+_MOST_TEXT = 30_000  # characters at the end of a text that are read
 
 
 class FinalAnswer(NamedTuple):
     """``text`` is the final answer, and ``after`` is the text that follows it.
 
-    ``found_by`` is "mark" (a box or ``####``), "statement" ("the answer is") or "last sentence".
+    ``found_by`` is "mark" (a box, ``####``, a tag, JSON, the user's pattern), "statement" ("the answer is") or "last
+    sentence". ``doubt`` says why the final answer may not be meant, or cannot be read; None if all is well.
     """
 
     text: str
     after: str
     found_by: str
+    doubt: str | None = None
 
 
-class _Mark(NamedTuple):
-    start: int
-    end: int
-    content: str | None  # None: it cannot be read
+# --- second thoughts --------------------------------------------------------------------------------------------------
+
+SECOND_THOUGHTS = [  # after a final answer; the verdict: the doubt
+    Rule("wait", rf"\b{any_word('wait hmm+ oops sorry correction')}\b", "4. Wait.", "second thoughts"),
+    Rule("actually", r"\bactually\b", "4. Actually, it is 5.", "second thoughts"),
+    Rule("instead", r"\binstead\b(?!\s+of)", "4. It is 5 instead.", "second thoughts"),
+    Rule("no", r"(?:^|[.!?\n])\s{0,3}no\b[,.:;!]", "4. No, 5.", "second thoughts"),
+    Rule(
+        "mistake",
+        rf"\b{any_word('mistakes? mistaken wrong incorrect miscalculated miscounted')}\b",
+        "4. Wrong.",
+        "second thoughts",
+    ),
+    Rule(
+        "check",
+        r"\blet(?:\s+me|['\u2019]s|\s+us)\s+(?:double|re-?|check|verify|see|think|try|redo|correct|fix)",
+        "4. Let me check.",
+        "second thoughts",
+    ),
+    Rule(
+        "again",
+        r"\bon\s+second\s+thought|\bthinking\s+again|\bscratch\s+that|\bI\s+mean\b",
+        "4. Scratch that.",
+        "second thoughts",
+    ),
+    Rule(
+        "rather", r"\bor\s+rather\b|\bshould\s+(?:have\s+been|be|actually)\b", "4. It should be 5.", "second thoughts"
+    ),
+    Rule(
+        "chinese",
+        r"\u4e0d\u5bf9|\u7b49\u7b49|\u7b49\u4e00\u4e0b|\u8ba9\u6211\u518d|\u91cd\u65b0|\u66f4\u6b63|\u9519\u4e86",
+        "4\u3002\u4e0d\u5bf9\u3002",
+        "second thoughts",
+    ),
+]
+_SECOND_THOUGHTS = re.compile(either(SECOND_THOUGHTS), re.I)
+_CONCLUSION = re.compile(r"(?:^|[.\n])[ \t]{0,3}(?:so|thus|hence|therefore|in\s+total)\b([^\n]{0,200})", re.I)
+_LONGEST_AFTER = 3_000  # characters after a final answer, and at the end, in which second thoughts are looked for
+
+# --- marks ------------------------------------------------------------------------------------------------------------
+
+_HASHES = re.compile(r"####[ \t]*([^\s#][^\n]*)")  # GSM8K marks its answers so
+_TAG_NAME = r"(?:final[_ -]?)?(?:answer|ans|result|solution|conclusion)|final|begin_of_solution"
+_TAG = re.compile(rf"(?:<\|?|\[)\s?(/|end_of_(?=solution))?(?:{_TAG_NAME})\s?(?:\|?>|\])", re.I)
+_JSON_KEY = re.compile(
+    r"[\"']((?:final|correct|predicted)?[_ -]?(?:answer|ans|result|solution|prediction)"
+    r"|(?:final|correct)_?(?:option|choice))[\"']\s*:\s*",
+    re.I,
+)
+_JSON_BARE = re.compile(r"'((?:[^'\\\n]|\\.){0,400})'|([-\w.]{1,40})(?=\s*[,}\n])")
+_JOINED = re.compile(r"(?:[\s$,.;~&]|\\[()\[\]]|\\q?quad|\\text\{\s*(?:and|or)\s*\}|\b(?:and|or)\b){0,40}")
+_SPECIAL = re.compile(r"<\|[a-z_]{2,30}\|>|</?s>|<eos>|<end_of_turn>")
 
 
-def find_final_answer(text: str, keep_options: bool = False) -> FinalAnswer | None:
-    r"""The final answer of a text; None if the text is empty, or if its last box cannot be read.
+def find_final_answer(text: str, own: Sequence[re.Pattern[str]] = ()) -> FinalAnswer | None:
+    r"""The final answer of a text without thoughts; None if the text is empty.
 
-    The last box or ``####`` counts. Several of them that are only joined ("\boxed{3} and \boxed{4}") count together.
-    Without a mark, it is the sentence after "the answer is", and without that, the last sentence. ``keep_options``:
-    "B. Paris" is one sentence and not two.
+    The last mark counts. Several boxes that are only joined ("\boxed{3} and \boxed{4}") count together. A statement
+    ("the answer is 4") counts if no mark follows it. Without both, the last sentence counts. ``own`` are further
+    patterns of marks: the first group of their last match is the final answer.
 
     >>> find_final_answer(r"\boxed{3} or \boxed{4}").text
     '3, 4'
-    >>> find_final_answer(r"First \boxed{3}. Then \boxed{4") is None
-    True
+    >>> find_final_answer(r"\boxed{4}. Wait, that is wrong.").doubt
+    'second thoughts'
     """
-    boxes = _boxes(text)
-    if boxes is None:
+    text = text[-_MOST_TEXT:]
+    text = _SPECIAL.sub("", text).strip() if "<" in text else text.strip()
+    if not text:
         return None
-    hashes = [_Mark(match.start(), match.end(), match[1]) for match in _HASHES.finditer(text)]
-    marks = sorted([*boxes, *hashes], key=lambda mark: mark.start)
-    if marks:
-        contents = [mark.content for mark in _last_joined(text, marks)]
-        if None in contents:
-            return None
-        return FinalAnswer(", ".join(dict.fromkeys(map(str, contents))), text[marks[-1].end :], "mark")
-    sentence_end = _SENTENCE_END_AFTER_NO_OPTION if keep_options else _SENTENCE_END
-    return _statement(text, sentence_end) or _last_sentence(text, sentence_end)
+    mark, statement = _last_mark(text, own), _last_statement(text)
+    if mark is not None and (statement is None or statement.start < mark.end or not _overrules(statement)):
+        found = mark
+    elif statement is not None:
+        found = statement
+    else:
+        return _last_sentence(text)
+    after = text[found.end :]
+    if found.found_by == "statement" and _concludes_otherwise(found.text or "", after):
+        return FinalAnswer(found.text or "", after, found.found_by, "a later conclusion")
+    if found.text is None:
+        return FinalAnswer(text[found.start : found.end][:200], after, found.found_by, "its mark cannot be read")
+    return FinalAnswer(found.text, after, found.found_by, _doubt(found.text, after))
 
 
-def _boxes(text: str) -> list[_Mark] | None:
-    """The boxes of a text, outer ones only; None if one never ends. A box without braces cannot be read."""
-    boxes = []
-    box = _BOX.search(text)
-    while box is not None:
-        if box.group().endswith("{"):
-            end = _closing_brace(text, box.end())
-            if end is None:
-                return None
-            boxes.append(_Mark(box.start(), end + 1, text[box.end() : end]))
-        else:
-            boxes.append(_Mark(box.start(), box.end(), None))
-        box = _BOX.search(text, boxes[-1].end)
-    return boxes
+def _doubt(text: str, after: str) -> str | None:
+    """Why a final answer may not be meant: second thoughts in it or after it."""
+    parts = (after[:_LONGEST_AFTER], after[_LONGEST_AFTER:][-_LONGEST_AFTER:])
+    found = _SECOND_THOUGHTS.search(text[:_LONGEST_AFTER], 1) or any(
+        map(_SECOND_THOUGHTS.search, parts)
+    )  # 1: "No, ..."
+    return "second thoughts" if found else None
 
 
-def _closing_brace(text: str, start: int) -> int | None:
-    """The place of the brace that closes the group whose content begins at ``start``; None if there is none."""
-    depth = 1
-    for brace in _BRACE.finditer(text, start):
-        depth += {"{": 1, "}": -1}.get(brace.group(), 0)
-        if depth == 0:
-            return brace.start()
+def _concludes_otherwise(text: str, after: str) -> bool:
+    """Whether a conclusion after a statement ("So in total ...") holds numbers, and none of the statement's."""
+    for conclusion in _CONCLUSION.finditer(after[:_LONGEST_AFTER]):
+        numbers = set(re.findall(r"[0-9]+", conclusion[1]))
+        if numbers and numbers.isdisjoint(re.findall(r"[0-9]+", text)):
+            return True
+    return False
+
+
+def _last_mark(text: str, own: Sequence[re.Pattern[str]]) -> Mark | None:
+    """The last mark that is not inside of another mark, with the marks that are joined to it."""
+    marks = [*_own_marks(text, own)]
+    if "box" in text:
+        marks += boxes(text)
+    if "####" in text:
+        marks += [Mark(match.start(), match.end(), match[1]) for match in _HASHES.finditer(text)]
+    if "<" in text or "[" in text:
+        marks += _tags(text)
+    if '":' in text or "':" in text or '" :' in text:
+        marks += _json_answers(text)
+    if not marks:
+        return None
+    marks.sort(key=lambda mark: (mark.start, -mark.end))
+    outer = marks[:1]
+    for mark in marks[1:]:
+        if mark.start >= outer[-1].end:
+            outer.append(mark)
+    return _joined(text, outer)
+
+
+def _own_marks(text: str, own: Sequence[re.Pattern[str]]) -> Iterator[Mark]:
+    for pattern in own:
+        for match in pattern.finditer(text):
+            group = 1 if pattern.groups else 0
+            if match[group] is not None:
+                yield Mark(match.start(), match.end(), match[group])
+
+
+def _joined(text: str, marks: list[Mark]) -> Mark:
+    """The last of these marks, with the marks before it that are joined to it by nothing but "and" or "or"."""
+    last = [marks[-1]]
+    for mark in reversed(marks[:-1]):
+        if last[0].start - mark.end > 60 or not _JOINED.fullmatch(text, mark.end, last[0].start):
+            break
+        last.insert(0, mark)
+    texts = list(dict.fromkeys(mark.text for mark in last))
+    content = None if None in texts else ", ".join(map(str, texts))
+    return Mark(last[0].start, last[-1].end, content)
+
+
+# Tags and JSON
+
+
+def _tags(text: str) -> list[Mark]:
+    """The contents of answer tags; a tag that is not closed ends with the text."""
+    marks: list[Mark] = []
+    opened: re.Match[str] | None = None
+    for tag in _TAG.finditer(text):
+        if not tag[1]:
+            opened = tag
+        elif opened is not None:
+            marks.append(Mark(opened.start(), tag.end(), text[opened.end() : tag.start()]))
+            opened = None
+    if opened is not None:
+        marks.append(Mark(opened.start(), len(text), text[opened.end() :]))
+    return [_inner(mark) for mark in marks[-1:]]
+
+
+def _json_answers(text: str) -> list[Mark]:
+    """The value of the last answer key of a JSON object."""
+    keys = list(_JSON_KEY.finditer(text))
+    if not keys:
+        return []
+    start, place = keys[-1].span()
+    try:
+        value, end = json.JSONDecoder().raw_decode(text, place)
+    except (ValueError, RecursionError):
+        bare = _JSON_BARE.match(text, place)
+        return [Mark(start, bare.end(), bare[1] or bare[2])] if bare else []
+    if isinstance(value, (dict, float)) and not isinstance(value, float):
+        return [Mark(start, end, None)]
+    said = value if isinstance(value, str) else text[place:end]
+    return [_inner(Mark(start, end, said))]
+
+
+_PLAIN = re.compile(r"[-+$]?[0-9][0-9,./]{0,30}[%]?")  # has no marks of its own
+
+
+def _inner(mark: Mark) -> Mark:
+    """A mark whose content may be a text with marks of its own, or of several lines."""
+    content = (mark.text or "").strip()
+    if _PLAIN.fullmatch(content):
+        return mark._replace(text=content)
+    inner = find_final_answer(content)
+    if inner is None or inner.doubt:
+        return mark._replace(text=None)
+    is_line = inner.found_by == "last sentence" and "\n" not in content
+    return mark._replace(text=content if is_line else inner.text, found_by="mark" if is_line else inner.found_by)
+
+
+# --- statements -------------------------------------------------------------------------------------------------------
+
+_IS = (
+    r"(?:is|are|equals|becomes|(?:would|must|should|will|has\s+to)\s+be)\b"
+    r"(?:\s+(?:therefore|thus|then|simply|just|indeed|now|equal\s+to|given\s+by))*"
+)
+STATEMENTS = [  # the verdict: the final answer
+    Rule(
+        "answer",
+        r"(?<!wrong )(?<!incorrect )\b(?:answers?|ans)\b\.?[*_)]*(?:\s+(?:to|for|of|in|here)\b[^\n.:=?]{0,60}?)?[*_\s]*"
+        rf"(?:\b{_IS}|[:=\uff1a])",
+        "The correct answer to the question is 4",
+        "4",
+    ),
+    Rule("heading", r"^[\s#*_>-]{0,8}(?:final\s+|my\s+)?answer[*_ \t]{0,4}$", "### Final Answer\n\n4", "4"),
+    Rule("final", r"\bfinal\s+answer\b[*_]*\s+(?=[-$\\(]?[0-9\\])", "Final answer 4", "4"),
+    Rule("letter", r"^[ \t>*_#-]{0,6}A[*_]{0,2}\s?[:\uff1a]", "A: 4", "4"),
+    Rule("result", rf"\b(?:final|end)\s+(?:result|value)\b[*_]*\s*(?:{_IS}|[:=])", "The final result is 4", "4"),
+    Rule(
+        "option",
+        rf"\b(?:correct|right|best)\s+(?:answer\s+)?(?:option|choice|letter)\b[*_]*\s*(?:{_IS}|:)",
+        "The correct option is B",
+        "B",
+    ),
+    Rule("choice", r"\bI(?:['\u2019]d|\s+would|\s+will)?\s+(?:choose|pick|select|go\s+with)\b", "I choose B", "B"),
+    Rule(
+        "chinese",
+        r"(?:\u7b54\u6848|\u7ed3\u679c)(?:\u5e94\u8be5|\u5e94)?(?:\u9009|\u662f|\u4e3a|\u7b49\u4e8e|:|\uff1a)+",
+        "\u7b54\u6848\u662f4",
+        "4",
+    ),
+    Rule("chinese reply", r"(?:^|(?<=[\u3002\uff01\s]))\u7b54\s*[:\uff1a]", "\u7b54\uff1a4", "4"),
+    Rule(
+        "chinese choice",
+        r"(?:\u6545|\u5e94|\u6240\u4ee5|\u56e0\u6b64)\u9009\u62e9?[:\uff1a]?(?=\s*\(?[A-J])",
+        "\u6545\u9009B",
+        "B",
+    ),
+    Rule("spanish", r"\brespuesta(?:\s+(?:final|correcta))?\s*(?:es\b|:)", "La respuesta es 4", "4"),
+    Rule("french", r"\br\u00e9ponse(?:\s+(?:finale|correcte))?\s*(?:est\b|:)", "La r\u00e9ponse est 4", "4"),
+    Rule("german", r"\bantwort\s*(?:ist\b|lautet\b|:)", "Die Antwort lautet 4", "4"),
+]
+_ANCHORS = {  # by the name of a rule: a text without these does not match
+    "answer": ("answer", "ans:", "ans.", "ans ", "ans*"),
+    "heading": ("answer",),
+    "final": ("answer",),
+    "letter": ("a:", "a*", "a_", "a :", "a\uff1a"),
+    "result": ("result", "value"),
+    "option": ("option", "choice", "letter"),
+    "choice": ("choose", "pick", "select", "go with"),
+    "chinese": ("\u7b54\u6848", "\u7ed3\u679c"),
+    "chinese reply": ("\u7b54",),
+    "chinese choice": ("\u9009",),
+    "spanish": ("respuesta",),
+    "french": ("ponse",),
+    "german": ("antwort",),
+}
+_STATEMENTS = [(_ANCHORS[rule.name], re.compile(rule.pattern, re.I | re.M)) for rule in STATEMENTS]
+_BEFORE_CONTENT = re.compile(r"(?:[\s*_:\uff1a`]|={3,}\n|\\\[\s|\$\$\s)*")
+_WINDOW = 4_000  # characters at the end of a text in which statements are looked for
+_SENTENCE_END = re.compile(
+    r"(?<=[.!?])(?<!\b[A-J]\.)(?<!\b[A-J]\)\.)(?<!\b[Rr]s\.)(?<!\b[MD]r\.)(?<!\bMrs\.)(?<!\bapprox\.)(?<!\be\.g\.)(?<!\bi\.e\.)"
+    r"(?<!\bsq\.)[*_\"\u201d]{0,3}\s+|(?<=[\u3002\uff01])(?!$)"
+)
+_OVERRULES = re.compile(r"[\d\\$]|^\W*\(?[A-J]\)?(?:\W|$)|^\W*(?:yes|no|true|false)\b|^[A-Z]\S*(?:\s\S+){0,2}$")
+_COURTESY = re.compile(
+    r"\W*(?:I\s+)?(?:hope|let\s+me\s+know|feel\s+free|if\s+you\s+(?:have|need|want|would)|happy\s+to|please\s+(?:let|feel)|thank"
+    r"|good\s+luck|is\s+there\s+anything|have\s+a\s+(?:nice|great))\b",
+    re.I,
+)
+_LEAD_IN = re.compile(  # Thus, we get
+    r"(?:(?:thus|hence|therefore|so|then|finally|consequently|in\s+conclusion|as\s+a\s+result|we\s+(?:get|have|find|obtain|conclude)"
+    r"|it\s+is|this\s+(?:is|gives)|that\s+(?:is|gives)|which\s+(?:is|gives)|\u6240\u4ee5|\u56e0\u6b64)(?![A-Za-z])(?:\s+that\b)?[\s,:\uff0c]*)+(?=\S)",
+    re.I,
+)
+_IS_THE_ANSWER = re.compile(
+    r"(?<=\S)\s+is\s+(?:the|our|my)\s+(?:final\s+|correct\s+)?(?:answer|result|solution)\W*$", re.I
+)
+_LINE_MARKS = re.compile(r"(?:\s*>)+\s*(?![-\s$0-9.])|\s*(?:[-*\u2022]\s+(?![-\s$0-9.])|\d{1,2}\.\s+(?=\S)|#+\s+)")
+_QUOTES = '"\u201c\u201d\u2018\u2019`'
+_BULLET_OR_MINUS = re.compile(r"[-\u2212\u2013]\s+\$?[0-9]")
+_ONLY_SIGNS = re.compile(r"[\s\\\[\]$`*_#{}=-]*|\\end\{\w+\}|\\begin\{\w+\}")
+
+
+def _last_statement(text: str) -> Mark | None:
+    """The last statement of a final answer that says something."""
+    place, lower = max(0, len(text) - _WINDOW), text[-_WINDOW:].lower()
+    patterns = [pattern for anchors, pattern in _STATEMENTS if any(map(lower.__contains__, anchors))]
+    statements = [statement for pattern in patterns for statement in pattern.finditer(text, place)]
+    for statement in sorted(statements, key=re.Match.end)[-MOST:][::-1]:
+        content = _BEFORE_CONTENT.match(text, statement.end())
+        assert content is not None
+        start = content.end()
+        line = text[start : start + _LONGEST].split("\n", 1)[0]
+        sentence = _SENTENCE_END.split(line, 1)[0]
+        if sentence.strip(" .*_$"):
+            return Mark(statement.start(), start + len(sentence), _bare(sentence), "statement")
     return None
 
 
-def _last_joined(text: str, marks: list[_Mark]) -> list[_Mark]:
-    """The last of these marks, and the marks before it that are joined to it without a word but "and" or "or"."""
-    last = [marks[-1]]
-    for mark in reversed(marks[:-1]):
-        if not _JOINED.fullmatch(text, mark.end, last[0].start):
-            break
-        last.insert(0, mark)
-    return last
+def _overrules(statement: Mark) -> bool:
+    """Whether a statement after a mark says another final answer, and is not a remark such as "the answer is in cm"."""
+    return _OVERRULES.search(statement.text or "") is not None
 
 
-def _statement(text: str, sentence_end: re.Pattern[str]) -> FinalAnswer | None:
-    statements = list(_STATEMENT.finditer(text))
-    if not statements:
-        return None
-    first, *rest = sentence_end.split(statements[-1][1])
-    return FinalAnswer(first, " ".join(rest) + text[statements[-1].end() :], "statement")
+def _last_sentence(text: str) -> FinalAnswer | None:
+    """The last sentence of the last line that says something."""
+    lines = text[-3 * _LONGEST :].split("\n")
+    while lines:
+        line = _unmarked(lines.pop())
+        if _ONLY_SIGNS.fullmatch(line):
+            continue
+        sentences = [part for part in _SENTENCE_END.split(line) if part.strip()]
+        while sentences and _COURTESY.match(sentences[-1]):
+            sentences.pop()
+        if sentences:
+            said = _bare(sentences[-1])
+            doubt = "a bullet or a minus sign" if _BULLET_OR_MINUS.match(line) else _doubt(sentences[-1], "")
+            return FinalAnswer(said, "", "last sentence", doubt)
+    return None
 
 
-def _last_sentence(text: str, sentence_end: re.Pattern[str]) -> FinalAnswer | None:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return FinalAnswer(sentence_end.split(lines[-1])[-1], "", "last sentence") if lines else None
+def _unmarked(line: str) -> str:
+    marks = _LINE_MARKS.match(line)
+    return line[marks.end() :].strip() if marks else line.strip()
+
+
+def _bare(sentence: str) -> str:
+    """A sentence without quotation marks, "Thus we get" before it, and "is the answer" after it."""
+    lead_in = _LEAD_IN.match(sentence)
+    said = _IS_THE_ANSWER.sub("", sentence[lead_in.end() :] if lead_in else sentence).strip().rstrip("*_ ")
+    return said.rstrip(" .").strip(_QUOTES).strip() if said[:1] in _QUOTES else said

@@ -1,121 +1,212 @@
-r"""The number that a final answer ends in, if it stands alone and is not a part of something else.
+r"""A number as people write it, with its sign, magnitude, per cent sign and unit.
 
->>> final_number("15 minus 3 is 12.", only=False)
-Decimal('12')
->>> final_number("It is 12 per cent", only=False) is None
+>>> read_number("1.45 million dollars")
+Number(value=Fraction(1450000, 1), percent=False, unit='dollars', places=None)
+>>> read_number("4x") is None
 True
 """
 
 from __future__ import annotations
 
 import re
-from decimal import Decimal
+from fractions import Fraction
+from typing import NamedTuple
 
 from .patterns import any_of, any_word
+from .units import MAGNITUDES, NUMERALS, unit_of
 
-_SMALL_NUMERALS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-    "seventeen eighteen nineteen twenty"
-).split()
-_NUMERAL = any_of(
-    *_SMALL_NUMERALS,
-    any_word("thirty forty fifty sixty seventy eighty ninety hundred thousand million billion trillion half dozen"),
+LONGEST = 400  # characters of a number with its unit
+_DIGITS = any_of(
+    r"[0-9]{1,3}(?:,[0-9]{3})+(?![0-9]|,[0-9])",  # 1,234,567
+    r"[0-9]{1,2}(?:,[0-9]{2})+,[0-9]{3}(?![0-9]|,[0-9])",  # 12,34,567
+    r"[1-9][0-9]{0,2}(?:[ '\u2019_][0-9]{3})+(?![0-9]|[ '\u2019_,][0-9])",  # 1 234 567; 1'234'567; 1_234_567
+    r"[0-9]{1,3}(?:\.[0-9]{3}){2,}(?![0-9]|[.,][0-9])",  # 1.234.567
+    r"[0-9]+",
 )
-_NUMERALS = re.compile(rf"\b{_NUMERAL}(?:[\s-]+(?:and\s+)?{_NUMERAL})*\b", re.I)  # two hundred and five
-_NUMBER = re.compile(r"[-+]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?")  # 1,000; -2.50
+_DECIMAL = re.compile(  # 1.234,56; 1,234.56; .5
+    any_of(r"[0-9]{1,3}(?:\.[0-9]{3})+,[0-9]{1,2}(?![0-9])", rf"{_DIGITS}(?:\.[0-9]+)?", r"\.[0-9]+")
+)
+_THOUSANDS_BY_POINTS = re.compile(r"\..*[.,]")
+_FRACTION = re.compile(r"\\frac\{\s*(-?[0-9]+)\s*\}\s*\{\s*([0-9]+)\s*\}")
+_CHINESE_FRACTION = re.compile(r"([0-9]+)\s*\u5206\u4e4b\s*([0-9]+)")
+_OVER = re.compile(r"\s*/\s*([0-9]+)(?![0-9]|[.,][0-9])")
+_MIXED = re.compile(  # 1 \frac{1}{2}; 1 1/2; 1 and 1/2
+    r"(?:\s+and)?\s*\\frac\{\s*([0-9]+)\s*\}\s*\{\s*([0-9]+)\s*\}|(?:\s+and)?\s+([0-9]+)\s*/\s*([0-9]+)(?![0-9])"
+)
+_POWER = re.compile(  # e-3; \times 10^{-3}; x 10^-3
+    r"[eE]([-+]?[0-9]{1,3})(?![\w.])|\s*(?:\\times|\\cdot|\*|x)\s*10\s*(?:\^|\*\*)\s*\{?\s*(-?[0-9]{1,3})\s*\}?(?![0-9])"
+)
+_TEN_TO = re.compile(r"10\s*\^\s*\{?\s*(-?[0-9]{1,3})\s*\}?(?![0-9])")
+_NUMERAL = any_word(" ".join([*NUMERALS, "hundred thousand million billion"]))
+_NUMERALS = re.compile(
+    rf"(?:a\s(?=hundred|thousand|million|billion))?{_NUMERAL}(?:(?:[\s-]|\sand\s){_NUMERAL})*(?![A-Za-z])", re.I
+)
+NUMBER_BEGINS = re.compile(rf"\\frac\{{|\.?[0-9]|(?<![A-Za-z-]){_NUMERAL}(?![A-Za-z])", re.I)
 
-_REACH = 40  # characters before a number in which a tie is looked for
-# A number that follows one of these is tied to it: it is a part of something else.
-_TIED_BEFORE = re.compile(
-    any_of(
-        r"[A-Za-z\d_.,^\\{}(\[|+*/%:#\u221a\u2026-]",  # x4, 3,4, (4, :4, #4, root sign
-        r"[-+*/^\u00b1\u221a\u00d7\u00f7\u00b7<>\u2260\u2264\u2265~\u2013\u2014]\s*",  # - 4, times sign 4, > 4
-        r"\\[a-z]+\s*",  # \sqrt 4
-        rf"\b{any_word('than minus negative base sqrt twice double')}\s+",  # less than 4
-        r"\b(?:divided|multiplied)\s+by\s+",
-        r"\bat\s+(?:least|most)\s+",
-        rf"\b{any_word('step question chapter figure page line part')}\s+",  # step 4
-        rf"\b{any_word('half thirds? quarters? root power square cube factorial')}\s+of\s+",  # half of 4
-        # another number before it, with at most a word and "and" or "to" between: 3 and 4; 5 feet 6; but not: 3 is 4
-        r"[0-9][^\w=\u2192\u2248]*"
-        rf"(?:(?!{any_word('is are was equals? makes? gives? leaves? yields?')}\b)[A-Za-z]+[^\w=]+)?(?:(?:and|to)\s+)?",
-        r"[0-9]\s*[\u4e00-\u9fff]{0,2}[\u6216\u548c\u5230\u81f3\u4e0e\u3001]\s*",  # Chinese: 3 or 4, 3 and 4, 3 to 4
-        r"[\u8d1f\u7b2c\u5341\u767e\u5343\u4e07\u4e4b]",  # Chinese: minus, number (ordinal), ten, hundred, fraction bar
-    )
-    + "$",
+_SIGN = re.compile(r"\s*(?:[-+]\s?|(?:minus|negative)\s+|\u8d1f)?", re.I)
+_CURRENCY = re.compile(
+    r"(?:us\s?)?(?:dollars?|euros?|pounds?|rs\.?|usd|eur|gbp|inr|rupees?|yuan|[$\u20ac\u00a3\u00a5\u20b9])\s*(?=[-.0-9])",
     re.I,
 )
-# A number that is followed by one of these is tied to it.
-_TIED_AFTER = re.compile(
+_PERCENT = re.compile(r"\s*(?:\\%|%|(?:percent|per\s?cent|pct)\b)", re.I)
+_MAGNITUDE = re.compile(
     any_of(
-        r"[A-Za-z\d_^\\{}(*/%\u00b1-\u00b9\u00bc-\u00be\u2070-\u209f\u221a\u03c0]",  # 4x, 4^2, 4/, 4 with an exponent
-        r"[.,:-][0-9]",  # 4:30
-        r"\s*\.\.",  # 4...
-        r"\s*[-+*/^=\u00b1\u00d7\u00f7\u00b7<>]\s*[\w(\\]",  # 4 + x
-        r"\s*[%\u2030\u00bc-\u00be\u03c0\u221a]",  # 4 %, 4 pi
-        r"\s*[\u4e07\u4ebf\u5343\u767e\u5341\u6210\u591a\u51e0]",  # Chinese: ten thousand, thousand, tenth, more
-        r"\s*\u5206\u4e4b",  # Chinese: the denominator of a fraction
-        r"\s+and\s+a\b",  # 4 and a half
-        rf"\s+{any_word('hundred thousand million billion trillion dozen point bn [kmb]')}\b",  # 4 million
-        r"\s+(?:percent|per\s+(?:cent|thousand))\b",
-        rf"\s+{any_word('half halves thirds? quarters? fourths? fifths? sixths? eighths? tenths?')}\b",  # 4 thirds
-        rf"\s+{any_word('hundredths? thousandths? squared cubed factorial')}\b",
-        r"\s+[ap]\.?m\b",  # 4 pm
+        rf"\s*({any_word(' '.join(word for word in MAGNITUDES if word.isascii()))})s?\b",
+        rf"\s*({any_word(' '.join(word for word in MAGNITUDES if not word.isascii()))})(?!\u5206\u4e4b)",
+        r"([kK])(?![A-Za-z])",  # 70K
     ),
     re.I,
 )
-_ASIDE = re.compile(rf"\b{any_word('for per every each in over within after at with')}\s+(?:the\s+|all\s+)?$", re.I)
+_MONEY_MAGNITUDE = re.compile(r"\s*([mbtk])(?![A-Za-z])", re.I)  # $1.5M
+_IS_SENTENCE = re.compile(  # "two and two is four" is not a number with a unit
+    rf"^(?:and|or|is|are|was|to|than|minus|plus|divided|out|times\s+\S)\b|(?<![A-Za-z])(?!one\b){_NUMERAL}(?![A-Za-z])",
+    re.I,
+)
+_GLUED = re.compile(r"(?<=[0-9}])[A-Za-z]+")
+_LETTERS = {"k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
+_UNIT = re.compile(
+    r"\s*[(~]?\s*((?:[A-Za-z\u00b0\u00b5\u4e00-\u9fff]|\\[ ,]|(?<=[a-z])\^\{?[23]\}?|[-/'\u2019. ()]){0,200})"
+)
 
 
-def final_number(text: str, only: bool) -> Decimal | None:
-    """The number that a text ends in, after its last "="; None if there is none, or if it is tied to something else.
+class Number(NamedTuple):
+    """A number: its value, whether it is a percentage, the words after it, and its written digits after the point."""
 
-    ``only``: it must be the only number there. Without that, an aside ("9 in 2 days") must not hold it.
+    value: Fraction
+    percent: bool = False
+    unit: str = ""
+    places: int | None = None  # None: it is not written as a decimal
+
+
+class Found(NamedTuple):
+    """A number in a text, without its sign and the words after it."""
+
+    start: int
+    end: int
+    value: Fraction
+    places: int | None
+
+
+def read_number(plain: str) -> Number | None:
+    """The number that a plain text is, with the words after it; None if it is anything else.
+
+    >>> read_number("negative 2 1/2").value, read_number("1,5") is None, read_number("$70K").value
+    (Fraction(-5, 2), True, Fraction(70000, 1))
     """
-    text = re.sub(r"\\(?:text|mathrm|mbox)\{([^{}]*)\}|\^\{?\\circ\}?|\\(?=\$)", r" \1 ", text)
-    left, _, right = with_digits(text).rpartition("=")
-    numbers = list(_NUMBER.finditer(right))
-    is_labelled = re.search(r"[0-9]\W+(?:and\s+)?[A-Za-z]\s*$", left[-_REACH:])  # x = 4 and y = 5
-    if not numbers or (only and len(numbers) > 1) or is_labelled:
+    if len(plain) > LONGEST:
         return None
-    last = numbers[-1]
-    if len(numbers) > 1 and _ASIDE.search(right[max(0, last.start() - _REACH) : last.start()]):
+    if plain.startswith("(") and plain.endswith(")") and "," not in plain and plain.count("(") == 1:
+        plain = plain[1:-1]
+    place, negative = _sign_at(plain, 0)
+    money = _CURRENCY.match(plain, place)
+    if money:
+        place, still_negative = _sign_at(plain, money.end())
+        negative = negative != still_negative
+    found = number_at(plain, place)
+    if found is None:
         return None
-    is_tied = is_tied_before(right, last.start()) or _TIED_AFTER.match(right, last.end())
-    return None if is_tied else number_of(last.group())
+    number, end = with_magnitude(plain, found, bool(money))
+    unit = _UNIT.fullmatch(plain, end)
+    if unit is None or _is_variable(plain, end, unit[1].strip()) or _IS_SENTENCE.search(unit[1]):
+        return None
+    words = unit[1].strip(" ().,\\") or (money.group().strip(" .") if money else "")
+    return number._replace(value=-number.value if negative else number.value, unit=words)
 
 
-def is_tied_before(text: str, place: int) -> bool:
-    """Whether a number at this place is a part of something that begins before it: "-4", "less than 4", "3 and 4".
+def _is_variable(text: str, end: int, words: str) -> bool:
+    """Whether the letters after a number are a factor of it and not words: 4x, 4 y, 4ab."""
+    glued = _GLUED.match(text, end)
+    return (glued is not None and unit_of(glued.group()) == "") or (
+        len(words) == 1 and words.isascii() and not unit_of(words)
+    )
 
-    >>> is_tied_before("at least 4", 9), is_tied_before("there are 4", 10)
-    (True, False)
+
+def _sign_at(text: str, place: int) -> tuple[int, bool]:
+    """The place after a sign, and whether the sign is a minus."""
+    sign = _SIGN.match(text, place)
+    assert sign is not None
+    return sign.end(), sign.group().strip() not in ("", "+")
+
+
+def number_at(text: str, place: int) -> Found | None:
+    """The number without a sign that begins at a place of a plain text."""
+    for pattern, above, below in ((_FRACTION, 1, 2), (_CHINESE_FRACTION, 2, 1)):
+        match = pattern.match(text, place)
+        if match:
+            return _fraction(place, match.end(), _int(match[above]), _int(match[below]))
+    power = _TEN_TO.match(text, place)
+    if power:
+        return Found(place, power.end(), Fraction(10) ** int(power[1]), None)
+    digits = _DECIMAL.match(text, place)
+    if digits and len(digits.group()) < LONGEST:
+        return _with_parts(text, digits)
+    words = None if digits else _NUMERALS.match(text, place)
+    value = numeral_value(words.group()) if words else None
+    return Found(place, words.end(), Fraction(value), None) if words and value is not None else None
+
+
+def _int(digits: str) -> int:
+    return int(digits[:LONGEST])
+
+
+def _fraction(start: int, end: int, above: int, below: int, whole: Fraction = Fraction(0)) -> Found | None:
+    return Found(start, end, whole + Fraction(above, below), None) if below else None
+
+
+def _with_parts(text: str, digits: re.Match[str]) -> Found | None:
+    """A decimal with the fraction, or the power of ten, that follows it."""
+    start, end = digits.span()
+    value = _decimal_value(digits.group())
+    power, over = _POWER.match(text, end), _OVER.match(text, end)
+    if power:
+        return Found(start, power.end(), value * Fraction(10) ** int(power[1] or power[2]), None)
+    if over:
+        return _fraction(start, over.end(), value.numerator, _int(over[1]) * value.denominator)
+    mixed = _MIXED.match(text, end) if value.denominator == 1 else None
+    if mixed:
+        return _fraction(start, mixed.end(), _int(mixed[1] or mixed[3]), _int(mixed[2] or mixed[4]), value)
+    return Found(
+        start, end, value, None if _THOUSANDS_BY_POINTS.search(digits[0]) else len(digits[0].partition(".")[2])
+    )
+
+
+def _decimal_value(digits: str) -> Fraction:
+    """The value of written digits, whatever separates the thousands."""
+    if _THOUSANDS_BY_POINTS.search(digits):
+        digits = digits.replace(".", "").replace(",", ".")
+    return Fraction(digits if digits.isdigit() else re.sub(r"[, '\u2019_]", "", digits))
+
+
+def with_magnitude(text: str, found: Found, is_money: bool = False) -> tuple[Number, int]:
+    """A number with the magnitudes and the per cent sign that follow it, and the place after them."""
+    place, value, places = found.end, found.value, found.places
+    money = _MONEY_MAGNITUDE.match(text, place) if is_money else None
+    if money:
+        place, value, places = money.end(), value * _LETTERS[money[1].lower()], None
+    magnitude = _MAGNITUDE.match(text, place)
+    while magnitude:
+        word = (magnitude[1] or magnitude[2] or magnitude[3]).lower()
+        place, value, places = magnitude.end(), value * (MAGNITUDES.get(word) or _LETTERS[word]), None
+        magnitude = _MAGNITUDE.match(text, place)
+    percent = _PERCENT.match(text, place)
+    return Number(value, percent is not None, "", places), percent.end() if percent else place
+
+
+def numeral_value(words: str) -> int | None:
+    """The value of a number in words; None if the words are several numbers.
+
+    >>> numeral_value("two hundred and five"), numeral_value("twenty-two"), numeral_value("two three")
+    (205, 22, None)
     """
-    return _TIED_BEFORE.search(text[max(0, place - _REACH) : place]) is not None
-
-
-def number_of(text: str) -> Decimal | None:
-    """The value of a text that is one number, perhaps a sum of money; else None.
-
-    >>> number_of("$1,000.50"), number_of("4 apples")
-    (Decimal('1000.50'), None)
-    """
-    bare = text.strip(" $\u20ac\u00a3*.\u3002")
-    return Decimal(bare.replace(",", "")) if _NUMBER.fullmatch(bare) else None
-
-
-def with_digits(text: str) -> str:
-    """The text without markup, and with digits for the number words from zero to twenty.
-
-    "one" stays, since it is a pronoun more often than a number. Longer number words become one word.
-
-    >>> with_digits("**twelve**, one, twenty two")
-    '12, one, twenty-two'
-    """
-    return _NUMERALS.sub(_digits, re.sub(r"[*_`$]|\\[,;! ]", "", text))
-
-
-def _digits(numeral: re.Match[str]) -> str:
-    word = numeral.group().lower()
-    is_small = word in _SMALL_NUMERALS and word != "one"
-    return str(_SMALL_NUMERALS.index(word)) if is_small else re.sub(r"\s+", "-", numeral.group())
+    total, part, room = 0, 0, 10**12  # room: the next number must be smaller
+    for word in re.findall("[a-z]+", words.lower()):
+        size = MAGNITUDES.get(word)
+        if size == 100:
+            part, room = (part or 1) * 100, 100
+        elif size is not None:
+            total, part, room = total + (part or 1) * size, 0, 1000
+        elif word in NUMERALS:
+            if NUMERALS[word] >= room:
+                return None
+            part, room = part + NUMERALS[word], 10 if NUMERALS[word] >= 20 else 0
+    return total + part

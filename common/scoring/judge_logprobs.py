@@ -19,7 +19,7 @@ from ..records import Answer, Score
 from ..servers.messages import Message
 from .judge_requests import JudgeRequests, Usage
 from .patterns import any_of
-from .thinking import THINKING_ENDS
+from .thinking import end_of_thinking
 
 OPENING = "Score:"  # how we start a reply
 LONGEST_OPENING = 200  # characters that may stand before the score
@@ -182,8 +182,7 @@ def from_the_score(steps: Sequence[Step]) -> tuple[str, list[Step]]:
     Thinking blocks are passed over. The tokens of the first step are without the signs before the number.
     """
     text = "".join(step.token for step in steps)
-    thoughts = [match.end() for match in THINKING_ENDS.finditer(text)]
-    begin = thoughts[-1] if thoughts else 0
+    begin = end_of_thinking(text)
     before = _BEFORE_SCORE.match(text, begin, begin + LONGEST_OPENING)
     if before is None:
         return text, []

@@ -1,125 +1,103 @@
-r"""``--scorer match``: whether an answer's final answer is the reference's, compared as text. It sends no requests.
-
-If a text could be read in two ways, it is a miss, since a false match would be trained on.
+"""``--scorer match``: whether an answer's final answer is the reference's, by value or as text. It sends no requests.
 
 >>> matches("4", "2 and 2 make **4**.")
 True
->>> matches("4", r"Perhaps \boxed{4}. No: \boxed{\frac{\sqrt{2}}{3}}")
+>>> matches("4", r"Perhaps \\boxed{4}. No: \\boxed{5}")
 False
+>>> matches("4", "Perhaps 4, perhaps 5.") is None
+True
 """
 
 from __future__ import annotations
 
 import argparse
 import re
-from typing import Sequence
+from typing import Any, Sequence
 
+from ..flag_types import float_between
 from ..records import Entry, Score
 from ..servers.client import ChatClient
-from .final_answer import FinalAnswer, find_final_answer
-from .final_number import final_number, number_of, with_digits
-from .patterns import any_of, any_word
+from .same_answer import Decision, decide
 from .shapes import AnswerScorer
-from .thinking import without_thoughts
 
-_SECOND_THOUGHTS = re.compile(
-    any_of(
-        rf"\b{any_word('wait actually correction instead sorry mistake hmm no,')}",
-        r"\blet\s+me(?!\s+know)",  # let me check; but not: let me know if you have questions
-        r"\u4e0d\u5bf9|\u4e0d\u662f|\u7b49\u7b49|\u8ba9\u6211",  # Chinese: wrong, is not, wait, let me
-    ),
-    re.I,
-)
-_NEGATIONS = set("not or nor neither never cannot isnt arent wasnt doesnt cant wrong incorrect than except".split())
-_OPPOSITES = ({"yes", "no"}, {"true", "false"})
-_REASON = re.compile(r"\b(?:since|because|as|for)\b")  # 4, since 2 + 2 = 4
+
+def add_reading_flags(group: argparse._ArgumentGroup) -> None:
+    """--answer_pattern, --math_tolerance: how rules read and compare final answers."""
+    group.add_argument(
+        "--answer_pattern",
+        type=pattern,
+        nargs="+",
+        metavar="REGEX",
+        help="how else match and math find a final answer: the first group of the last match",
+    )
+    group.add_argument(
+        "--math_tolerance",
+        type=float_between(0, 1),
+        metavar="T",
+        help="match and math take numbers as equal if they differ by at most the share T (default: exact)",
+    )
+
+
+def pattern(text: str) -> str:
+    """A flag's type: a regular expression.
+
+    >>> pattern("Result: (.*)")
+    'Result: (.*)'
+    """
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"must be a regular expression: {error}, in {text!r}") from error
+    return text
 
 
 class Match(AnswerScorer):
-    """``high`` for a match, ``low`` for a miss, unscored without a reference.
+    """``high`` for a match, ``low`` for a miss, unscored if that cannot be told.
 
-    The rule is strict, so a miss is not final in a cascade.
+    A miss that compares only words is unsure: it is not final in a cascade. ``own`` are further patterns of final
+    answers, and ``tolerance`` is the relative difference of equal numbers.
     """
 
     name = "match"
     usage = "match"
-    help = "the final answer is the reference's, as text"
-    low_is_final = False
+    help = "the final answer is the reference's, by value or as text"
 
-    def __init__(self, low: float, high: float) -> None:
-        super().__init__({"score_min": low, "score_max": high})
+    def __init__(self, low: float, high: float, own: Sequence[str] = (), tolerance: float | None = None) -> None:
+        super().__init__({"score_min": low, "score_max": high, **reading_settings(own, tolerance)})
         self._low = low
         self._high = high
+        self._own = tuple(map(re.compile, own))
+        self._tolerance = tolerance
 
     @classmethod
     def from_flags(cls, spec: str, args: argparse.Namespace, client: ChatClient | None) -> Match:
-        """The rule with the flags' range."""
-        return cls(args.score_min, args.score_max)
+        """The rule with the flags' range, patterns and tolerance."""
+        return cls(args.score_min, args.score_max, args.answer_pattern or (), args.math_tolerance)
+
+    @staticmethod
+    def add_flags(group: argparse._ArgumentGroup) -> None:
+        """--answer_pattern, --math_tolerance"""
+        add_reading_flags(group)
 
     async def score(self, entry: Entry, images: Sequence[str], text: str) -> Score:
-        """The score of one answer; see ``matches``."""
-        is_match = None if entry.reference is None else matches(entry.reference, text)
-        if is_match is None:
-            return Score(None, unscored="no reference to match")
-        return Score(self._high if is_match else self._low)
+        """The score of one answer; see ``decide`` of same_answer.py."""
+        decision = decide(entry.question, entry.reference, text, self._own, self._tolerance)
+        return score_of_decision(decision, self._low, self._high)
 
 
-def matches(reference: str, answer: str) -> bool | None:
-    """Whether an answer's final answer is the reference's (see final_answer.py); None if the reference has none.
-
-    A number must be the only one of a marked answer, or the last one of a sentence; it must not be tied to anything
-    else, and have the same value. Any other reference must begin or end the final answer, as whole words. Negations,
-    alternatives and second thoughts are misses.
-    """
-    wanted = _final_answer(reference)
-    wanted_words = _words(wanted.text)
-    if not wanted_words:
-        return None
-    reply = without_thoughts(answer)
-    final = _final_answer(reply or "")
-    if _is_doubtful(final, wanted_words):
-        return False
-    number = number_of(wanted_words[0]) if len(wanted_words) == 1 else None
-    if number is not None:
-        return final_number(final.text, only=final.found_by != "last sentence") == number
-    return _begins_or_ends_in(wanted_words, _words(final.text)) and _stands_alone(wanted.text, final.text)
+def reading_settings(own: Sequence[str], tolerance: float | None) -> dict[str, Any]:
+    """The settings of a rule that reads final answers, as far as they are set."""
+    settings: dict[str, Any] = {"answer_pattern": list(own), "math_tolerance": tolerance}
+    return {name: value for name, value in settings.items() if value not in (None, [])}
 
 
-def _final_answer(text: str) -> FinalAnswer:
-    """The final answer without its reason; an empty one if the text has none."""
-    final = find_final_answer(text.replace("\u2212", "-"), keep_options=True) or FinalAnswer("", "", "last sentence")
-    return final._replace(text=_REASON.split(final.text)[0]) if final.found_by == "statement" else final
+def score_of_decision(decision: Decision, low: float, high: float) -> Score:
+    """The score of a decision: ``high`` for a match, ``low`` for a miss, unscored if it is undecided."""
+    if decision.value is None:
+        return Score(None, unscored=decision.why)
+    return Score(high if decision.value else low, unsure=decision.why if decision.unsure else None)
 
 
-def _is_doubtful(final: FinalAnswer, wanted: list[str]) -> bool:
-    """Whether the answer takes its final answer back, negates it (and the reference does not), or asks."""
-    negations = _NEGATIONS.intersection(_words(final.text)).difference(wanted)
-    second_thoughts = _SECOND_THOUGHTS.search(f"{final.text} {final.after}")
-    return bool(negations or second_thoughts or final.text.endswith("?"))
-
-
-def _begins_or_ends_in(wanted: list[str], words: list[str]) -> bool:
-    """Whether these words begin or end in the wanted ones; not if both "yes" and "no" are among them."""
-    if len(wanted) == 1 and any(not pair.isdisjoint(wanted) and pair <= set(words) for pair in _OPPOSITES):
-        return False
-    return wanted in (words[: len(wanted)], words[-len(wanted) :])
-
-
-def _stands_alone(wanted: str, text: str) -> bool:
-    """Whether nothing beside ``wanted``, in a final answer that begins or ends in it, makes it another answer."""
-    wanted = wanted.strip(" .*$")
-    option = wanted.strip("()")
-    if len(option) == 1 and set(re.findall(r"\b[A-H]\b", text)) - {option.upper()}:
-        return False
-    beside = text.lower().replace(wanted.lower(), " ", 1).rpartition("=")[2]
-    if re.search(r"[0-9^+*/]", wanted):  # in a formula, brackets and signs count
-        return wanted.replace(" ", "") in text.replace(" ", "") and not re.search(r"[0-9^+*/-]|\b[a-z]\b", beside)
-    return not re.search(r"\b(?:and|to|both)\b|&", beside)
-
-
-def _words(text: str) -> list[str]:
-    """Lower-case words without markup and punctuation, and without articles unless there are only articles."""
-    text = re.sub(r"n['\u2019]t\b", " not", with_digits(text.lower()))
-    text = re.sub(r"\\(?:text|mathrm)\b|[\"'\\{}()\[\]<>!?;]|:(?!\d)", " ", text)
-    words = [word for word in (part.strip(".,\u3002\uff0c") for part in text.split()) if word]
-    return [word for word in words if word not in ("a", "an", "the")] or words
+def matches(reference: str, answer: str, question: str = "") -> bool | None:
+    """Whether an answer's final answer is the reference's; None if that cannot be told."""
+    return decide(question, reference, answer).value

@@ -1,12 +1,13 @@
-r"""``--scorer math``: whether an answer's final answer equals the reference's, as math-verify (Hugging Face) sees it.
+r"""``--scorer math``: whether an answer's final answer equals the reference's as mathematics.
 
-Text that could be read in two ways is undecided, and so is text that math-verify is known to misread: a false "equal"
-would be trained on. math-verify is slow now and then, and can hang, so it runs in processes that can be killed.
+Numbers and lists of numbers are compared by value; formulas as math-verify (Hugging Face) sees them. Text that could be
+read in two ways is undecided, and so is text that math-verify is known to misread: a false "equal" would be trained on.
+math-verify is slow now and then, and can hang, so it runs in processes that can be killed.
 
 >>> check_math("What is 2+2?", "4", r"It is \boxed{4}")
 Verdict(value=True, why=None)
 >>> check_math("What is 2+2?", "4", r"It is \boxed{4}. Wait, that is wrong.").why
-'the answer has no final answer that can be told'
+'the answer has second thoughts'
 """
 
 from __future__ import annotations
@@ -16,42 +17,48 @@ import contextlib
 import functools
 import importlib
 import importlib.metadata
+import json
 import logging
 import re
 import resource
-from decimal import Decimal
 from typing import Any, Sequence
 
 from .. import extras
 from ..records import Entry, Score
 from ..servers.client import ChatClient
-from .math_answer import find_math_answer
-from .math_text import MathText, is_words, variables
-from .patterns import any_of, any_word
+from .answer_value import Value
+from .match import reading_settings
+from .math_text import is_words, variables
+from .patterns import Rule as Pattern
+from .patterns import any_word, either
 from .rule_processes import RuleProcesses
-from .rules import Rule, RuleFailed, RuleScorer, Verdict
-from .thinking import without_thoughts
+from .rules import Rule, RuleFailed, RuleScorer, Verdict, score_of
+from .same_answer import Decision, decide
 
 MEMORY_LIMIT = 4 << 30  # bytes of address space of a process that does math: an answer may be 10^{10^{10}}
+_EXACT = 1e-12  # relative difference of equal numbers
+_LONGEST = 2_000  # characters of a formula that math-verify is asked about
 
-# math-verify reads these as something else: a repeating decimal as 0, another base as base ten, "not 3" as 3
-_MISREAD = re.compile(
-    any_of(
-        rf"\\{any_word('neq? not overline bar dot [lc]?dots approx sim simeq')}(?![A-Za-z])",
+MISREAD = [  # math-verify reads these as something else; the verdict: whether it is asked
+    Pattern(
+        "notation",
+        rf"\\{any_word('neq? not overline bar dot [lc]?dots sim simeq')}(?![A-Za-z])",
+        r"0.\overline{3}",
+        None,
+    ),
+    Pattern(
+        "relation",
         rf"\\{any_word('mod [bp]mod equiv to rightarrow Rightarrow implies iff')}(?![A-Za-z])",
-        r"[\u2248\u2260\u2026\u2192?]|\.\.",  # signs for: about, not equal, dots, to
-        r"(?<=\d)_",  # 101_2
-        r"(?<=\d)\s+(?=\d)",  # 1 2
-        r"\d:\d",  # 4:30
-        r"^\(?[A-Z]\)\s*\S",  # (A) 5
-    )
-)
-_UNIT_LETTERS = re.compile(  # a unit, and not variables as in 2xy
-    r"[A-Za-z\u00b5]{3}|" + any_word(r"[mckd\u00b5]m [km]g m[lLs] ft in lb oz hr mi yd [mg]") + "(?![A-Za-z])"
-)
-_INTEGER = re.compile(r"-?[0-9]{1,4000}")
-_LEFT_SIDE = re.compile(r"\s*\\?[A-Za-z]+(?:_\{?\w+\}?)?\s*(?:\(\s*[A-Za-z]\s*\))?\s*")  # x; x_1; f(x)
-_PER_CENT = r"\%"
+        r"3 \to 4",
+        None,
+    ),
+    Pattern("sign", r"[\u2260\u2026\u2192?]|\.\.", "0.33...", None),
+    Pattern("base", r"(?<=\d)_", "101_2", None),
+    Pattern("space", r"(?<=\d)\s+(?=\d)", "1 2", None),
+    Pattern("ratio", r"\d:\d", "4:30", None),
+    Pattern("option", r"^\(?[A-Z]\)\s*\S", "(A) 5", None),
+]
+_MISREAD = re.compile(either(MISREAD))
 
 
 class Math(RuleScorer):
@@ -65,17 +72,32 @@ class Math(RuleScorer):
     usage = "math"
     help = "the final answer equals the reference's as mathematics"
 
-    def __init__(self, low: float, high: float, timeout: float = 30, processes: int | None = None) -> None:
-        make_runner = functools.partial(_runner, timeout, processes)
-        super().__init__({"math version": math_verify_version()}, low, high, make_runner)
+    def __init__(
+        self,
+        low: float,
+        high: float,
+        timeout: float = 30,
+        processes: int | None = None,
+        own: Sequence[str] = (),
+        tolerance: float | None = None,
+    ) -> None:
+        make_runner = functools.partial(_runner, timeout, processes, tuple(own), tolerance)
+        settings = {"math version": math_verify_version(), **reading_settings(own, tolerance)}
+        super().__init__(settings, low, high, make_runner)
+        self._own = tuple(map(re.compile, own))
+        self._tolerance = tolerance
 
     @classmethod
     def from_flags(cls, spec: str, args: argparse.Namespace, client: ChatClient | None) -> Math:
         """The rule with the flags' range and time limit."""
-        return cls(args.score_min, args.score_max, args.verifier_timeout)
+        more = {"own": args.answer_pattern or (), "tolerance": args.math_tolerance}
+        return cls(args.score_min, args.score_max, args.verifier_timeout, **more)
 
     async def score(self, entry: Entry, images: Sequence[str], text: str) -> Score:
-        """The score of one answer; a check that hangs or dies leaves it unscored."""
+        """The score of one answer; a check that hangs or dies leaves it unscored. Only formulas need a process."""
+        decision = decide(entry.question, entry.reference, text, self._own, self._tolerance)
+        if decision.formulas is None:
+            return score_of(_settled(decision), self.name, self._low, self._high)
         try:
             return await super().score(entry, images, text)
         except RuleFailed as error:
@@ -88,78 +110,63 @@ def math_verify_version() -> str:
     return importlib.metadata.version("math-verify")
 
 
-def _runner(timeout: float, processes: int | None) -> RuleProcesses:
+def _runner(timeout: float, processes: int | None, own: tuple[str, ...], tolerance: float | None) -> RuleProcesses:
     math_verify_version()  # another node of a cluster may not have it
-    return RuleProcesses("math", load_rule, timeout=timeout, processes=processes)
+    return RuleProcesses("math", load_rule, [json.dumps([own, tolerance])], timeout=timeout, processes=processes)
 
 
-def load_rule() -> Rule:
+def load_rule(settings: str = "[[], null]") -> Rule:
     """The rule; a process of the rule calls this first, so that slow imports do not count as a check."""
     with contextlib.suppress(OSError, ValueError):  # not every system has this limit
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
     logging.disable()  # math-verify would warn that its own time limits are off
-    check_math("", "x=1", "2")
-    return Rule("math", check_math)
+    check_math("", "x^2", "2x")
+    own, tolerance = json.loads(settings)
+    return Rule("math", functools.partial(check_math, own=tuple(map(re.compile, own)), tolerance=tolerance))
 
 
-def check_math(question: str, reference: str | None, answer: str) -> Verdict:
+def check_math(
+    question: str,
+    reference: str | None,
+    answer: str,
+    own: Sequence[re.Pattern[str]] = (),
+    tolerance: float | None = None,
+) -> Verdict:
     """Whether the answer's final answer equals the reference's; undecided, with the reason, if that cannot be told.
 
-    It needs math-verify, and has no time limit of its own.
+    It needs math-verify for formulas, and has no time limit of its own.
     """
-    if reference is None:
-        return Verdict(None, "no reference to verify against")
-    reply = without_thoughts(answer)
-    if reply is None:
-        return Verdict(None, "the thinking never ended")
-    wanted, given = find_math_answer(reference), find_math_answer(reply)
-    if wanted is None or given is None:
-        whose = "reference" if wanted is None else "answer"
-        return Verdict(None, f"the {whose} has no final answer that can be told")
-    if _without_spaces(wanted.text) == _without_spaces(given.text):
-        return Verdict(True)
-    for final, whose in ((wanted, "reference"), (given, "answer")):
-        if _MISREAD.search(final.value) or is_words(final.value):
-            return Verdict(None, f"the {whose} is nothing that can be compared: {final.text[:80]}")
-    return _compared(wanted, given)
+    decision = decide(question, reference, answer, own, tolerance)
+    if decision.formulas is None:
+        return _settled(decision)
+    return compare_formulas(*decision.formulas, tolerance)
 
 
-def _without_spaces(text: str) -> str:
-    """A text without spaces, except between digits, and without the brackets of an option: (B)."""
-    return re.sub(r"(?<!\d)\s|\s(?!\d)|(?<=^)\((?=[A-Z]\)$)|(?<=^\([A-Z])\)$", "", text)
+def _settled(decision: Decision) -> Verdict:
+    """The verdict of a decision that needs no math-verify. Words that differ are undecided."""
+    return Verdict(None if decision.unsure else decision.value, decision.why)
 
 
-def _compared(wanted: MathText, given: MathText) -> Verdict:
-    """The verdict on two values; undecided if only a per cent sign or something that is not a value differs."""
-    values = [wanted.value, given.value]
-    is_per_cent = [value.endswith(_PER_CENT) for value in values]
-    if is_per_cent[0] != is_per_cent[1]:
-        bare = [value[: -len(_PER_CENT)] if per_cent else value for value, per_cent in zip(values, is_per_cent)]
-        if _equal(bare[0], bare[1]).value:
-            return Verdict(None, "only one side has a per cent sign")
-        values = [f"({value})/100" if per_cent else value for value, per_cent in zip(bare, is_per_cent)]
-    if any(re.fullmatch(r"-?\d+,\d+", value) for value in values) and not all("," in value for value in values):
-        return Verdict(None, "a comma may be a decimal comma")
-    verdict = _equal(values[0], values[1])
+def compare_formulas(wanted: Value, given: Value, tolerance: float | None = None) -> Verdict:
+    """Whether two values are equal to math-verify; undecided if it may misread one, or if only their form differs."""
+    for value, whose in ((wanted, "reference"), (given, "answer")):
+        if len(value.plain) > _LONGEST or _MISREAD.search(value.plain) or is_words(value.plain):
+            return Verdict(None, f"the {whose} is nothing that can be compared: {value.plain[:80]}")
+    verdict = _equal(wanted.plain, given.plain, tolerance)
     doubt = _doubt(wanted, given) if verdict.value else None
     return Verdict(None, doubt) if doubt else verdict
 
 
-def _doubt(wanted: MathText, given: MathText) -> str | None:
+def _doubt(wanted: Value, given: Value) -> str | None:
     """Why two values that are equal to math-verify may not be equal; None if they are."""
-    if wanted.unit and given.unit and wanted.unit != given.unit:
-        return f"the units differ: {wanted.unit}, {given.unit}"
-    unit = wanted.unit or given.unit
-    if unit and not (wanted.unit and given.unit) and not _UNIT_LETTERS.match(unit):
-        return f"only one side has {unit}, which may not be a unit"
-    is_range = any(re.search(r"[<>]|\\[lg]e", value) for value in (wanted.value, given.value))
-    if not is_range and _list_brackets(wanted.value) != _list_brackets(given.value):
+    is_range = any(re.search(r"[<>]|\\[lg]e", value.plain) for value in (wanted, given))
+    if not is_range and _list_brackets(wanted.plain) != _list_brackets(given.plain):
         return "the brackets differ"
-    left, equals, _ = given.value.partition("=")
-    if equals and "=" not in wanted.value and re.search("[A-Za-z]", left) and not _LEFT_SIDE.fullmatch(left):
+    left, equals, _ = given.plain.partition("=")
+    if equals and "=" not in wanted.plain and re.search("[A-Za-z]", left):
         return "the answer is an equation, the reference is not"
-    ours, theirs = variables(wanted.value), variables(given.value)
-    if len(wanted.value) > 1 and any(letter.swapcase() in ours | theirs for letter in ours ^ theirs):
+    ours, theirs = variables(wanted.plain), variables(given.plain)
+    if len(wanted.plain) > 1 and any(letter.swapcase() in ours | theirs for letter in ours ^ theirs):
         return "capital and small letters differ"
     return None
 
@@ -169,10 +176,8 @@ def _list_brackets(value: str) -> str:
     return "".join(re.findall(r"[(\[\])]", value)) if "," in value else ""
 
 
-def _equal(wanted: str, given: str) -> Verdict:
+def _equal(wanted: str, given: str, tolerance: float | None) -> Verdict:
     """Whether math-verify takes two LaTeX values as equal; undecided if it cannot read one. Raises what it raises."""
-    if _INTEGER.fullmatch(wanted) and _INTEGER.fullmatch(given):  # the most common case, 100 times as fast
-        return Verdict(Decimal(wanted) == Decimal(given))
     math_verify = importlib.import_module("math_verify")
     config = [math_verify.LatexExtractionConfig()]
     values = []
@@ -182,13 +187,31 @@ def _equal(wanted: str, given: str) -> Verdict:
             return Verdict(None, f"math-verify cannot read the {whose}: {text[:80]}")
         values.append(parsed[0])
     options = {"allow_set_relation_comp": True, "timeout_seconds": None, "raise_on_error": True}
-    return Verdict(bool(math_verify.verify(values[0], values[1], **options)) and _close(values[0], values[1]))
+    is_equal = bool(math_verify.verify(values[0], values[1], **options))
+    distance = _distance(values[0], values[1])
+    if distance is None:
+        return Verdict(is_equal)
+    if distance <= max(_EXACT, tolerance or 0):
+        return Verdict(True)
+    if distance < 0.05 and any(_is_rounded(text, values) for text in (wanted, given)):
+        return Verdict(None, "one of the numbers is rounded, see --math_tolerance")
+    return Verdict(False)
 
 
-def _close(wanted: Any, given: Any) -> bool:
-    """Whether two numbers agree to five digits: math-verify takes all below 0.0000005 as equal."""
+def _distance(wanted: Any, given: Any) -> float | None:
+    """The relative difference of two numbers; None if one is not a number. To math-verify, small numbers are equal."""
     sympy = importlib.import_module("sympy")
     if not all(isinstance(value, sympy.Expr) and value.is_number for value in (wanted, given)):
-        return True
-    difference, size = abs(sympy.N(wanted - given)), abs(sympy.N(wanted))
-    return bool(difference <= 1e-5 * size) if size > 0 else bool(difference == 0)
+        return None
+    try:
+        difference, size = (abs(complex(sympy.N(value, 30))) for value in (wanted - given, wanted))
+    except (TypeError, ValueError, OverflowError):  # infinity, or a number that has no digits
+        return None
+    return difference / size if size > 0 else difference
+
+
+def _is_rounded(text: str, values: Sequence[Any]) -> bool:
+    """Whether one of two numbers, which is written so, is the other one rounded to its digits."""
+    places = len(text.strip().partition(".")[2])
+    is_decimal = re.fullmatch(r"-?[0-9]*\.[0-9]{1,12}", text.strip()) is not None
+    return is_decimal and abs(complex(values[0] - values[1])) * 2 * 10**places <= 1 + _EXACT

@@ -2,7 +2,7 @@
 
 A new scorer is a class of shapes.py in a file of its own, one line in ``SCORERS``, and a test.
 
-Example: ``score = await Cascade([Match(0, 10), Judge(client, 0, 10)], 0).score(entry, [], "2 + 2 is 4")``
+Example: ``score = await Cascade([Match(0, 10), Judge(client, 0, 10)]).score(entry, [], "2 + 2 is 4")``
 """
 
 from __future__ import annotations
@@ -32,16 +32,15 @@ DEFAULT = ["judge"]
 class Cascade(AnswerScorer):
     """Asks several scorers in turn until one decides; that scorer's name is kept with the score.
 
-    If a scorer's ``low_is_final`` is False, its ``low`` decides only if no scorer after it gives a score, and not if a
-    judge was asked whose reply could not be read.
+    A score that is ``unsure`` decides only if no scorer after it gives a score, and not if a judge was asked whose
+    reply could not be read.
     """
 
-    def __init__(self, scorers: Sequence[AnswerScorer], low: float) -> None:
+    def __init__(self, scorers: Sequence[AnswerScorer]) -> None:
         settings = {key: value for scorer in scorers for key, value in scorer.settings.items() if key != "scorer"}
         super().__init__(settings, name=" ".join(scorer.name for scorer in scorers))
         self.wants_images = any(scorer.wants_images for scorer in scorers)
         self._scorers = scorers
-        self._low = low
 
     async def score(self, entry: Entry, images: Sequence[str], text: str) -> Score:
         """The score of the first scorer that decides."""
@@ -52,7 +51,7 @@ class Cascade(AnswerScorer):
         undecided = []
         for scorer in self._scorers:
             score = (await scorer.score_answer(entry, images, answer))._replace(scorer=scorer.name)
-            if score.value is not None and (scorer.low_is_final or score.value > self._low):
+            if score.value is not None and score.unsure is None:
                 return score
             undecided.append(score)
         judged = [score for score in undecided if score.judge_usage is not None]
@@ -130,7 +129,7 @@ def _cascade(scorers: Sequence[Scorer], args: argparse.Namespace) -> Cascade:
         raise UsageError(
             f"--scorer {' '.join(args.scorer)}: a scorer that scores an entry's answers together stands alone"
         )
-    return Cascade(alone, args.score_min)
+    return Cascade(alone)
 
 
 def _class_of(spec: str) -> type[Scorer]:

@@ -21,9 +21,8 @@ class Scorer:
 
     ``name`` is kept beside each score that the scorer decides in a cascade. ``settings`` is everything that makes its
     scores what they are: it is written beside the output, and its fingerprint marks the scores in the ledger.
-    ``wants_images`` says whether the scorer is shown the entry's images. ``low_is_final`` says whether its lowest score
-    decides in a cascade; if not, the next scorer is asked. ``retry_unscored`` says whether an answer that an earlier
-    run left unscored is scored again.
+    ``wants_images`` says whether the scorer is shown the entry's images. ``retry_unscored`` says whether an answer that
+    an earlier run left unscored is scored again.
     """
 
     name: str
@@ -31,7 +30,6 @@ class Scorer:
     help: ClassVar[str]  # one line for --help
     needs_client: ClassVar[bool] = False  # whether it sends requests to a server
     wants_images: bool = False
-    low_is_final: bool = True
     retry_unscored: bool = False
 
     def __init__(self, settings: Mapping[str, Any], name: str | None = None) -> None:

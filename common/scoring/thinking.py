@@ -1,16 +1,36 @@
-"""Thoughts of a reply that are not part of what it says: thinking blocks and reasoning in tags.
+"""Thoughts of a reply that are not part of it: thinking blocks, reasoning in tags, and the channels of harmony.
+
+A tag is recognised by its structure: a name in brackets of any kind, and a word for thinking in the name.
 
 >>> without_thoughts("<think>Is it 5?</think>It is 4.")
+'It is 4.'
+>>> without_thoughts("<|channel|>analysis<|message|>5?<|end|><|start|>assistant<|channel|>final<|message|>It is 4.")
 'It is 4.'
 """
 
 from __future__ import annotations
 
+import functools
 import re
+from typing import Tuple
 
-THINKING_ENDS = re.compile(r"</(?:think|thinking)>", re.I)  # its opening tag may stand in the chat template
-_THINKING_BEGINS = re.compile(r"<(?:think|thinking)>", re.I)
-_REASONING_TAG = re.compile(r"<(/?)(?:thought|reasoning)>", re.I)
+_TAG = re.compile(  # <think>, [/THINK], <seed:think>, <|begin_of_thought|>, and other brackets
+    r"([<\[\u25c1\uff1c\u300a\u3010]|&lt;)\s?([|\uff5c/]{0,2}[\w:.-]{2,40}[|\uff5c/]?)"
+    r"(\s[^<>\[\]\n]{0,80})?\s?(?:[>\]\u25b7\uff1e\u300b\u3011](?!\()|&gt;)"
+)
+_THOUGHT = {"thought", "thoughts"}  # and each word with "think" in it
+_REASONING = set(
+    "reason reasoning rationale reflect reflection scratchpad analysis analyze deliberation monologue cot".split()
+)
+_PARTS = re.compile(r"[a-z]+|[0-9]+", re.I)
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")  # antThinking
+_HARMONY = re.compile(r"<\|channel\|>\s*(\w*)[^<]{0,80}<\|message\|>")  # <|channel|>final json<|message|>
+_HARMONY_END = re.compile(r"<\|(?:end|return|call|start|channel)\|>")
+_BARE_ANALYSIS = re.compile(r"\s*analysis(?=[A-Z])")  # harmony without its special tokens: analysisWe need ...
+_BARE_FINAL = "assistantfinal"
+
+
+_Tag = Tuple[int, int, str]  # start, end, and thinking or reasoning, with "/" before it if the tag closes
 
 
 def without_thoughts(text: str) -> str | None:
@@ -21,13 +41,67 @@ def without_thoughts(text: str) -> str | None:
     >>> without_thoughts("<think>It is 4") is None
     True
     """
-    ends = [match.end() for match in THINKING_ENDS.finditer(text)]
-    reply = text[ends[-1] :] if ends else text
-    if _THINKING_BEGINS.search(reply):
+    said = _final_channel(text)
+    if said is None:
         return None
-    kept, place, inside = [], 0, False
-    for tag in _REASONING_TAG.finditer(reply):
+    tags = _tags(said)
+    begin = _end_of_thinking(tags)
+    tags = [tag for tag in tags if tag[0] >= begin]
+    if any(kind == "thinking" for _, _, kind in tags):
+        return None
+    kept, place, inside = [], begin, False
+    for start, end, kind in tags:
         if not inside:
-            kept.append(reply[place : tag.start()])
-        place, inside = tag.end(), not tag[1]
-    return None if inside else "".join([*kept, reply[place:]])
+            kept.append(said[place:start])
+        place, inside = end, kind == "reasoning"
+    return None if inside else "".join([*kept, said[place:]])
+
+
+def end_of_thinking(text: str) -> int:
+    """The place after the last tag that closes a thinking block; 0 if there is none. Its opening tag may be missing.
+
+    >>> end_of_thinking("hm</think>4")
+    10
+    """
+    return _end_of_thinking(_tags(text))
+
+
+def _end_of_thinking(tags: list[_Tag]) -> int:
+    return next((end for _, end, kind in reversed(tags) if kind == "/thinking"), 0)
+
+
+def _tags(text: str) -> list[_Tag]:
+    """The tags of thoughts in a text."""
+    tags: list[_Tag] = []
+    for match in _TAG.finditer(text):
+        bracket, name, attributes = match.groups()
+        kind = _kind_of(bracket, name)
+        if kind and not (attributes and bracket == "["):
+            tags.append((match.start(), match.end(), kind))
+    return tags
+
+
+@functools.lru_cache(maxsize=4096)
+def _kind_of(bracket: str, name: str) -> str:
+    """The kind of a tag, with "/" before it if the tag closes; "" for a tag that is not about thoughts."""
+    words = [word.lower() for word in _PARTS.findall(_CAMEL.sub(" ", name))]
+    closes = "/" if "/" in name[:3] or "end" in words[:1] + words[-1:] else ""
+    if words[:1] == ["unused"]:  # <unused94>thought ... <unused95>
+        return {"94": "thinking", "95": "/thinking"}.get(words[-1], "")
+    if any("think" in word or word in _THOUGHT for word in words):
+        return closes + "thinking"
+    is_reasoning = bracket != "[" and not _REASONING.isdisjoint(words)  # [Reasoning] is a heading
+    return closes + "reasoning" if is_reasoning else ""
+
+
+def _final_channel(text: str) -> str | None:
+    """What harmony's final channel says, or the text if it has no channels; None if the final channel never comes."""
+    channels = list(_HARMONY.finditer(text))
+    if channels:
+        final = [channel for channel in channels if channel[1] == "final"]
+        return _HARMONY_END.split(text[final[-1].end() :], 1)[0] if final else None
+    if "<|channel|>" in text:
+        return None
+    if _BARE_ANALYSIS.match(text):
+        return text.rpartition(_BARE_FINAL)[2] if _BARE_FINAL in text else None
+    return text

@@ -10,6 +10,7 @@ import pytest
 
 from common.records import Score
 from common.running.progress import Counts, show_bar, summary
+from common.scoring.same_answer import FREE_TEXT
 from common.servers.client import Traffic
 
 
@@ -110,3 +111,12 @@ def test_no_bar_is_drawn_where_no_terminal_is(quiet: bool, capsys: pytest.Captur
 
     asyncio.run(show_bar(Counts(), [], expected, quiet))
     assert capsys.readouterr() == ("", "")
+
+
+def test_answers_whose_reference_is_a_free_text_have_a_row_of_their_own() -> None:
+    counts = Counts()
+    counts.add_scores([Score(None, unscored=FREE_TEXT), Score(None, unscored="no reference to match"), Score(1.0)])
+    assert row(text_of(counts), "unscored") == f"1 because {FREE_TEXT}; add a judge: --scorer match judge"
+    counts = Counts()
+    counts.add_scores([Score(None)])
+    assert row(text_of(counts), "unscored") is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Optional
 
 import pytest
 from hypothesis import given, settings
@@ -63,7 +64,8 @@ from tests.texts import REPLIES
         ("90", "\\boxed{90^\\circ}"),
         ("42", "$$\\boxed{42}$$\n\nLet me know if you have any questions!"),
         ("72", "She sold 48+24 = <<48+24=72>>72 clips.\n#### 72"),
-        ("540", "James runs 60*9=540 traffic a week."),
+        ("540", "James runs 60*9=540 meters a week."),
+        ("22", "twenty-two"),
         ("50%", "The answer is 50%."),
         ("50%", "50%"),
         ("\\frac{1}{2}", "\\boxed{\\frac{1}{2}}"),
@@ -136,7 +138,6 @@ def test_an_answer_that_ends_in_the_reference_matches(reference: str, answer: st
         ("2", "twenty two"),
         ("2", "two hundred"),
         ("4", "The answer is 4. Let me check. No, it is 5."),
-        ("22", "twenty-two"),
         ("5", "The answer is 4, 5."),
         ("5", "x = 4 and y = 5"),
         ("5", "\\boxed{x=4, y=5}"),
@@ -216,8 +217,8 @@ def test_an_answer_that_ends_in_the_reference_matches(reference: str, answer: st
         ("1, 2", "1, 2, 3"),
     ],
 )
-def test_an_answer_that_does_not_end_in_the_reference_is_a_miss(reference: str, answer: str) -> None:
-    assert matches(reference, answer) is False
+def test_an_answer_that_does_not_end_in_the_reference_is_no_match(reference: str, answer: str) -> None:
+    assert matches(reference, answer) is not True
 
 
 @pytest.mark.parametrize("reference", ["", "  \n", "...", "**", "\\boxed{}", '""'])
@@ -250,9 +251,11 @@ def matched(low: float, high: float, entry: Entry, text: str) -> Score:
     return asyncio.run(Match(low, high).score(entry, [], text))
 
 
-@pytest.mark.parametrize(("text", "value"), [("2 + 2 = 4", 5.0), ("It is 5.", -5.0), ("", -5.0), ("<think>4", -5.0)])
-def test_the_match_rule_gives_the_top_or_the_bottom_of_the_range(text: str, value: float) -> None:
-    assert matched(-5, 5, ENTRY, text) == Score(value)
+@pytest.mark.parametrize(("text", "value"), [("2 + 2 = 4", 5.0), ("It is 5.", -5.0), ("", None), ("<think>4", None)])
+def test_the_match_rule_gives_the_top_or_the_bottom_of_the_range(text: str, value: Optional[float]) -> None:
+    score = matched(-5, 5, ENTRY, text)
+    assert score.value == value
+    assert (score.unscored is None) == (value is not None)
 
 
 def test_without_a_reference_the_match_rule_has_no_score() -> None:

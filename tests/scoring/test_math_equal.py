@@ -78,7 +78,7 @@ PAIRS: List[Tuple[Optional[str], str, Optional[bool]]] = [
     ("5 cm", r"\boxed{5\text{ cm}}", True),
     ("5", r"\boxed{5 \text{ cm}}", True),
     ("5 cm", r"\boxed{5\text{ m}}", None),
-    ("5 million", r"\boxed{5}", None),
+    ("5 million", r"\boxed{5}", False),
     ("$5", "5 dollars", True),
     (r"\$5", "5 dollars", True),
     ("5 dollars", "5 cents", None),
@@ -94,14 +94,14 @@ PAIRS: List[Tuple[Optional[str], str, Optional[bool]]] = [
     ("B", "The answer is (B).", True),
     ("B", r"\boxed{C}", False),
     ("even", "even", True),
-    ("Paris", "It is Paris.", None),
+    ("Paris", "It is Paris.", True),
     (r"0.\overline{3}", r"\boxed{0}", None),
     (r"\neq 3", "3", None),
     ("101_2", "101", None),
     ("1e5", "100000", True),
     ("2.5e-3", "0.0025", True),
     ("0.0000001", "0.0000002", False),
-    ("0.333333", r"\frac13", True),
+    ("0.333333", r"\frac13", None),
     (r"2\sqrt2", r"\boxed{\sqrt{8}}", True),
     ("\u221a2", r"\boxed{\sqrt{2}}", True),
     ("\u03c0", r"\boxed{\pi}", True),
@@ -121,7 +121,7 @@ PAIRS: List[Tuple[Optional[str], str, Optional[bool]]] = [
     ("4", r"\boxed{4}. Wait, that is wrong.", None),
     ("4", "There are 4 apples in 3 baskets.", None),
     ("4", "The answer is not 4.", None),
-    ("4", r"\boxed{4", None),
+    ("4", r"\boxed{4", True),
     ("4", "So $x = 4$.", True),
     ("4", "Is it 4?", None),
     ("\uff14", "4", True),
@@ -130,23 +130,23 @@ PAIRS: List[Tuple[Optional[str], str, Optional[bool]]] = [
     ("4", "Therefore, $2 + 2 = 4$.", True),
     ("5", "$5", True),
     ("5", "It costs $5.", True),
-    ("5", "about 5", None),
+    ("5", "about 5", True),
     ("5", "At least 5", None),
     ("2:3", "2:3", True),
     ("11", "$5 + $6", True),
-    ("3!", "6", None),
+    ("3!", "6", True),
     ("24", "The answer is 4!", None),
     ("5", "5 (or 6)", None),
     (r"\frac{\sqrt{2}}{3}", r"First \boxed{4}. Then \boxed {\frac{\sqrt2}{3}}", True),
     ("4", r"\boxed{4}, then \boxed{\frac{\sqrt{2}}{3}}", False),
-    ("4", r"\boxed{4}, then \boxed{5", None),
-    ("4", r"\boxed{4}, then \boxed 5", None),
+    ("4", r"\boxed{4}, then \boxed{5", False),
+    ("4", r"\boxed{4}, then \boxed 5", False),
     ("4", "#### 4\nNo: \\boxed{5}", False),
     ("5", "The answer is 5 or 6", False),
     ("5", "The wrong answer is 5.", None),
     ("5", "The answer is x where x^2=25.", None),
     ("10 km", "10 cm", None),
-    ("does not exist", r"\\boxed{\\text{does not exist}}", None),
+    ("does not exist", r"\\boxed{\\text{does not exist}}", True),
     ("0.3", "30%", True),
     ("1", "100%", True),
     ("100", "1", False),
@@ -162,10 +162,10 @@ PAIRS: List[Tuple[Optional[str], str, Optional[bool]]] = [
     (r"\frac{\sqrt{3}}{2^{x}}", r"The result is \boxed{\frac{\sqrt{3}}{2^{x}}}.", True),
     (
         "Natalia sold 48/2 = 24 clips in May.\nNatalia sold 48+24 = 72 clips altogether.\n#### 72",
-        "She sold 48 + 24 = **72** clips in total.",
+        "She sold 48 + 24 = **72** cookies in total.",
         True,
     ),
-    ("72", "Natalia sold 72 clips in total.", True),
+    ("72", "Natalia sold 72 cookies in total.", True),
     ("72", "So the total is $48+24=72$.", True),
     ("72", "So the total is $48+24=71$.", False),
     ("72", "$72$ clips were sold in $2$ months", None),
@@ -180,7 +180,7 @@ PAIRS: List[Tuple[Optional[str], str, Optional[bool]]] = [
     ("7", "\u7b54\u6848\u662f7\u3002", True),
     ("7", "\u7b54\u6848\uff1a8", False),
     ("n(n+1)/2", r"\boxed{\frac{n^2+n}{2}}", True),
-    ("1/3", r"\boxed{0.33}", False),
+    ("1/3", r"\boxed{0.33}", None),
     ("2^{10}", "1024", True),
     (r"\log 8", r"3\log 2", True),
     (r"x \in (1,2)", "(1,2)", True),
@@ -188,7 +188,7 @@ PAIRS: List[Tuple[Optional[str], str, Optional[bool]]] = [
     (r"x = \pm 2", r"\boxed{x=2 \text{ or } x=-2}", True),
     (r"\pm 2", "2, -2", True),
     ("no solution", "no solution", True),
-    ("Yes", "No", None),
+    ("Yes", "No", False),
     ("(A) 5", "5", None),
     ("3 and 4", "3", False),
     ("100", "The total is 100 km/h.", True),
@@ -205,14 +205,14 @@ PAIRS: List[Tuple[Optional[str], str, Optional[bool]]] = [
     ("7", "The area is 3 and the perimeter is 7.", None),
     ("7", "x is 3 or x is 7.", None),
     ("2 m", "200 cm is 2 km.", None),
-    ("5", "The answer is negative 5", None),
+    ("5", "The answer is negative 5", False),
     ("5", "The answer is the square root of 5", None),
     ("5", "It cannot be 5.", None),
     ("5", "We are left with x > 5", None),
     ("12", r"\boxed{1 2}", None),
-    ("2", r"\boxed{2 i}", None),
-    ("2xy", r"\boxed{2}", None),
-    ("3", r"\boxed{3 n}", None),
+    ("2", r"\boxed{2 i}", False),
+    ("2xy", r"\boxed{2}", False),
+    ("3", r"\boxed{3 n}", False),
     ("15", "17 - 2 is 14.", False),
     ("12", "12 is larger than 9.", None),
     ("9", "12 is larger than 9.", None),
@@ -250,7 +250,7 @@ if importlib.util.find_spec("math_verify"):
         with contextlib.closing(Math(0, 10, timeout=1.5, processes=1)) as scorer:
             found = asyncio.run(scores(scorer, [HANGS, r"\boxed{4}", r"\boxed{5}", "none"]))
         hung = Score(None, unscored="math took longer than 1.5 s")
-        unread = Score(None, unscored="the answer is nothing that can be compared: none")
+        unread = Score(None, unscored="the answer has no value that can be told: none")
         assert found == [hung, Score(10.0), Score(0.0), unread]
 
     def test_the_version_of_math_verify_is_a_setting() -> None:
@@ -265,6 +265,6 @@ else:
 
 
 def test_what_holds_no_answer_is_told_without_the_package() -> None:
-    assert check_math("q", None, "4") == Verdict(None, "no reference to verify against")
+    assert check_math("q", None, "4") == Verdict(None, "no reference to match")
     assert check_math("q", "4", "<think>4").value is None
     assert check_math("q", "4", "").why

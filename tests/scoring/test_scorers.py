@@ -81,11 +81,8 @@ def test_only_a_judge_that_is_to_see_images_wants_them() -> None:
 class Fixed(AnswerScorer):
     """A scorer that always gives the same score; ``log`` is told of everything it is asked for."""
 
-    def __init__(
-        self, name: str, score: Score, sure: bool = True, log: Optional[List[str]] = None, setting: int = 1
-    ) -> None:
+    def __init__(self, name: str, score: Score, log: Optional[List[str]] = None, setting: int = 1) -> None:
         super().__init__({f"{name} own": setting, "score_min": 0}, name)
-        self.low_is_final = sure
         self._score = score
         self._log = [] if log is None else log
 
@@ -102,9 +99,10 @@ class Fixed(AnswerScorer):
 
 def decided(*scorers: AnswerScorer) -> Score:
     """What a cascade says of an answer."""
-    return asyncio.run(Cascade(scorers, 0.0).score(ENTRY, [], "x"))
+    return asyncio.run(Cascade(scorers).score(ENTRY, [], "x"))
 
 
+UNSURE = Score(0.0, unsure="the words differ, but may mean the same")
 MISS, HIT, NOTHING = Score(0.0), Score(10.0), Score(None, unscored="no idea")
 UNREAD = Score(None, "hm", "the judge's reply has no score", judge_usage={"requests": 3})
 
@@ -122,16 +120,16 @@ def test_who_cannot_say_passes_it_on() -> None:
 
 def test_a_sure_miss_decides_and_an_unsure_one_does_not() -> None:
     assert decided(Fixed("math", MISS), Fixed("judge", HIT)) == MISS._replace(scorer="math")
-    assert decided(Fixed("match", MISS, sure=False), Fixed("judge", HIT)) == HIT._replace(scorer="judge")
+    assert decided(Fixed("match", UNSURE), Fixed("judge", HIT)) == HIT._replace(scorer="judge")
 
 
 def test_an_unsure_miss_counts_where_no_rule_after_it_has_a_say() -> None:
-    assert decided(Fixed("match", MISS, sure=False), Fixed("math", NOTHING)) == MISS._replace(scorer="match")
+    assert decided(Fixed("match", UNSURE), Fixed("math", NOTHING)) == UNSURE._replace(scorer="match")
 
 
 def test_an_unsure_miss_does_not_stand_in_for_a_judge_that_was_asked() -> None:
     """The rule was not sure, the judge could not be read: whoever trains on a 0 here trains on an invention."""
-    assert decided(Fixed("match", MISS, sure=False), Fixed("judge", UNREAD)) == UNREAD._replace(scorer="judge")
+    assert decided(Fixed("match", UNSURE), Fixed("judge", UNREAD)) == UNREAD._replace(scorer="judge")
 
 
 def test_where_nobody_decides_the_last_reason_is_kept() -> None:
@@ -140,19 +138,19 @@ def test_where_nobody_decides_the_last_reason_is_kept() -> None:
 
 
 def test_a_cascade_of_match_needs_no_reference() -> None:
-    scorer = Cascade([Match(0, 10), Fixed("judge", Score(3.0))], 0)
+    scorer = Cascade([Match(0, 10), Fixed("judge", Score(3.0))])
     assert asyncio.run(scorer.score(OPEN_ENTRY, [], "x")) == Score(3.0, scorer="judge")
 
 
 def test_a_cascade_s_scores_are_its_own_and_told_apart_by_each_of_its_parts() -> None:
     one, two, other = Fixed("a", HIT), Fixed("b", HIT), Fixed("b", HIT, setting=2)
-    made = [Cascade(parts, 0).settings_id for parts in ([one, two], [two, one], [one, other])]
+    made = [Cascade(parts).settings_id for parts in ([one, two], [two, one], [one, other])]
     assert len({*made, one.settings_id, two.settings_id}) == 5
 
 
 def test_a_cascade_ends_what_its_parts_started_and_waits_for_their_room() -> None:
     log: List[str] = []
-    both = Cascade([Fixed("a", HIT, log=log), Fixed("b", HIT, log=log)], 0)
+    both = Cascade([Fixed("a", HIT, log=log), Fixed("b", HIT, log=log)])
     asyncio.run(both.room(8))
     assert both.idle()
     both.close()
