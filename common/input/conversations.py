@@ -62,7 +62,7 @@ class ItemReader:
 def _tell(item: Dict[str, Any], found: Conversation) -> None:
     """Logs what was recognised, unless it is a conversation alone."""
     read = [key for key in found.keys if lookup(item, key) is not None]
-    if read not in (["conversations"], ["messages"]) or found.extra:
+    if found.extra or not {"images", "conversations", "messages"}.issuperset(read):
         rest = f"; kept as extra: {', '.join(found.extra)}" if found.extra else ""
         log.info("input: read from each entry: %s%s", ", ".join(read), rest)
 

@@ -23,7 +23,7 @@ def nth(request: Request) -> Reply:
     seen = nth_seen.setdefault(found[1], [])
     seen.append(request)
     right = int(found[1]) > 0 and len(seen) % int(found[1]) == 0
-    return completion(f"Take {len(seen)}. It is {found[1] if right else 'unknown'}.", tokens=10)
+    return completion(f"Take {len(seen)}. It is {found[1] if right else 99}.", tokens=10)
 
 
 nth_seen: Dict[str, List[Request]] = {}

@@ -162,6 +162,7 @@ def test_another_scorer_costs_scores_and_the_first_one_is_not_paid_again(tmp_pat
         assert {one for record in read_lines(tmp_path / "out.jsonl") for one in record["generated_scores"]} <= {
             0.0,
             10.0,
+            None,
         }
         done(reject(server, tmp_path, *flags))
         assert len(server.chats) == ENTRIES * 4

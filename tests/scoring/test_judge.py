@@ -13,6 +13,7 @@ from common.input.conversations import entry_from_conversation
 from common.records import Answer, Entry, Score
 from common.scoring.judge import Judge
 from common.scoring.judge_logprobs import NEGLIGIBLE, from_the_score, mean_and_spread, steps_of
+from common.scoring.judge_requests import ONLY_THOUGHTS
 from common.servers.client import ChatClient
 from tests.helpers import conversation
 from tests.scripted_server import Reply, Request, ScriptedServer, completion
@@ -146,12 +147,18 @@ def test_a_cut_reply_has_no_score_and_is_asked_again(text: str) -> None:
     assert len(server.chats) == 2
 
 
+CUT_THOUGHTS = f"was cut by its length, and {ONLY_THOUGHTS}"
+
+
 @pytest.mark.parametrize(
     ("reply", "reason"),
     [
         (completion("Score: 9", finish="length"), "was cut by its length"),
-        (completion(None, finish="length", reasoning_content="Let me think"), "was cut by its length, and is all"),
-        (completion(None, reasoning_content="Let me think"), "is all in its reasoning"),
+        (
+            completion(None, finish="length", reasoning_content="Let me think"),
+            CUT_THOUGHTS,
+        ),
+        (completion(None, reasoning_content="Let me think"), ONLY_THOUGHTS),
         (completion("<think>Is it 4?</think>"), "has only thoughts"),
         (completion("<think>Is it 4?"), "has only thoughts"),
         (completion(None), "is empty"),

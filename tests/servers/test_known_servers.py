@@ -76,7 +76,7 @@ def test_a_reply_that_did_not_validate_may_pass() -> None:
         (b'{"detail": "Not Found"}', "Not Found"),
         (b'{"message": "no"}', "no"),
         (b'{"error": {"code": 7}}', '{"code": 7}'),
-        (b"\xff\x1b[31mred\n", "\ufffd [31mred"),
+        (b"\xff\x1b[31mred\n", "\ufffd\\x1b[31mred"),
         (b"", ""),
     ],
 )

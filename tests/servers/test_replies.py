@@ -273,7 +273,7 @@ def test_the_reason_of_a_choice_that_failed_is_kept() -> None:
     ("given", "reasons"),
     [
         ({"message": {"content": None}, "finish_reason": "content_filter"}, " (finish_reason: content_filter)"),
-        ({"message": {"content": "", "refusal": "No\x1b[2J."}}, " (refusal: No [2J.)"),
+        ({"message": {"content": "", "refusal": "No\x1b[2J."}}, " (refusal: No\\x1b[2J.)"),
         ({"message": {"content": ""}, "finish_reason": None}, ""),
         ({"message": {"content": ""}, "error": {"message": "flagged"}}, " (error: flagged)"),
         ({"message": []}, ""),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -40,6 +41,11 @@ def add(output: str, *records: Record) -> None:
     new.close()
 
 
+def replace(rewrite: Rewrite, complete: bool) -> None:
+    with contextlib.closing(AppendFile(rewrite.path)) as new:
+        rewrite.replace(complete, new)
+
+
 def texts(output: str) -> List[List[str]]:
     return sorted(one["generated_answers"] for one in read_lines(Path(output)))
 
@@ -58,7 +64,7 @@ def test_the_changed_records_replace_the_old_ones_and_the_others_stay(tmp_path: 
     assert rewrite.take(record(9)["entry_id"]) is None
     assert rewrite.unmet == 2
     add(output, record(1, "old", "new"))
-    rewrite.replace(complete)
+    replace(rewrite, complete)
     rewrite.close()
     assert texts(output) == [["old"], ["old"], ["old", "new"]]
     assert settings(output) == (NEW if complete else OLD)
@@ -110,7 +116,7 @@ def test_an_output_behind_a_link_stays_there(tmp_path: Path) -> None:
     os.symlink(there, link)
     rewrite = Rewrite(link, NEW)
     add(link, record(0, "new"))
-    rewrite.replace(True)
+    replace(rewrite, True)
     rewrite.close()
     assert os.path.islink(link)
     assert texts(there) == [["new"], ["old"], ["old"]]
