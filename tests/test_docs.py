@@ -45,10 +45,10 @@ NOT_RUN = {  # by its exact text: why a command of the pages is not run here
     "pre-commit install": "changes the hooks of this clone",
 }
 # Flags in the text that are not ours: llama.cpp's, llama-cpp-python's, the benchmarks'. --n is an example of a mistake.
-OTHER_PROGRAMS = set(
-    "--metrics --n --name --data --pairs --plot --rounds --seconds --api_key --model --n_ctx --slots".split()
-    + ["--help", "--version"]
-)
+OTHER_PROGRAMS = {
+    *"--metrics --n --name --data --pairs --plot --rounds --seconds --api_key --model --n_ctx --slots".split(),
+    *("--help", "--version"),
+}
 
 
 @functools.lru_cache(maxsize=None)
