@@ -193,6 +193,7 @@ class LocalServer:
                 died = f"the embedded server died {deaths} times in a row; the last: {reason}"
                 raise RunStopped(f"{died}; run the same command again to go on")
             log.warning("the embedded server died (%s); it is started again", reason)
+            child.kill()  # closes its pipes
             await loop.run_in_executor(None, self.start)
             born = loop.time()
 
