@@ -747,7 +747,7 @@ def many_slots(folder: Path) -> str:
 @fault
 def local_died(folder: Path) -> str:
     """The embedded server died during the run."""
-    words = locally(folder, "--local", "--max_tokens", 8, "--answers_per_question", 2, "--max_retries", 1)
+    words = locally(folder, "--local", "--max_tokens", 8, "--answers_per_question", 16, "--concurrent_requests", 2)
     run = subprocess.Popen(
         words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
     )

@@ -48,7 +48,7 @@ def test_the_parts_of_a_bomb_are_bounded_together() -> None:
 @pytest.mark.parametrize(
     ("data", "encoding", "said"),
     [
-        (gzip.compress(b"abc" * 100)[:-9], "gzip", "breaks off"),
+        (gzip.compress(b"abc" * 100, mtime=0)[:-9], "gzip", "breaks off"),
         (b"no compression at all", "gzip", "damaged"),
         (b"abc", "br", "'br'"),
         (b"abc", "zstd", "'zstd'"),
