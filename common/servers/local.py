@@ -285,10 +285,21 @@ def serve_until_interrupted(model: str | None, slots: int, port: int) -> None:
             url = server.start()
         except RunStopped as error:
             raise UsageError(str(error)) from error
-        print(url, flush=True)
-        asyncio.run(server.watch())
+        asyncio.run(show_and_watch(server, url))
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
     finally:
         server.stop()
+
+
+async def show_and_watch(server: LocalServer, url: str) -> None:
+    """Prints where the server is and watches it. Ctrl-C and SIGTERM cancel this."""
+    task = asyncio.current_task()
+    assert task is not None
+    for name in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(name, task.cancel)
+    print(url, flush=True)
+    await server.watch()
 
 
 if __name__ == "__main__":
