@@ -216,7 +216,8 @@ def serve(model: str, slots: int, port: int) -> Any:
     params.port = port
     params.n_parallel = slots
     params.n_ctx = slots * TOKENS_PER_SLOT
-    params.cpuparams.n_threads = os.cpu_count() or 1
+    # llama.cpp's threads wait for each other: beside a busy process, a thread for each core takes ten times as long
+    params.cpuparams.n_threads = max(1, (os.cpu_count() or 1) - 1)
     params.n_threads_http = slots + 4  # each request in flight occupies one
     params.endpoint_metrics = True
     params.verbosity = 1  # errors only
