@@ -82,6 +82,8 @@ def make_job(
         max_image_bytes=round(args.max_image_mb * (1 << 20)),
         limit=args.limit,
         token_budget=args.token_budget,
+        estimate=args.estimate,
+        prices=make_prices(args, [role.name for role in clients]),
         allow_mixed=args.allow_mixed,
         quiet=args.quiet,
         more_inputs=more_inputs,
@@ -307,6 +309,20 @@ def make_sampler(args: argparse.Namespace, client: ChatClient) -> Sampler:
         seed=args.seed,
         system_prompt=args.system_prompt,
     )
+
+
+def make_prices(args: argparse.Namespace, roles: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """By role: the prices of a million prompt tokens and of a million completion tokens; none if no flag says them."""
+    given = {flag: vars(args)[flag] for flag in ("price_in", "price_out")}
+    for flag, prices in given.items():
+        if prices and args.estimate is None:
+            raise UsageError(f"--{flag} has an effect only with --estimate N")
+        if prices and len(prices) not in (1, len(roles)):
+            raise UsageError(f"--{flag} takes one price, or one for each role: {', '.join(roles) or 'there is none'}")
+    if not any(given.values()):
+        return {}
+    both = [prices * len(roles) if len(prices) == 1 else prices for prices in (p or [0.0] for p in given.values())]
+    return dict(zip(roles, zip(*both)))
 
 
 def make_stop_rule(args: argparse.Namespace) -> StopRule | None:

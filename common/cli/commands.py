@@ -61,6 +61,7 @@ def add_sample_flags(parser: argparse.ArgumentParser) -> None:
     flags.add_concurrency(flags.add_server(parser, GENERATOR), "--concurrent_requests", 10)
     flags.add_sampling(parser, answers=10)
     flags.add_running(parser)
+    flags.add_planning(parser)
 
 
 def add_score_flags(parser: argparse.ArgumentParser) -> None:
@@ -74,6 +75,7 @@ def add_score_flags(parser: argparse.ArgumentParser) -> None:
     add_scorer_flags(parser.add_argument_group("scoring"))
     flags.add_selection(parser)
     flags.add_running(parser)
+    flags.add_planning(parser)
 
 
 def add_reject_flags(parser: argparse.ArgumentParser) -> None:
@@ -91,6 +93,7 @@ def add_reject_flags(parser: argparse.ArgumentParser) -> None:
     add_scorer_flags(parser.add_argument_group("scoring"))
     flags.add_selection(parser)
     flags.add_running(parser)
+    flags.add_planning(parser)
 
 
 COMMANDS = {

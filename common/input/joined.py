@@ -15,7 +15,7 @@ import os
 import re
 from bisect import bisect_left
 from codecs import BOM_UTF8
-from typing import Any, BinaryIO, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, BinaryIO, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple, Union
 
 from ..errors import BadEntry, UsageError
 from ..records import Record, fingerprint, id_key
@@ -101,6 +101,11 @@ class JoinedFiles:
 
     def close(self) -> None:
         self._stack.close()
+
+
+def open_input(paths: List[str]) -> Union[InputFile, JoinedFiles]:
+    """The input: a file, a folder, or several files of records whose answers are joined."""
+    return InputFile(paths[0]) if len(paths) == 1 else JoinedFiles(paths)
 
 
 def join(records: List[Tuple[Source, Record]]) -> Record:
