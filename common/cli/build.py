@@ -31,11 +31,13 @@ from ..servers.discovery import find_model
 from ..servers.local import LocalServer, default_model, model_name
 from ..servers.rate_limit import RateLimit
 from ..servers.urls import base_url, proxy_of
+from ..storage.held import check_place
 from ..storage.run_files import settings_of
 from .flags import Role
 
 log = logging.getLogger(__name__)
 
+UNKNOWN_MODEL = "(the model that the server lists)"  # in the requests of a dry run, which asks no server
 LOCAL_SLOTS = 8  # of the embedded server, where --concurrency is auto
 
 Read = Callable[[object, int], PendingEntry]
@@ -123,7 +125,9 @@ def different_files(paths: str | list[str]) -> list[str]:
 
 
 def check_files(args: argparse.Namespace, more_inputs: Sequence[str] = ()) -> None:
-    """Makes the folders of the files that are written at the end. UsageError if two files of the run are the same one.
+    """Makes the folders of the files that are written at the end, but not in a dry run.
+
+    UsageError if two files of the run are the same one, or if a dry run finds a place where none can be made.
 
     Links are followed, and the files beside the output count too. No file may be written into a folder that is the
     input, or be one of its files, since the next run would read it.
@@ -143,7 +147,9 @@ def check_files(args: argparse.Namespace, more_inputs: Sequence[str] = ()) -> No
                     raise UsageError(f"{title} and {other} are the same file: {own}")
         if folder and os.path.realpath(path).startswith(folder):
             raise UsageError(f"{flag} {path} lies in the folder --input_file {source}: it would be read as input")
-        if name in ("selected_file", "report_file"):
+        if args.dry_run:
+            check_place(path)
+        elif name in ("selected_file", "report_file"):
             make_folder(flag, path)
 
 
@@ -249,8 +255,12 @@ def role_key(args: argparse.Namespace, role: Role, is_shared: bool) -> str | Non
 def served_model(args: argparse.Namespace, role: Role, urls: Sequence[str], key: str | None) -> str:
     """The name of the one model that a role's servers have.
 
-    If they are away, it is the one that the output was made with: a finished output needs no server.
+    If they are away, it is the one that the output was made with: a finished output needs no server. A dry run asks no
+    server either.
     """
+    if args.dry_run:
+        known = settings_of(args.output_file).get(f"{role.name} model")
+        return known if isinstance(known, str) else UNKNOWN_MODEL
     try:
         return asyncio.run(find_model(urls, key, role.model_flag, args.max_retries))
     except ServerGone as error:

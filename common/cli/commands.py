@@ -18,6 +18,7 @@ from .. import __version__
 from ..errors import ToolkitError, printable
 from ..flag_types import Parser
 from ..input.conversations import work_from_record
+from ..running.dry_run import dry_run
 from ..running.job import Job
 from ..running.run import INTERRUPTED, run
 from ..scoring.scorers import add_scorer_flags
@@ -161,7 +162,7 @@ def run_command(name: str, prog: str, arguments: Sequence[str]) -> int:
         with logging_redirect_tqdm():
             job = command.make_job(args, prog)
             let_interrupts_raise()
-            return run(job)
+            return dry_run(job) if args.dry_run else run(job)
     except ToolkitError as error:
         say(f"{prog}: error: {error}", sys.stderr)
         return error.exit_code

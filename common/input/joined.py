@@ -90,6 +90,11 @@ class JoinedFiles:
         raw.seek(offset)
         return _value(raw.readline())
 
+    @property
+    def shape(self) -> str:
+        """What the input is, for a person."""
+        return f"{len(self._sources)} files of records"
+
     def expected_items(self) -> Optional[int]:
         """None: how many entries the files share is not known."""
         return None

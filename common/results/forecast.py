@@ -55,7 +55,8 @@ def figures_of_line(line: Mapping[str, Any], counts_requests: bool = True) -> Fi
 def figures_of_record(record: Mapping[str, Any]) -> Figures:
     """What a record's answers and scores were paid with. Equal answers share one score.
 
-    >>> figures_of_record({"generated_answers": ["4", "4"], "generated_details": [{"judge_usage": {"requests": 1}}] * 2})
+    >>> details = [{"judge_usage": {"requests": 1}}] * 2
+    >>> figures_of_record({"generated_answers": ["4", "4"], "generated_details": details})
     {'scorer requests': 1}
     """
     found: Counter[str] = Counter()

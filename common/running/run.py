@@ -31,6 +31,7 @@ from ..records import Entry, PendingEntry, Record
 from ..results.export import starts_of, write_selected
 from ..results.report import STARTS, write_report
 from ..servers.messages import chat_messages, check_marks
+from ..storage.result_files import ResultFiles
 from ..storage.run_files import RunFiles
 from ..streams import kept_signals, say
 from .engine import Engine, LocalEngine
@@ -79,7 +80,7 @@ def run(job: Job) -> int:
         written: list[tuple[str, str]] = []
         try:
             with files:
-                check_results(job, files)
+                check_results(job, files.results)
                 files.say_what_stays()
                 collect_less_garbage()
                 try:
@@ -162,12 +163,12 @@ def write_results_anyway(job: Job, files: RunFiles, written: list[tuple[str, str
         log.warning("%s", error)
 
 
-def check_results(job: Job, files: RunFiles) -> None:
+def check_results(job: Job, results: ResultFiles) -> None:
     """UsageError if the selection or the report would replace a file that is neither."""
     if job.results.selected_file is not None:
-        files.results.check("--selected_file", job.results.selected_file, starts_of(job.results.selected_file))
+        results.check("--selected_file", job.results.selected_file, starts_of(job.results.selected_file))
     if job.results.report_file is not None:
-        files.results.check("--report_file", job.results.report_file, STARTS)
+        results.check("--report_file", job.results.report_file, STARTS)
 
 
 def write_results(job: Job, files: RunFiles, path: str, written: list[tuple[str, str]]) -> None:
@@ -472,16 +473,7 @@ class Run:
         for line in replaced:  # scores that the new record does not hold
             if line not in lines:
                 ledger.append(line)
-        loop = asyncio.get_running_loop()
-        if state.needs_images(job.pipeline):
-            where = (job.image_folder, job.image_root is not None, job.max_image_bytes)
-            state.images = await loop.run_in_executor(None, load_images, pending.entry.images, *where)
-        sampler = job.pipeline.sampler
-        if sampler is not None and state.missing(sampler):
-            if state.images:  # base64 of megabytes: off the event loop
-                state.messages = await loop.run_in_executor(None, _prompt, state, sampler.system_prompt)
-            else:
-                state.messages = _prompt(state, sampler.system_prompt)
+        await fill(state, job)
         return state
 
     def _keep(self, line: Record) -> None:
@@ -506,6 +498,20 @@ class Run:
             "entry_id": entry.entry_id if entry else None,
         }
         self._files.fail(failure, where)
+
+
+async def fill(state: EntryState, job: Job) -> None:
+    """Adds the images and the prompt to an entry, if a request needs them. BadEntry if an image cannot be sent."""
+    loop = asyncio.get_running_loop()
+    if state.needs_images(job.pipeline):
+        where = (job.image_folder, job.image_root is not None, job.max_image_bytes)
+        state.images = await loop.run_in_executor(None, load_images, state.entry.images, *where)
+    sampler = job.pipeline.sampler
+    if sampler is not None and state.missing(sampler):
+        if state.images:  # base64 of megabytes: off the event loop
+            state.messages = await loop.run_in_executor(None, _prompt, state, sampler.system_prompt)
+        else:
+            state.messages = _prompt(state, sampler.system_prompt)
 
 
 def _prompt(state: EntryState, system_prompt: str | None) -> bytes:

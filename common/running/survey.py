@@ -8,6 +8,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..errors import BadEntry
 from ..input.files import Item
@@ -16,6 +17,7 @@ from ..servers.messages import check_marks
 from .job import Job
 
 EXACT = 1 << 16  # different entries that are counted one by one; more are counted to within 0.4 %
+MOST_KEYS = 100  # that are counted
 
 
 class DistinctCount:
@@ -61,6 +63,8 @@ class Survey:
     first_error: str | None = None
     has: Counter[str] = field(default_factory=Counter)  # entries by what they have
     answers: int = 0  # that come with the input
+    read: Counter[str] = field(default_factory=Counter)  # items by the keys that were read of them
+    kept: Counter[str] = field(default_factory=Counter)  # items by the keys that are only kept
     distinct: DistinctCount = field(default_factory=DistinctCount)
 
     def look(self, job: Job, item: Item) -> PendingEntry | None:
@@ -73,9 +77,16 @@ class Survey:
             self.first_error = self.first_error or f"line {item.line}: {error}"
             return None
         self.has.update(parts_of(pending.entry))
+        self._count_keys(item.value, pending.entry.extra or {})
         self.answers += len(pending.answers or ())
         self.distinct.add(id_key(pending.entry.entry_id))
         return pending
+
+    def _count_keys(self, value: object, extra: dict[str, Any]) -> None:
+        if not isinstance(value, dict) or len(self.read) + len(self.kept) > MOST_KEYS:
+            return
+        self.read.update(key for key in value if key not in extra)
+        self.kept.update(extra.keys())
 
     def entries(self) -> int:
         """The number of different entries."""
