@@ -218,8 +218,8 @@ def planned(job: Job, plan: Plan) -> Iterator[tuple[str, str]]:
     if pipeline.scorer is not None:
         yield "scores", f"{most}{plan.scores:,} by {pipeline.scorer.name}"
     for role, client in roles_of(job).items():
-        several = role == "scorer" and pipeline.scorer is not None and pipeline.scorer.askers() != [pipeline.scorer]
-        upper = "up to " if several or (role == "scorer" and plan.requests[role]) else most
+        is_one_of_several = pipeline.scorer is not None and pipeline.scorer.askers() != [pipeline.scorer]
+        upper = "up to " if role == "scorer" and is_one_of_several else most
         yield (
             role,
             f"{upper}{plan.requests[role]:,} requests for {client.model}, {client.concurrency or 'auto'} in flight",

@@ -174,12 +174,14 @@ class Pilot:
         if weights and any(self.clients[role].traffic.uncounted for role in self._job.prices):
             yield "cost", "unknown: the server does not count its tokens"
         elif weights:
-            yield "cost", number_with(sample.total(weights), ",.2f")
+            point, low, high = map(money, sample.total(weights))
+            yield "cost", f"{point} ({low} to {high})"
 
     def _time(self, sample: Sample) -> str:
         """How long the job takes if all slots are full: request-seconds over concurrency (Little 1961).
 
-        The slowest role tells. The upper end supposes that the servers do no more at once than in this run.
+        The slowest role tells. The upper end supposes that the servers do no more at once than they did in this run,
+        whose slots were not always full.
         """
         full = self._imputed(sample)
         seen = sum(one["generator observed"] + one["scorer observed"] for one in self._figures.values())
@@ -189,7 +191,7 @@ class Pilot:
         point, low, high = (max(ends) for ends in zip(*times))
         span = self._ended - self._began
         occupied = point / sample.entries * len(sample.figures) / span if span else 1.0
-        high = max(high, high * min(1.0 / occupied, 1e3) if occupied < FULL else high)
+        high /= min(1.0, max(occupied, 1e-3))
         note = "" if occupied >= FULL else f"; the slots were {occupied:.0%} full: with a larger N it is more certain"
         return f"{duration(point)} ({duration(low)} to {duration(high)}) at this concurrency{note}"
 
@@ -219,13 +221,22 @@ def roles_of(job: Job) -> dict[str, ChatClient]:
     }
 
 
-def number_with(estimate: Estimate, form: str = ",.0f") -> str:
+def money(amount: float) -> str:
+    """An amount with two digits behind the point, or with two that are not zero.
+
+    >>> money(1234.5), money(0.00123)
+    ('1,234.50', '0.0012')
+    """
+    return f"{amount:,.2f}" if amount >= 1 or not amount else f"{amount:.2g}"
+
+
+def number_with(estimate: Estimate) -> str:
     """A number and its interval.
 
     >>> number_with(Estimate(4000, 3900, 4100))
     '4,000 (3,900 to 4,100)'
     """
-    point, low, high = (format(end, form) if math.isfinite(end) else "unknown" for end in estimate)
+    point, low, high = (f"{end:,.0f}" if math.isfinite(end) else "unknown" for end in estimate)
     return f"{point} ({low} to {high})"
 
 

@@ -81,7 +81,9 @@ def test_an_interval_of_a_share_holds_the_truth() -> None:
     hits = 0
     for trial in range(TRIALS):
         chance = random.Random(trial)
-        entries = [sum(chance.random() < p for _ in range(4)) for p in (chance.betavariate(0.5, 0.5) for _ in range(400))]
+        entries = [
+            sum(chance.random() < p for _ in range(4)) for p in (chance.betavariate(0.5, 0.5) for _ in range(400))
+        ]
         estimate = share_interval([(entries[place], 4) for place in places(400, 20, trial)])
         hits += estimate.low <= sum(entries) / 1600 <= estimate.high
     assert 0.92 <= hits / TRIALS <= 0.99
@@ -109,14 +111,18 @@ def test_lines_and_the_record_of_one_entry_say_the_same() -> None:
     for line in lines:
         for name, figure in figures_of_line(line).items():
             summed[name] = summed.get(name, 0) + figure
-    assert figures_of_record(record) == summed == {
-        "generator requests": 1,
-        "generator prompt_tokens": 7,
-        "generator completion_tokens": 30,
-        "scorer requests": 2,
-        "scorer prompt_tokens": 50,
-        "scorer completion_tokens": 20,
-    }
+    assert (
+        figures_of_record(record)
+        == summed
+        == {
+            "generator requests": 1,
+            "generator prompt_tokens": 7,
+            "generator completion_tokens": 30,
+            "scorer requests": 2,
+            "scorer prompt_tokens": 50,
+            "scorer completion_tokens": 20,
+        }
+    )
 
 
 def test_a_usage_of_another_shape_counts_nothing() -> None:
