@@ -103,11 +103,7 @@ class InputFile:
 
     @property
     def shape(self) -> str:
-        """What the input is, for a person: of a folder, the shapes of its files.
-
-        >>> InputFile("data/input.json").shape
-        'a JSON list'
-        """
+        """What the input is, for a person ("a JSON list"): of a folder, the shapes of its files."""
         shapes = Counter(reader.shape for reader in self._readers)
         if not self.is_folder:
             return self._readers[0].shape

@@ -160,12 +160,8 @@ class Pilot:
         answers = sample.ratio("accepted", "answers")
         least = self._job.results.selection.accept_score
         if answers is not None and least is not None:
-            entries = percent_with(sample.share("accepted"))
-            yield (
-                "accepted",
-                f"{percent_with(answers)} of the answers score at least {least:g}; {entries} of the entries",
-            )
-            yield "", "have such an answer"
+            yield "accepted", f"{percent_with(answers)} of the answers score at least {least:g}"
+            yield "", f"{percent_with(sample.share('accepted'))} of the entries have such an answer"
 
     def _cost(self, sample: Sample) -> Iterator[tuple[str, str]]:
         weights = {}

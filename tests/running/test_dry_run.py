@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 from pathlib import Path
 from typing import Dict, List, Tuple
 
 import pytest
 
-from tests.helpers import conversation, questions, run_script, write_input
+from tests.helpers import ROOT, conversation, questions, run_script, write_input
 from tests.scripted_server import Reply, Request, ScriptedServer, completion
 
 PNG = (
@@ -194,6 +195,20 @@ def test_the_shape_of_the_input_is_told(shape: str, tmp_path: Path) -> None:
         text = dry("sampling.py", tmp_path, server, *words, "--model_name", "m")
     assert f"{shape}, " in text
     assert "references" in text
+
+
+def test_the_page_shows_what_a_dry_run_prints(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "planning.md").read_text(encoding="utf-8")
+    block = re.search(r"```bash\npython reject.py(.*?--dry_run)\n```", text, re.S)
+    assert block is not None
+    words = shlex.split(block.group(1).replace("\\\n", " "))
+    words[words.index("--input_file") + 1] = str(ROOT / "data" / "input.json")
+    words[words.index("--output_file") + 1] = str(tmp_path / "out.jsonl")
+    run = run_script("reject.py", *words)
+    printed = run.stdout.replace(str(ROOT / "data" / "input.json"), "data/input.json")
+    shown_text = text.split("```text\n")[1].split("```")[0]
+    agent = re.compile("User-Agent: .*")
+    assert agent.sub("", printed) == agent.sub("", shown_text)
 
 
 def refused(tmp_path: Path, *flags: object, script: str = "sampling.py") -> str:
