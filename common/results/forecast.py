@@ -21,6 +21,7 @@ from .estimators import PSEUDO, Z95, Estimate, mean_interval
 
 T95 = (math.inf, 12.706, 4.303, 3.182, 2.776)  # 0.975 quantiles of Student's t with 0 (no interval) to 4 degrees
 TOKENS = ("prompt_tokens", "completion_tokens")
+LEAST_FITTED = 5  # entries to which a slope is fitted
 SPENT = ("requests", *TOKENS)
 Figures = Dict[str, float]  # of one entry, by name; a name that is missing is 0
 
@@ -76,18 +77,28 @@ def _spent(role: str, usage: Mapping[str, Any], counts_requests: bool) -> Figure
 
 @dataclass
 class Sample:
-    """The figures of some entries of a job that has ``entries`` of them."""
+    """The figures of some entries of a job that has ``entries`` of them.
+
+    ``mean_size`` is the mean of the figure "size" over all entries of the job, if it is known.
+    """
 
     entries: int
     figures: Sequence[Mapping[str, float]]
+    mean_size: float | None = None
 
-    def total(self, weights: Mapping[str, float]) -> Estimate:
+    def total(self, weights: Mapping[str, float], by_size: bool = False) -> Estimate:
         """The sum over the whole job of the figures, each times its weight, with a 95 % interval.
 
-        The cost, for example, has the prices as weights. See ``total_interval``.
+        The cost, for example, has the prices as weights. ``by_size`` corrects for sizes that the sample has too many
+        or too few of. See ``total_interval`` and ``at_mean_size``.
         """
         values = [math.fsum(one.get(name, 0) * weight for name, weight in weights.items()) for one in self.figures]
-        return total_interval(values, self.entries)
+        if not by_size or self.mean_size is None or len(values) < LEAST_FITTED:
+            return total_interval(values, self.entries)
+        found = total_interval(
+            at_mean_size(values, [one.get("size", 0) for one in self.figures], self.mean_size), self.entries, fitted=1
+        )
+        return found._replace(low=max(found.low, math.fsum(values)))
 
     def ratio(self, part: str, whole: str) -> Estimate | None:
         """The sum of a figure as a share of the sum of another, such as accepted of scored answers; None without any.
@@ -115,11 +126,27 @@ def t95(degrees: int) -> float:
     return z + math.fsum(term / degrees**power for power, term in enumerate(terms, 1))
 
 
-def total_interval(values: Sequence[float], entries: int) -> Estimate:
+def at_mean_size(values: Sequence[float], sizes: Sequence[float], mean_size: float) -> list[float]:
+    """The values, each moved along the line of least squares from its own size to ``mean_size``.
+
+    Their mean is the regression estimator, and their spread is that of its residuals (Cochran 1977, section 7.3).
+
+    >>> at_mean_size([10, 20, 30], [1, 2, 3], 5)
+    [50.0, 50.0, 50.0]
+    """
+    middle, mean = math.fsum(sizes) / len(sizes), math.fsum(values) / len(values)
+    spread = math.fsum((size - middle) ** 2 for size in sizes)
+    common = math.fsum((size - middle) * (value - mean) for size, value in zip(sizes, values))
+    slope = common / spread if spread else 0.0
+    return [value + slope * (mean_size - size) for size, value in zip(sizes, values)]
+
+
+def total_interval(values: Sequence[float], entries: int, fitted: int = 0) -> Estimate:
     """The sum over ``entries`` entries, from the ``values`` of a sample of them, and its 95 % interval.
 
     Student's t interval of a mean, with the correction for a finite population: with every entry in the sample, nothing
-    is uncertain (Cochran 1977, sections 2.6 to 2.8). It is never below what the sample itself took. A single value has
+    is uncertain (Cochran 1977, sections 2.6 to 2.8). ``fitted`` is the number of slopes that were fitted to the values.
+    It is never below what the sample itself took. A single value has
     no upper end (infinity). Raises ValueError without values.
 
     >>> total_interval([1, 2, 3], 3), [round(end) for end in total_interval([1, 2, 3], 300)]
@@ -129,11 +156,11 @@ def total_interval(values: Sequence[float], entries: int) -> Estimate:
         raise ValueError("no values")
     count, spent = len(values), math.fsum(values)
     mean = spent / count
-    variance = math.fsum((value - mean) ** 2 for value in values) / max(1, count - 1)
+    variance = math.fsum((value - mean) ** 2 for value in values) / max(1, count - 1 - fitted)
     error = math.sqrt(variance / count * max(0.0, 1 - count / entries))
     if count == 1 < entries:
         error = 1.0
-    reach = t95(count - 1) * error if error else 0.0
+    reach = t95(count - 1 - fitted) * error if error else 0.0
     return Estimate(entries * mean, max(spent, entries * (mean - reach)), entries * (mean + reach))
 
 

@@ -20,14 +20,14 @@ from ..errors import BrokenInput, UsageError, printable
 from ..fast_json import loads
 from ..input.files import Item
 from ..input.joined import open_input
-from ..records import Record, id_key
+from ..records import Entry, Record, id_key
 from ..results.estimators import Estimate
 from ..results.forecast import SPENT, TOKENS, Sample, figures_of_line, figures_of_record, places
 from ..results.selection import selectable
 from ..servers.client import ChatClient
 from ..storage.append_file import scan
 from .job import Job
-from .survey import Survey
+from .survey import Survey, size_of
 
 FULL = 0.8  # of the slots, on average: below that the time is uncertain
 UNITS = ((86400.0, "days"), (3600.0, "h"), (60.0, "min"))
@@ -72,14 +72,14 @@ class Pilot:
                 place = next(self._places, None)
                 yield item
 
-    def done_before(self, entry_id: str) -> None:
+    def done_before(self, entry: Entry) -> None:
         """The output has this entry already: its record says what it took."""
-        self._figures[id_key(entry_id)] = Counter()
-        self._done_before.add(id_key(entry_id))
+        self._figures[id_key(entry.entry_id)] = Counter(size=size_of(entry))
+        self._done_before.add(id_key(entry.entry_id))
 
-    def begin(self, entry_id: str, lines: Sequence[Record]) -> None:
+    def begin(self, entry: Entry, lines: Sequence[Record]) -> None:
         """An entry begins, with the ledger ``lines`` of earlier runs."""
-        figures = self._figures[id_key(entry_id)] = Counter()
+        figures = self._figures[id_key(entry.entry_id)] = Counter(size=size_of(entry))
         self._began = time.monotonic() if math.isnan(self._began) else self._began
         for line in lines:
             if self._is_ours(line):
@@ -136,7 +136,7 @@ class Pilot:
         """The figures of the whole job, for a person."""
         entries = max(self._survey.entries(), len(self._figures))
         lines = [f"{self._job.script}: the whole job, estimated (95 % intervals in parentheses)"]
-        sample = Sample(entries, list(self._figures.values()))
+        sample = Sample(entries, list(self._figures.values()), self._survey.mean_size())
         rows = self._rows(sample) if self._figures else [("entries", "none could be read, so nothing is estimated")]
         return "\n".join([*lines, *(f"  {name:<9} {printable(text)}" for name, text in rows)])
 
@@ -147,7 +147,7 @@ class Pilot:
         for role, client in self.clients.items():
             for name in SPENT:
                 is_known = name == "requests" or not client.traffic.uncounted
-                total = sample.total({f"{role} {name}": 1})
+                total = sample.total({f"{role} {name}": 1}, by_size=name == "prompt_tokens")
                 known = number_with(total) if is_known else "unknown: the server does not count them"
                 yield (role if name == "requests" else ""), f"{name.replace('_', ' ')}: {known}"
         yield from self._accepted(sample)
@@ -170,7 +170,7 @@ class Pilot:
         if weights and any(self.clients[role].traffic.uncounted for role in self._job.prices):
             yield "cost", "unknown: the server does not count its tokens"
         elif weights:
-            point, low, high = map(money, sample.total(weights))
+            point, low, high = map(money, sample.total(weights, by_size=True))
             yield "cost", f"{point} ({low} to {high})"
 
     def _time(self, sample: Sample) -> str:

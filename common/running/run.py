@@ -313,7 +313,7 @@ class Run:
                     self._fail(pending.entry, line, error)
                     continue
             if status == "done" and self._pilot is not None:
-                self._pilot.done_before(pending.entry.entry_id)
+                self._pilot.done_before(pending.entry)
             self.counts.skipped += status == "done"
             self.counts.duplicates += status == "duplicate"
             if status == "new":
@@ -468,7 +468,7 @@ class Run:
         known, lines = len(state.answers), ledger.recall(pending.entry.entry_id)
         state.recall(lines, job.pipeline)
         if self._pilot is not None:
-            self._pilot.begin(pending.entry.entry_id, lines)
+            self._pilot.begin(pending.entry, lines)
         self.counts.recalled += len(state.answers) - known
         for line in replaced:  # scores that the new record does not hold
             if line not in lines:

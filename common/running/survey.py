@@ -62,6 +62,7 @@ class Survey:
     unreadable: int = 0
     first_error: str | None = None
     has: Counter[str] = field(default_factory=Counter)  # entries by what they have
+    characters: int = 0  # of all entries, as ``size_of`` counts them
     answers: int = 0  # that come with the input
     read: Counter[str] = field(default_factory=Counter)  # items by the keys that were read of them
     kept: Counter[str] = field(default_factory=Counter)  # items by the keys that are only kept
@@ -78,9 +79,15 @@ class Survey:
             return None
         self.has.update(parts_of(pending.entry))
         self._count_keys(item.value, pending.entry.extra or {})
+        self.characters += size_of(pending.entry)
         self.answers += len(pending.answers or ())
         self.distinct.add(id_key(pending.entry.entry_id))
         return pending
+
+    def mean_size(self) -> float | None:
+        """The mean of ``size_of`` over the entries; None without any."""
+        readable = self.items - self.unreadable
+        return self.characters / readable if readable else None
 
     def _count_keys(self, value: object, extra: dict[str, Any]) -> None:
         if not isinstance(value, dict) or len(self.read) + len(self.kept) > MOST_KEYS:
@@ -100,6 +107,11 @@ def entry_of(job: Job, item: Item) -> PendingEntry:
     pending = job.read(item.value, item.line)
     check_marks(pending.entry)
     return pending
+
+
+def size_of(entry: Entry) -> int:
+    """The characters of an entry that a prompt holds."""
+    return sum(len(turn["value"]) for turn in entry.turns)
 
 
 def parts_of(entry: Entry) -> list[str]:

@@ -96,6 +96,28 @@ def test_a_share_of_nothing_or_of_all_still_has_an_interval() -> None:
     assert 0.65 < every.low < 0.9
 
 
+def test_rare_long_entries_that_the_sample_missed_are_counted_by_their_size() -> None:
+    """One of 24 prompts is long. The sizes of all are known, so a sample without it is corrected."""
+    sizes = [40.0 + number % 5 for number in range(23)] + [400.0]
+    tokens = [20 + size / 4 for size in sizes]
+    figures = [{"size": sizes[place], "prompt": tokens[place]} for place in range(20)]
+    plain = Sample(24, figures, sum(sizes) / 24).total({"prompt": 1})
+    corrected = Sample(24, figures, sum(sizes) / 24).total({"prompt": 1}, by_size=True)
+    assert plain.high < sum(tokens)
+    assert abs(corrected.mean - sum(tokens)) < 1e-6
+
+
+def test_a_size_that_tells_nothing_leaves_the_coverage() -> None:
+    hits = 0
+    for trial in range(TRIALS):
+        chance = random.Random(trial)
+        entries = [{"size": chance.random(), "x": chance.lognormvariate(5, 0.4)} for _ in range(400)]
+        mean = sum(one["size"] for one in entries) / 400
+        estimate = Sample(400, [entries[place] for place in places(400, 20, trial)], mean).total({"x": 1}, True)
+        hits += estimate.low <= sum(one["x"] for one in entries) <= estimate.high
+    assert 0.91 <= hits / TRIALS <= 0.99
+
+
 def test_the_cost_has_the_prices_as_weights() -> None:
     figures = [{"generator prompt_tokens": 100, "scorer completion_tokens": 10}] * 4
     assert Sample(8, figures).total({"generator prompt_tokens": 0.5, "scorer completion_tokens": 2}).mean == 560
