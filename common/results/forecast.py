@@ -86,19 +86,23 @@ class Sample:
     figures: Sequence[Mapping[str, float]]
     mean_size: float | None = None
 
-    def total(self, weights: Mapping[str, float], by_size: bool = False) -> Estimate:
+    def total(self, weights: Mapping[str, float]) -> Estimate:
         """The sum over the whole job of the figures, each times its weight, with a 95 % interval.
 
-        The cost, for example, has the prices as weights. ``by_size`` corrects for sizes that the sample has too many
-        or too few of. See ``total_interval`` and ``at_mean_size``.
+        The cost, for example, has the prices as weights. Prompt tokens are corrected for sizes that the sample has too
+        many or too few of. See ``total_interval`` and ``at_mean_size``.
         """
-        values = [math.fsum(one.get(name, 0) * weight for name, weight in weights.items()) for one in self.figures]
-        if not by_size or self.mean_size is None or len(values) < LEAST_FITTED:
-            return total_interval(values, self.entries)
-        found = total_interval(
-            at_mean_size(values, [one.get("size", 0) for one in self.figures], self.mean_size), self.entries, fitted=1
-        )
-        return found._replace(low=max(found.low, math.fsum(values)))
+        prompts = {name: weight for name, weight in weights.items() if name.endswith(TOKENS[0])}
+        values = self._sums({name: weight for name, weight in weights.items() if name not in prompts})
+        spent = math.fsum(self._sums(weights))
+        if not prompts or self.mean_size is None or len(self.figures) < LEAST_FITTED:
+            return total_interval(self._sums(weights), self.entries)
+        sized = at_mean_size(self._sums(prompts), [one.get("size", 0) for one in self.figures], self.mean_size)
+        found = total_interval([value + more for value, more in zip(values, sized)], self.entries, fitted=1)
+        return found._replace(low=max(found.low, spent))
+
+    def _sums(self, weights: Mapping[str, float]) -> list[float]:
+        return [math.fsum(one.get(name, 0) * weight for name, weight in weights.items()) for one in self.figures]
 
     def ratio(self, part: str, whole: str) -> Estimate | None:
         """The sum of a figure as a share of the sum of another, such as accepted of scored answers; None without any.

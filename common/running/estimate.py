@@ -147,7 +147,7 @@ class Pilot:
         for role, client in self.clients.items():
             for name in SPENT:
                 is_known = name == "requests" or not client.traffic.uncounted
-                total = sample.total({f"{role} {name}": 1}, by_size=name == "prompt_tokens")
+                total = sample.total({f"{role} {name}": 1})
                 known = number_with(total) if is_known else "unknown: the server does not count them"
                 yield (role if name == "requests" else ""), f"{name.replace('_', ' ')}: {known}"
         yield from self._accepted(sample)
@@ -170,7 +170,7 @@ class Pilot:
         if weights and any(self.clients[role].traffic.uncounted for role in self._job.prices):
             yield "cost", "unknown: the server does not count its tokens"
         elif weights:
-            point, low, high = map(money, sample.total(weights, by_size=True))
+            point, low, high = map(money, sample.total(weights))
             yield "cost", f"{point} ({low} to {high})"
 
     def _time(self, sample: Sample) -> str:

@@ -100,9 +100,9 @@ def test_rare_long_entries_that_the_sample_missed_are_counted_by_their_size() ->
     """One of 24 prompts is long. The sizes of all are known, so a sample without it is corrected."""
     sizes = [40.0 + number % 5 for number in range(23)] + [400.0]
     tokens = [20 + size / 4 for size in sizes]
-    figures = [{"size": sizes[place], "prompt": tokens[place]} for place in range(20)]
-    plain = Sample(24, figures, sum(sizes) / 24).total({"prompt": 1})
-    corrected = Sample(24, figures, sum(sizes) / 24).total({"prompt": 1}, by_size=True)
+    figures = [{"size": sizes[place], "generator prompt_tokens": tokens[place]} for place in range(20)]
+    plain = Sample(24, figures).total({"generator prompt_tokens": 1})
+    corrected = Sample(24, figures, sum(sizes) / 24).total({"generator prompt_tokens": 1})
     assert plain.high < sum(tokens)
     assert abs(corrected.mean - sum(tokens)) < 1e-6
 
@@ -111,10 +111,10 @@ def test_a_size_that_tells_nothing_leaves_the_coverage() -> None:
     hits = 0
     for trial in range(TRIALS):
         chance = random.Random(trial)
-        entries = [{"size": chance.random(), "x": chance.lognormvariate(5, 0.4)} for _ in range(400)]
+        entries = [{"size": chance.random(), "prompt_tokens": chance.lognormvariate(5, 0.4)} for _ in range(400)]
         mean = sum(one["size"] for one in entries) / 400
-        estimate = Sample(400, [entries[place] for place in places(400, 20, trial)], mean).total({"x": 1}, True)
-        hits += estimate.low <= sum(one["x"] for one in entries) <= estimate.high
+        estimate = Sample(400, [entries[place] for place in places(400, 20, trial)], mean).total({"prompt_tokens": 1})
+        hits += estimate.low <= sum(one["prompt_tokens"] for one in entries) <= estimate.high
     assert 0.91 <= hits / TRIALS <= 0.99
 
 
