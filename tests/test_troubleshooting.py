@@ -704,6 +704,25 @@ def broken_pattern(folder: Path) -> str:
 
 
 @fault
+def estimate_of_a_pipe(folder: Path) -> str:
+    """The input of `--estimate` is a pipe."""
+    os.mkfifo(folder / "pipe")
+    return rejected(folder, "--input_file", "pipe", "--estimate", 5)
+
+
+@fault
+def price_without_estimate(folder: Path) -> str:
+    """A price without `--estimate`."""
+    return rejected(folder, "--price_in", 1)
+
+
+@fault
+def too_many_prices(folder: Path) -> str:
+    """More prices than roles."""
+    return rejected(folder, "--estimate", 5, "--price_out", 1, 2)
+
+
+@fault
 def unreachable_score(folder: Path) -> str:
     """No answer can reach the score to accept."""
     return rejected(folder, "--accept_score", 11)

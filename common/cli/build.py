@@ -31,11 +31,13 @@ from ..servers.discovery import find_model
 from ..servers.local import LocalServer, default_model, model_name
 from ..servers.rate_limit import RateLimit
 from ..servers.urls import base_url, proxy_of
+from ..storage.held import check_place
 from ..storage.run_files import settings_of
 from .flags import Role
 
 log = logging.getLogger(__name__)
 
+UNKNOWN_MODEL = "(the model that the server lists)"  # in the requests of a dry run, which asks no server
 LOCAL_SLOTS = 8  # of the embedded server, where --concurrency is auto
 
 Read = Callable[[object, int], PendingEntry]
@@ -82,6 +84,8 @@ def make_job(
         max_image_bytes=round(args.max_image_mb * (1 << 20)),
         limit=args.limit,
         token_budget=args.token_budget,
+        estimate=args.estimate,
+        prices=make_prices(args, [role.name for role in clients]),
         allow_mixed=args.allow_mixed,
         quiet=args.quiet,
         more_inputs=more_inputs,
@@ -121,7 +125,9 @@ def different_files(paths: str | list[str]) -> list[str]:
 
 
 def check_files(args: argparse.Namespace, more_inputs: Sequence[str] = ()) -> None:
-    """Makes the folders of the files that are written at the end. UsageError if two files of the run are the same one.
+    """Makes the folders of the files that are written at the end, but not in a dry run.
+
+    UsageError if two files of the run are the same one, or if a dry run finds a place where none can be made.
 
     Links are followed, and the files beside the output count too. No file may be written into a folder that is the
     input, or be one of its files, since the next run would read it.
@@ -141,7 +147,9 @@ def check_files(args: argparse.Namespace, more_inputs: Sequence[str] = ()) -> No
                     raise UsageError(f"{title} and {other} are the same file: {own}")
         if folder and os.path.realpath(path).startswith(folder):
             raise UsageError(f"{flag} {path} lies in the folder --input_file {source}: it would be read as input")
-        if name in ("selected_file", "report_file"):
+        if args.dry_run:
+            check_place(path)
+        elif name in ("selected_file", "report_file"):
             make_folder(flag, path)
 
 
@@ -247,8 +255,12 @@ def role_key(args: argparse.Namespace, role: Role, is_shared: bool) -> str | Non
 def served_model(args: argparse.Namespace, role: Role, urls: Sequence[str], key: str | None) -> str:
     """The name of the one model that a role's servers have.
 
-    If they are away, it is the one that the output was made with: a finished output needs no server.
+    If they are away, it is the one that the output was made with: a finished output needs no server. A dry run asks no
+    server either.
     """
+    if args.dry_run:
+        known = settings_of(args.output_file).get(f"{role.name} model")
+        return known if isinstance(known, str) else UNKNOWN_MODEL
     try:
         return asyncio.run(find_model(urls, key, role.model_flag, args.max_retries))
     except ServerGone as error:
@@ -307,6 +319,20 @@ def make_sampler(args: argparse.Namespace, client: ChatClient) -> Sampler:
         seed=args.seed,
         system_prompt=args.system_prompt,
     )
+
+
+def make_prices(args: argparse.Namespace, roles: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """By role: the prices of a million prompt tokens and of a million completion tokens; none if no flag says them."""
+    given = {flag: vars(args)[flag] for flag in ("price_in", "price_out")}
+    for flag, prices in given.items():
+        if prices and args.estimate is None:
+            raise UsageError(f"--{flag} has an effect only with --estimate N")
+        if prices and len(prices) not in (1, len(roles)):
+            raise UsageError(f"--{flag} takes one price, or one for each role: {', '.join(roles) or 'there is none'}")
+    if not any(given.values()):
+        return {}
+    both = [prices * len(roles) if len(prices) == 1 else prices for prices in (p or [0.0] for p in given.values())]
+    return dict(zip(roles, zip(*both)))
 
 
 def make_stop_rule(args: argparse.Namespace) -> StopRule | None:

@@ -18,6 +18,7 @@ from .. import __version__
 from ..errors import ToolkitError, printable
 from ..flag_types import Parser
 from ..input.conversations import work_from_record
+from ..running.dry_run import dry_run
 from ..running.job import Job
 from ..running.run import INTERRUPTED, run
 from ..scoring.scorers import add_scorer_flags
@@ -61,6 +62,7 @@ def add_sample_flags(parser: argparse.ArgumentParser) -> None:
     flags.add_concurrency(flags.add_server(parser, GENERATOR), "--concurrent_requests", 10)
     flags.add_sampling(parser, answers=10)
     flags.add_running(parser)
+    flags.add_planning(parser)
 
 
 def add_score_flags(parser: argparse.ArgumentParser) -> None:
@@ -74,6 +76,7 @@ def add_score_flags(parser: argparse.ArgumentParser) -> None:
     add_scorer_flags(parser.add_argument_group("scoring"))
     flags.add_selection(parser)
     flags.add_running(parser)
+    flags.add_planning(parser)
 
 
 def add_reject_flags(parser: argparse.ArgumentParser) -> None:
@@ -91,6 +94,7 @@ def add_reject_flags(parser: argparse.ArgumentParser) -> None:
     add_scorer_flags(parser.add_argument_group("scoring"))
     flags.add_selection(parser)
     flags.add_running(parser)
+    flags.add_planning(parser)
 
 
 COMMANDS = {
@@ -158,7 +162,7 @@ def run_command(name: str, prog: str, arguments: Sequence[str]) -> int:
         with logging_redirect_tqdm():
             job = command.make_job(args, prog)
             let_interrupts_raise()
-            return run(job)
+            return dry_run(job) if args.dry_run else run(job)
     except ToolkitError as error:
         say(f"{prog}: error: {error}", sys.stderr)
         return error.exit_code

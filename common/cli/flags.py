@@ -287,4 +287,30 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     add("--report_file", metavar="FILE", help="write a page (.html) that shows the results of the run")
 
 
+def add_planning(parser: argparse.ArgumentParser) -> None:
+    """What is told before a whole job is run."""
+    group = parser.add_argument_group("before a run")
+    one = group.add_mutually_exclusive_group()
+    one.add_argument(
+        "--dry_run",
+        action="store_true",
+        help="send and write nothing: show what was read, how many requests there would be, and the first of each role",
+    )
+    one.add_argument(
+        "--estimate",
+        type=int_between(1),
+        metavar="N",
+        help="process N entries spread over the input, and estimate tokens, time and cost of the whole job",
+    )
+    for name, tokens in (("in", "prompt"), ("out", "completion")):
+        group.add_argument(
+            f"--price_{name}",
+            type=float_between(0),
+            nargs="+",
+            metavar="P",
+            help=f"price per million {tokens} tokens, for --estimate: one for all roles, or the generator's and the "
+            "judge's",
+        )
+
+
 AddFlags = Callable[[argparse.ArgumentParser], None]

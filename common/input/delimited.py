@@ -29,6 +29,7 @@ class DelimitedReader:
 
     endings: tuple[str, ...] = tuple(ending + packed for ending in ENDINGS for packed in ("", ".gz", ".zst"))
     unit = "line"
+    shape = "CSV"
 
     @classmethod
     def accepts(cls, path: str, start: bytes) -> bool:
@@ -44,6 +45,7 @@ class DelimitedReader:
         csv.field_size_limit(LARGEST_CELL)
         first = stream.peek().split(b"\n")[0].decode("utf-8", "replace")
         delimiter = "\t" if ".tsv" in path.lower() else max(DELIMITERS, key=first.count)
+        self.shape = "TSV" if delimiter == "\t" else self.shape
         self._reader = csv.reader(self._lines(), delimiter=delimiter, strict=True)
         self._header = self._read_header()
 

@@ -11,6 +11,7 @@ import contextlib
 import io
 import os
 from bisect import bisect_left
+from collections import Counter
 from typing import Any, Iterator, NamedTuple, NoReturn, Protocol
 
 from ..errors import BrokenInput, UsageError
@@ -31,6 +32,7 @@ class Reader(Protocol):
 
     endings: tuple[str, ...]  # of the names of such files: a folder is searched for them
     unit: str  # what the numbers of the items count: "line" or "row"
+    shape: str  # of the file, for a person: "a JSON list"
     path: str
     size: int  # bytes of the file
 
@@ -98,6 +100,14 @@ class InputFile:
                 line = start + number
                 yield Item(line, value)
             reader.close()
+
+    @property
+    def shape(self) -> str:
+        """What the input is, for a person ("a JSON list"): of a folder, the shapes of its files."""
+        shapes = Counter(reader.shape for reader in self._readers)
+        if not self.is_folder:
+            return self._readers[0].shape
+        return "a folder of " + ", ".join(f"{count:,} x {shape}" for shape, count in shapes.items())
 
     def expected_items(self) -> int | None:
         """The number of items in the whole input, estimated from the part that was read. None if it is unknown so far.

@@ -15,7 +15,7 @@ import os
 import re
 from bisect import bisect_left
 from codecs import BOM_UTF8
-from typing import Any, BinaryIO, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, BinaryIO, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple, Union
 
 from ..errors import BadEntry, UsageError
 from ..records import Record, fingerprint, id_key
@@ -90,6 +90,11 @@ class JoinedFiles:
         raw.seek(offset)
         return _value(raw.readline())
 
+    @property
+    def shape(self) -> str:
+        """What the input is, for a person."""
+        return f"{len(self._sources)} files of records"
+
     def expected_items(self) -> Optional[int]:
         """None: how many entries the files share is not known."""
         return None
@@ -101,6 +106,11 @@ class JoinedFiles:
 
     def close(self) -> None:
         self._stack.close()
+
+
+def open_input(paths: List[str]) -> Union[InputFile, JoinedFiles]:
+    """The input: a file, a folder, or several files of records whose answers are joined."""
+    return InputFile(paths[0]) if len(paths) == 1 else JoinedFiles(paths)
 
 
 def join(records: List[Tuple[Source, Record]]) -> Record:

@@ -28,6 +28,7 @@ class JsonReader:
 
     endings: tuple[str, ...] = (".jsonl", ".jsonl.gz", ".jsonl.zst")
     unit = "line"
+    shape = "JSON Lines"
 
     @staticmethod
     def accepts(path: str, start: bytes) -> bool:
@@ -43,6 +44,7 @@ class JsonReader:
         self._first_line = 1
         self._list: JsonList | None = None
         if self._skip_to_start() == b"[":
+            self.shape = "a JSON list"
             self._list = JsonList(path, self._pieces(lambda: stream.read1(PIECE)), self._first_line)
 
     def __iter__(self) -> Iterator[tuple[int, Any]]:

@@ -31,6 +31,7 @@ class ParquetReader:
 
     endings: tuple[str, ...] = (".parquet",)
     unit = "row"
+    shape = "Parquet"
 
     @staticmethod
     def accepts(path: str, start: bytes) -> bool:

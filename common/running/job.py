@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from dataclasses import dataclass, field
-from typing import Any, Callable, NamedTuple, Sequence
+from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 from ..records import PendingEntry
 from ..results.selection import Selection
@@ -57,6 +57,8 @@ class Job:
     max_image_bytes: int = 20 << 20
     limit: int | None = None  # process only the first entries
     token_budget: int | None = None  # start no request for an answer after this many completion tokens
+    estimate: int | None = None  # process only this many entries, spread over the input, and estimate the whole job
+    prices: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # by role: of prompt and completion tokens
     allow_mixed: bool = False  # add to an output that other settings wrote
     quiet: bool = False
     more_inputs: Sequence[str] = ()  # records of the same entries, whose answers are joined to those of ``input_file``

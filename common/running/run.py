@@ -26,15 +26,17 @@ from ..errors import BadEntry, BrokenInput, BudgetSpent, EntryFailed, RunStopped
 from ..fast_json import dumps
 from ..images import load_images
 from ..input.files import InputFile, Item
-from ..input.joined import JoinedFiles
+from ..input.joined import JoinedFiles, open_input
 from ..records import Entry, PendingEntry, Record
 from ..results.export import starts_of, write_selected
 from ..results.report import STARTS, write_report
 from ..servers.messages import chat_messages, check_marks
+from ..storage.result_files import ResultFiles
 from ..storage.run_files import RunFiles
 from ..streams import kept_signals, say
 from .engine import Engine, LocalEngine
 from .entry_state import EntryState
+from .estimate import Pilot, survey_of
 from .job import Job
 from .progress import Counts, server_rows, show_bar, summary
 from .ray_cluster import RayEngine
@@ -60,6 +62,7 @@ def run(job: Job) -> int:
     Raises ToolkitError with its own exit code.
     """
     begun, folder = time.monotonic(), os.getcwd()
+    pilot = None if job.estimate is None else Pilot(job, survey_of(job), job.estimate)
     with contextlib.closing(open_input(job.input_files)) as source:
         items = read_ahead(source, job.read)
         files = RunFiles(
@@ -73,11 +76,11 @@ def run(job: Job) -> int:
         )
         if job.pipeline.sampler is not None:
             job.pipeline.sampler.signs = files.is_mixed
-        current = Run(job, source, items, files)
+        current = Run(job, source, items, files, pilot)
         written: list[tuple[str, str]] = []
         try:
             with files:
-                check_results(job, files)
+                check_results(job, files.results)
                 files.say_what_stays()
                 collect_less_garbage()
                 try:
@@ -88,13 +91,18 @@ def run(job: Job) -> int:
                     write_results_anyway(job, files, written)
                     raise
                 os.chdir(folder)  # a user's function may have left it
-                write_results(job, files, files.settle(), written)
+                path = files.settle()
+                write_results(job, files, path, written)
+                if pilot is not None:
+                    pilot.read_done(path)
         finally:
             if not job.quiet and current.counts.anything():
                 show(current.summary(time.monotonic() - begun, written))
+    if pilot is not None:
+        show(pilot.text())
     if current.cut_short:
         log.warning("%s; run the same command again to go on", current.cut_short)
-    is_whole = files.is_settled and not files.damaged
+    is_whole = (files.is_settled or pilot is not None) and not files.damaged
     return 0 if is_whole and not current.counts.failed and not current.cut_short else 1
 
 
@@ -103,11 +111,6 @@ def show(text: str) -> None:
     failure = say(text, sys.stdout)
     if failure is not None:
         log.warning("the summary cannot be written to stdout: %s", failure)
-
-
-def open_input(paths: list[str]) -> InputFile | JoinedFiles:
-    """The input: a file, a folder, or several files of records whose answers are joined."""
-    return InputFile(paths[0]) if len(paths) == 1 else JoinedFiles(paths)
 
 
 def collect_less_garbage() -> None:
@@ -160,19 +163,22 @@ def write_results_anyway(job: Job, files: RunFiles, written: list[tuple[str, str
         log.warning("%s", error)
 
 
-def check_results(job: Job, files: RunFiles) -> None:
+def check_results(job: Job, results: ResultFiles) -> None:
     """UsageError if the selection or the report would replace a file that is neither."""
     if job.results.selected_file is not None:
-        files.results.check("--selected_file", job.results.selected_file, starts_of(job.results.selected_file))
+        results.check("--selected_file", job.results.selected_file, starts_of(job.results.selected_file))
     if job.results.report_file is not None:
-        files.results.check("--report_file", job.results.report_file, STARTS)
+        results.check("--report_file", job.results.report_file, STARTS)
 
 
 def write_results(job: Job, files: RunFiles, path: str, written: list[tuple[str, str]]) -> None:
     """Writes the selection and the report of the records at ``path``, and adds (kind, path) of each to ``written``.
 
-    If the selection cannot be written, the report is written before RunStopped says so.
+    If the selection cannot be written, the report is written before RunStopped says so. A run of ``estimate`` writes
+    neither.
     """
+    if job.estimate is not None:
+        return  # a few entries must not pass for the whole
     failure = None
     try:
         write_selection(job, files, path, written)
@@ -223,12 +229,20 @@ def make_engine(job: Job, run: Run) -> Engine:
 class Run:
     """One run in progress: its counts, its files, and the entries being processed."""
 
-    def __init__(self, job: Job, source: InputFile | JoinedFiles, items: Iterator[Item], files: RunFiles) -> None:
+    def __init__(
+        self,
+        job: Job,
+        source: InputFile | JoinedFiles,
+        items: Iterator[Item],
+        files: RunFiles,
+        pilot: Pilot | None = None,
+    ) -> None:
         self.counts = Counts()
         self.cut_short: BudgetSpent | None = None
         self._job = job
         self._source = source
-        self._items = items
+        self._items = islice(items, job.limit) if pilot is None else pilot.chosen(items)
+        self._pilot = pilot
         self._files = files
         self._engine: Engine = make_engine(job, self)
         self._stopped: asyncio.Future[BaseException] | None = None  # made in the event loop
@@ -258,7 +272,7 @@ class Run:
             raise self._broken
         if not (self._left_out or self.counts.postponed):
             self.cut_short = None  # the request that met the budget turned out to be unnecessary
-        self._files.complete = self.cut_short is None
+        self._files.complete = self.cut_short is None and self._pilot is None
 
     def stop(self, error: BaseException) -> None:
         """Ends the run with ``error``: nothing more is sent."""
@@ -281,7 +295,7 @@ class Run:
     def _pending(self) -> Iterator[PendingEntry | None]:
         """The entries to process, each once; sometimes a None, so that a long skip does not hold the event loop."""
         passed = 0
-        for line, item in islice(self._items, self._job.limit):
+        for line, item in self._items:
             try:
                 if isinstance(item, BadEntry):
                     raise item
@@ -298,6 +312,8 @@ class Run:
                 except BadEntry as error:
                     self._fail(pending.entry, line, error)
                     continue
+            if status == "done" and self._pilot is not None:
+                self._pilot.done_before(pending.entry)
             self.counts.skipped += status == "done"
             self.counts.duplicates += status == "duplicate"
             if status == "new":
@@ -327,7 +343,7 @@ class Run:
 
     def _expected(self) -> int | None:
         """The number of entries that the run will have met at its end, as far as it is known."""
-        expected, limit = self._source.expected_items(), self._job.limit
+        expected, limit = self._source.expected_items(), self._job.estimate or self._job.limit
         return min(expected, limit) if expected is not None and limit is not None else expected
 
     # The life of the run
@@ -391,7 +407,8 @@ class Run:
                 tasks.add(task)
                 task.add_done_callback(tasks.discard)
                 task.add_done_callback(self._stop_on_failure)
-            self._engine.all_admitted()
+            if self._pilot is None:  # else the whole job has further entries
+                self._engine.all_admitted()
             while tasks:
                 await asyncio.wait(tasks)
         finally:
@@ -430,11 +447,15 @@ class Run:
             stopped_by = await self._engine.process(state, self._keep)
         except EntryFailed as error:
             self._fail(entry, entry.line, error)
+            if self._pilot is not None:
+                self._pilot.ends(None)
         except BudgetSpent:
             self.counts.postponed += 1
         else:
             record, scores = state.record(self._job.pipeline.scorer, stopped_by or pending.stopped_by)
             self._files.output.append(record)
+            if self._pilot is not None:
+                self._pilot.ends(record)
             self.counts.done += 1
             self.counts.add_answers(state.answers.values())
             self.counts.add_scores(scores)
@@ -446,25 +467,20 @@ class Run:
         replaced = state.take_record(pending.record, self._files.before, job.pipeline) if pending.record else []
         known, lines = len(state.answers), ledger.recall(pending.entry.entry_id)
         state.recall(lines, job.pipeline)
+        if self._pilot is not None:
+            self._pilot.begin(pending.entry, lines)
         self.counts.recalled += len(state.answers) - known
         for line in replaced:  # scores that the new record does not hold
             if line not in lines:
                 ledger.append(line)
-        loop = asyncio.get_running_loop()
-        if state.needs_images(job.pipeline):
-            where = (job.image_folder, job.image_root is not None, job.max_image_bytes)
-            state.images = await loop.run_in_executor(None, load_images, pending.entry.images, *where)
-        sampler = job.pipeline.sampler
-        if sampler is not None and state.missing(sampler):
-            if state.images:  # base64 of megabytes: off the event loop
-                state.messages = await loop.run_in_executor(None, _prompt, state, sampler.system_prompt)
-            else:
-                state.messages = _prompt(state, sampler.system_prompt)
+        await fill(state, job)
         return state
 
     def _keep(self, line: Record) -> None:
         self._files.ledger.append(line)
         self.counts.answers += "answer" in line
+        if self._pilot is not None:
+            self._pilot.paid(line)
 
     def _fail(self, entry: Entry | None, line: int | None, error: EntryFailed) -> None:
         """Reports an entry that failed: in the counts, and in the errors file."""
@@ -482,6 +498,20 @@ class Run:
             "entry_id": entry.entry_id if entry else None,
         }
         self._files.fail(failure, where)
+
+
+async def fill(state: EntryState, job: Job) -> None:
+    """Adds the images and the prompt to an entry, if a request needs them. BadEntry if an image cannot be sent."""
+    loop = asyncio.get_running_loop()
+    if state.needs_images(job.pipeline):
+        where = (job.image_folder, job.image_root is not None, job.max_image_bytes)
+        state.images = await loop.run_in_executor(None, load_images, state.entry.images, *where)
+    sampler = job.pipeline.sampler
+    if sampler is not None and state.missing(sampler):
+        if state.images:  # base64 of megabytes: off the event loop
+            state.messages = await loop.run_in_executor(None, _prompt, state, sampler.system_prompt)
+        else:
+            state.messages = _prompt(state, sampler.system_prompt)
 
 
 def _prompt(state: EntryState, system_prompt: str | None) -> bytes:

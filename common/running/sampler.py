@@ -57,6 +57,12 @@ class Sampler:
             answer.model, answer.made_by = self.client.model, self.settings_id
         return answer
 
+    @property
+    def group_size(self) -> int:
+        """How many answers one request asks for, at most."""
+        # At temperature 0 all choices of a request are one text, and vLLM refuses such a request.
+        return 1 if self.temperature == 0 else self.per_request
+
     def requests(
         self,
         entry: Entry,
@@ -71,8 +77,7 @@ class Sampler:
         indices whose request was not sent yet, and those of ``later``, from which they are removed. Each coroutine
         raises RequestFailed with the stage "sample".
         """
-        # At temperature 0 all choices of a request are one text, and vLLM refuses such a request.
-        size = 1 if self.temperature == 0 else self.per_request
+        size = self.group_size
         groups = [list(missing[start : start + size]) for start in range(0, len(missing), size)]
         unsent = [[] if later is None else later, *groups]
         return [self._request(entry, messages, group, unsent, keep) for group in groups]

@@ -143,6 +143,11 @@ class Judge(AnswerScorer):
             sees_thoughts=args.judge_thoughts,
         )
 
+    @property
+    def requests_per_answer(self) -> int:
+        """One request per reply."""
+        return self._samples
+
     async def score_answer(self, entry: Entry, images: Sequence[str], answer: Answer) -> Score:
         """As ``score``, of the answer with its reasoning if the judge is to see thoughts."""
         return await self.score(entry, images, with_thoughts(answer) if self._sees_thoughts else answer.text)

@@ -58,6 +58,15 @@ class Cascade(AnswerScorer):
         missed = [score for score in undecided if score.value is not None]
         return (judged or missed or undecided)[-1]
 
+    @property
+    def requests_per_answer(self) -> int:
+        """Those of all its scorers: more than an answer takes that an earlier scorer decides."""
+        return sum(scorer.requests_per_answer for scorer in self._scorers)
+
+    def askers(self) -> list[Scorer]:
+        """Those of its scorers that send requests."""
+        return [asker for scorer in self._scorers for asker in scorer.askers()]
+
     async def room(self, depth: int) -> None:
         """Returns when each of the scorers has room."""
         for scorer in self._scorers:

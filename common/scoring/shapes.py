@@ -54,6 +54,15 @@ class Scorer:
         """
         raise NotImplementedError(f"{cls.__name__} is not made from flags")
 
+    @property
+    def requests_per_answer(self) -> int:
+        """How many requests one score takes at least, if it takes any: 0 if the scorer has no server."""
+        return int(self.needs_client)
+
+    def askers(self) -> list[Scorer]:
+        """The scorers that send requests: this one, or some of those in it."""
+        return [self] if self.needs_client else []
+
     async def room(self, depth: int) -> None:
         """Returns when fewer answers wait for the scorer than ``depth`` times the number that it scores at once."""
 

@@ -61,6 +61,10 @@ def start_anyway() -> None:
     """The usual ``may_start``: every request may be sent."""
 
 
+def observe_nothing(entry_id: str, seconds: float) -> None:
+    """The usual ``observe``."""
+
+
 class ChatClient:
     """Chat completions from one role's servers, used as ``async with``.
 
@@ -68,7 +72,9 @@ class ChatClient:
     flight that keeps each server full, up to ``max_concurrency`` per server. ``extra_body`` is merged into each
     request; a null removes a field. ``sleep`` waits between tries (tests pass their own). ``longest_wait`` is how many
     seconds a server may ask to wait. ``may_start`` is called before each request is sent, and raises RunStopped if no
-    more may be. ``answered_before`` says that an earlier run of the same job got answers.
+    more may be. ``observe`` is told the entry of each request that was answered or timed out, and the seconds that it
+    held its slot. ``answered_before`` says that an earlier run of the same job got answers. ``sends`` False: each
+    request raises NotSent, which holds the request, in place of being sent.
     """
 
     def __init__(
@@ -92,7 +98,9 @@ class ChatClient:
         self.max_retries = max_retries
         self.extra_body = dict(extra_body or {})
         self.may_start: Callable[[], None] = start_anyway
+        self.observe: Callable[[str, float], None] = observe_nothing
         self.answered_before = False
+        self.sends = True
         self.traffic = Traffic()
         self.kept_up = False  # whether this process starts its server again if it ends: then it is always waited for
         self.pool = Pool([], concurrency or auto_concurrency.START)
@@ -113,7 +121,7 @@ class ChatClient:
         self.pool = Pool(self.urls, self.concurrency or auto_concurrency.START * len(self.urls))
         self._breaker = self._make_breaker()
         self._refusals = self._make_refusals()
-        self._connections = {server: Connection(server.url, self._api_key) for server in self.pool.servers}
+        self._connections = {server: Connection(server.url, self._api_key, self.sends) for server in self.pool.servers}
         helpers = [self._deadlines.watch(), report_silences(self.pool)]
         if self.concurrency is None:
             self._tuners = {server: Tuner(max_limit=self.max_concurrency) for server in self.pool.servers}
@@ -151,6 +159,10 @@ class ChatClient:
     def idle(self) -> bool:
         """Whether a request made now would be sent at once."""
         return self.pool.idle()
+
+    def least_seconds(self, requests: float, prompt_tokens: float, completion_tokens: float) -> float:
+        """The least time in which the limits per minute let so much pass."""
+        return self._rate_limit.least_seconds(requests, prompt_tokens + completion_tokens) if self._rate_limit else 0.0
 
     async def room(self, depth: int = 1) -> None:
         """Returns once fewer than ``depth`` x ``concurrency`` requests wait for a slot, and few are backing off."""
@@ -239,7 +251,7 @@ class ChatClient:
         try:
             begin()
             self.may_start()
-            return await self._ask(server, body, sent, empty_ok)
+            return await self._ask(server, body, sent, empty_ok, entry_id)
         except Unreachable:
             server.errors += 1
             server.let_go()
@@ -258,9 +270,16 @@ class ChatClient:
             # not at once: an answer is kept before the next request is sent
             asyncio.get_running_loop().call_soon(self.pool.give_back, server)
 
-    async def _ask(self, server: Server, body: Sequence[bytes], sent: float, empty_ok: bool) -> list[Answer]:
+    async def _ask(
+        self, server: Server, body: Sequence[bytes], sent: float, empty_ok: bool, entry_id: str
+    ) -> list[Answer]:
         """The answers of one request to one server."""
-        reply = await self._post(server, body)
+        try:
+            reply = await self._post(server, body)
+        except Retryable:
+            self.observe(entry_id, time.monotonic() - sent)
+            raise
+        self.observe(entry_id, time.monotonic() - sent)
         server.heard()
         self._breaker.answered()
         if not 200 <= reply.status < 300:

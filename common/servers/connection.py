@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import aiohttp
 from yarl import URL
 
-from ..errors import Retryable, Unreachable
+from ..errors import Retryable, RunStopped, Unreachable
 from .known_servers import SERVER_KEEPALIVE
 from .redaction import KeyRemover
 from .tls import TLS_ALERT, TLS_WANTED, speaks_tls, tls_fault
@@ -49,10 +49,23 @@ class HttpReply(NamedTuple):
     body: bytes
 
 
-class Connection:
-    """What is sent to the server at ``base_url``, with ``api_key`` as the bearer token. Needs a running loop."""
+class NotSent(RunStopped):
+    """A request that was made and not sent: its URL, its headers, its body."""
 
-    def __init__(self, base_url: str, api_key: str | None) -> None:
+    def __init__(self, url: str, headers: Mapping[str, str]) -> None:
+        super().__init__(f"a request to {url} was not sent")
+        self.url = url
+        self.headers = headers
+        self.body = b""
+
+
+class Connection:
+    """What is sent to the server at ``base_url``, with ``api_key`` as the bearer token. Needs a running loop.
+
+    If it does not ``send``, no connection is made, and ``post_chat`` raises NotSent.
+    """
+
+    def __init__(self, base_url: str, api_key: str | None, send: bool = True) -> None:
         headers = {"Content-Type": "application/json", "Accept-Encoding": ACCEPTED}
         if api_key:
             headers["Authorization"] = f"Bearer {api_key}"
@@ -62,7 +75,7 @@ class Connection:
         self._redact = KeyRemover(api_key)
         self._has_answered = False
         self._session = aiohttp.ClientSession(
-            connector=_Connector(base_url, limit=0),
+            connector=_Connector(base_url, limit=0) if send else _NoConnector(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_LIMIT),
             headers=headers,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -79,7 +92,12 @@ class Connection:
 
         Raises Unreachable if nothing was sent, and Retryable if the connection was lost after that.
         """
-        reply = await self._exchange("POST", self._chat_url, data=_payload(body))
+        try:
+            reply = await self._exchange("POST", self._chat_url, data=_payload(body))
+        except NotSent as request:
+            request.body = b"".join(body)
+            request.headers = {name: self._redact(value) for name, value in request.headers.items()}
+            raise
         if reply.status in (404, 405) and not has_version(self._base_url):
             return await self._post_with_version(body, reply)
         if reply.status == 400 and TLS_WANTED.search(reply.body):
@@ -203,6 +221,14 @@ class _Connector(aiohttp.TCPConnector):
                 self._base_url,
             )
         return False
+
+
+class _NoConnector(aiohttp.BaseConnector):
+    """Raises each request, as aiohttp made it, in place of a connection."""
+
+    async def connect(self, req: Any, traces: Any, timeout: Any) -> Any:
+        """Raises NotSent."""
+        raise NotSent(str(req.url), req.headers)
 
 
 class _Body(aiohttp.payload.Payload):

@@ -28,6 +28,15 @@ class RateLimit:
             expected = size / BYTES_PER_TOKEN if self._cost is None else self._cost
             await self._tokens.acquire(min(expected, self._tokens.max_rate))
 
+    def least_seconds(self, requests: float, tokens: float) -> float:
+        """The least time in which so many requests and tokens may pass.
+
+        >>> RateLimit(60, None).least_seconds(120, 9000)
+        120.0
+        """
+        buckets = ((self._requests, requests), (self._tokens, tokens))
+        return max(amount * one.time_period / one.max_rate for one, amount in buckets if one is not None)
+
     def spent(self, tokens: int) -> None:
         """A reply says that its request cost this many tokens."""
         self._cost = float(tokens) if self._cost is None else (1 - NEWEST_WEIGHT) * self._cost + NEWEST_WEIGHT * tokens

@@ -254,6 +254,17 @@ def repair_tail(path: str, kind: Kind) -> None:
         raise UsageError(f"cannot write {path}: {error.strerror}") from error
 
 
+def check_kind(path: str, kind: Kind) -> None:
+    """UsageError if there is a file that holds something else, or cannot be read."""
+    if os.path.exists(path):
+        _refuse_irregular(path)
+        try:
+            if not is_of_kind(path, kind):
+                raise UsageError(f"{path} exists and holds no {kind.name}s; name another file, or remove it")
+        except OSError as error:
+            raise UsageError(f"cannot read {path}: {error.strerror}") from error
+
+
 def is_of_kind(path: str, kind: Kind) -> bool:
     """Whether an existing file holds lines of a kind, or nothing. OSError if it cannot be read."""
     with open(path, "rb") as file:

@@ -27,16 +27,14 @@ START = re.compile(
 )
 
 
-class Ledger:
-    """Opens ``path`` (made if missing, its torn tail repaired) and indexes what is not ``done`` (ids as ints).
+class LedgerIndex:
+    """The lines of a ledger, read without a change: those of entries that are not ``done`` (ids as ints).
 
-    Scores outside ``score_range`` are not recalled. ``schedule_flush`` is called with the first line after each
-    ``flush``, and arranges the next flush. Until another function is set, it is ``flush`` itself.
+    Scores outside ``score_range`` are not recalled.
     """
 
     def __init__(self, path: str, done: Container[int], score_range: Range = ANY) -> None:
         self.path = path
-        self._file = AppendFile(path, LEDGER)
         self._range = score_range
         self._damaged = 0  # lines
         self._latest: dict[int, int] = {}  # entry -> its last line's number in the two arrays
@@ -47,8 +45,6 @@ class Ledger:
                 self._before.append(self._latest.get(key, -1))
                 self._latest[key] = len(self._offset)
                 self._offset.append(offset)
-        self._lines: list[bytes] = []
-        self.schedule_flush: Callable[[], object] = self.flush
         self._reader: BinaryIO | None = open(path, "rb") if self._latest else None
 
     def recall(self, entry_id: str) -> list[Record]:
@@ -78,6 +74,27 @@ class Ledger:
         self._damaged += 1
         if self._damaged <= NAMED:
             log.warning("%s: line %d is damaged; what it held is asked for again", self.path, number)
+
+    def close_reader(self) -> None:
+        """Closes the file that ``recall`` reads."""
+        if self._reader is not None:
+            self._reader.close()
+        if self._damaged > NAMED:
+            log.warning("%s: %d more lines are damaged", self.path, self._damaged - NAMED)
+
+
+class Ledger(LedgerIndex):
+    """Opens ``path`` (made if missing, its torn tail repaired) to read and to append.
+
+    ``schedule_flush`` is called with the first line after each ``flush``, and arranges the next flush. Until another
+    function is set, it is ``flush`` itself.
+    """
+
+    def __init__(self, path: str, done: Container[int], score_range: Range = ANY) -> None:
+        self._file = AppendFile(path, LEDGER)
+        self._lines: list[bytes] = []
+        self.schedule_flush: Callable[[], object] = self.flush
+        super().__init__(path, done, score_range)
 
     @property
     def leftover(self) -> bool:
@@ -113,10 +130,7 @@ class Ledger:
 
     def close(self, remove: bool = False) -> None:
         """Closes the file; removes it where the output now holds all of it, or it is empty."""
-        if self._reader is not None:
-            self._reader.close()
-        if self._damaged > NAMED:
-            log.warning("%s: %d more lines are damaged", self.path, self._damaged - NAMED)
+        self.close_reader()
         if remove or self._file.size == 0:
             self._file.remove()
         else:

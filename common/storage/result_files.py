@@ -25,7 +25,7 @@ PIECE = 1 << 20
 
 
 class ResultFiles:
-    """The files that the runs of an output wrote. Its settings file must exist.
+    """The files that the runs of an output wrote. To replace one, its settings file must exist.
 
     An output of an older version has no list of them: then each file that looks like one of them counts as one.
     """
@@ -34,7 +34,7 @@ class ResultFiles:
         self._output = output_file
         self._settings_file = os.path.abspath(output_file) + ".settings.json"
         self._folder = os.path.dirname(os.path.realpath(output_file))
-        written = self._read().get(WRITTEN)
+        written = self._read().get(WRITTEN) if os.path.exists(self._settings_file) else {}
         self._is_older = not isinstance(written, dict)
         self._written: dict[str, Any] = written if isinstance(written, dict) else {}
 

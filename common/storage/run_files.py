@@ -101,11 +101,8 @@ class RunFiles:
 
     def _make_rewrite(self, output_file: str, settings: dict[str, Any], look_again: bool) -> Rewrite | None:
         """The rewrite of an output whose records may lack what the settings ask for; None if all of them have it."""
-        own = {name: value for name, value in self.before.items() if name.startswith(POPULATION)}
-        wanted = {**{name: value for name, value in settings.items() if not name.startswith(POPULATION)}, **own}
-        loses_scores = scorer_of(self.before) and not scorer_of(settings)
-        may_lack = differs(self.before, wanted) or (look_again and os.path.getsize(output_file) > 0)
-        return Rewrite(output_file, wanted) if may_lack and not loses_scores else None
+        wanted = wanted_of(output_file, self.before, settings, look_again)
+        return None if wanted is None else Rewrite(output_file, wanted)
 
     def settle(self) -> str:
         """Puts a rewritten output in its place; returns the file whose records have what the run made.
@@ -210,6 +207,17 @@ class RunFiles:
             raise UsageError(f"cannot remove {path}: {error.strerror}") from error
 
 
+def wanted_of(
+    output_file: str, before: dict[str, Any], settings: dict[str, Any], look_again: bool
+) -> dict[str, Any] | None:
+    """What each record of an output is to satisfy, if some may lack it; None if all of them have it."""
+    own = {name: value for name, value in before.items() if name.startswith(POPULATION)}
+    wanted = {**{name: value for name, value in settings.items() if not name.startswith(POPULATION)}, **own}
+    loses_scores = scorer_of(before) and not scorer_of(settings)
+    may_lack = differs(before, wanted) or (look_again and os.path.getsize(output_file) > 0)
+    return wanted if may_lack and not loses_scores else None
+
+
 def differs(before: dict[str, Any], now: dict[str, Any]) -> bool:
     """Whether two settings are not the same. A setting that one does not have counts as null."""
     return any(before.get(name) != now.get(name) for name in {**before, **now})
@@ -225,8 +233,10 @@ def part_of(settings: dict[str, Any], start: str) -> dict[str, Any]:
     return {name[len(start) :]: value for name, value in settings.items() if name.startswith(start)}
 
 
-def read_settings(output_file: str, settings: dict[str, Any], allow_mixed: bool) -> dict[str, Any]:
-    """The settings that the records of the output satisfy: those beside it. Writes ``settings`` beside a new output.
+def read_settings(output_file: str, settings: dict[str, Any], allow_mixed: bool, write: bool = True) -> dict[str, Any]:
+    """The settings that the records of the output satisfy: those beside it.
+
+    Writes ``settings`` beside a new output, if it may ``write``.
 
     UsageError if an output with records lacks its settings: nothing says how it was made.
     """
@@ -238,7 +248,8 @@ def read_settings(output_file: str, settings: dict[str, Any], allow_mixed: bool)
                 f"{output_file} has records, but {path}, which says how they were made, is missing: copy it too, name "
                 "another --output_file, or add to this one with --allow_mixed"
             )
-        _write_settings(path, settings)
+        if write:
+            _write_settings(path, settings)
         return settings
     before = _read_settings(path)
     before.pop(WRITTEN, None)

@@ -1,0 +1,260 @@
+"""``--estimate N``: the run processes N entries spread over the input, and tells what the whole job takes.
+
+These entries are in the output as those of any run. What they were paid with comes from the ledger's lines and from
+the records; the seconds of a request come from the clients.
+
+Example: ``pilot = Pilot(job, survey_of(job), 20); items = pilot.chosen(items); ...; print(pilot.text())``
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+import os
+import time
+from collections import Counter
+from typing import Iterable, Iterator, Sequence
+
+from ..errors import BrokenInput, UsageError, printable
+from ..fast_json import loads
+from ..input.files import Item
+from ..input.joined import open_input
+from ..records import Entry, Record, id_key
+from ..results.estimators import Estimate
+from ..results.forecast import SPENT, TOKENS, Sample, figures_of_line, figures_of_record, places
+from ..results.selection import selectable
+from ..servers.client import ChatClient
+from ..storage.append_file import scan
+from .job import Job
+from .survey import Survey, size_of
+
+FULL = 0.8  # of the slots, on average: below that the time is uncertain
+UNITS = ((86400.0, "days"), (3600.0, "h"), (60.0, "min"))
+
+
+def survey_of(job: Job) -> Survey:
+    """Reads the whole input, up to ``limit`` and up to damage. UsageError if it cannot be read twice."""
+    for path in job.input_files:
+        if not (os.path.isdir(path) or os.path.isfile(path)):
+            raise UsageError(f"--estimate reads the input twice, and {path} is not a regular file")
+    survey = Survey()
+    with contextlib.closing(open_input(job.input_files)) as source, contextlib.suppress(BrokenInput):
+        for item in source:
+            if survey.items == job.limit:
+                break
+            survey.look(job, item)
+    return survey
+
+
+class Pilot:
+    """The entries that stand for the whole job: which they are, and what they took."""
+
+    def __init__(self, job: Job, survey: Survey, size: int) -> None:
+        self._job = job
+        self._survey = survey
+        self._places = places(survey.items, size)
+        self._figures: dict[int, Counter[str]] = {}  # by entry
+        self._done_before: set[int] = set()
+        self._failed = 0
+        self._began = self._ended = math.nan
+        self.clients = roles_of(job)
+        for role, client in self.clients.items() if job.ray is None else ():
+            client.observe = functools.partial(self._observe, role)
+
+    def chosen(self, items: Iterable[Item]) -> Iterator[Item]:
+        """The items at the pilot's places."""
+        place = next(self._places, None)
+        for number, item in enumerate(items):
+            if place is None:
+                return
+            if number == place:
+                place = next(self._places, None)
+                yield item
+
+    def done_before(self, entry: Entry) -> None:
+        """The output has this entry already: its record says what it took."""
+        self._figures[id_key(entry.entry_id)] = Counter(size=size_of(entry))
+        self._done_before.add(id_key(entry.entry_id))
+
+    def begin(self, entry: Entry, lines: Sequence[Record]) -> None:
+        """An entry begins, with the ledger ``lines`` of earlier runs."""
+        figures = self._figures[id_key(entry.entry_id)] = Counter(size=size_of(entry))
+        self._began = time.monotonic() if math.isnan(self._began) else self._began
+        for line in lines:
+            if self._is_ours(line):
+                figures.update(figures_of_line(line))
+
+    def _is_ours(self, line: Record) -> bool:
+        """Whether the settings of this job made a ledger line."""
+        maker = self._job.pipeline.sampler if "answer" in line else self._job.pipeline.scorer
+        return maker is not None and str(line["made_by"]).startswith(maker.settings_id)
+
+    def paid(self, line: Record) -> None:
+        """An answer or a score arrived; its requests are observed, unless they are those of a Ray worker."""
+        self._figures[id_key(line["entry_id"])].update(figures_of_line(line, self._job.ray is not None))
+
+    def _observe(self, role: str, entry_id: str, seconds: float) -> None:
+        """A request of an entry held a slot for that long."""
+        figures = self._figures.get(id_key(entry_id))
+        if figures is not None:
+            figures.update({f"{role} requests": 1, f"{role} observed": 1})
+            figures[f"{role} seconds"] += seconds  # type: ignore[assignment]
+
+    def ends(self, record: Record | None) -> None:
+        """An entry ended with its record, or failed."""
+        self._ended = time.monotonic()
+        self._failed += record is None
+        if record is not None:
+            self._count_outcome(record)
+
+    def _count_outcome(self, record: Record) -> None:
+        figures = self._figures[id_key(record["entry_id"])]
+        least = self._job.results.selection.accept_score
+        texts = record["generated_answers"]
+        details = record.get("generated_details") or [{}] * len(texts)
+        for text, detail, score in zip(texts, details, record.get("generated_scores") or ()):
+            is_high = score is not None and least is not None and score >= least
+            figures["answers"] += 1
+            figures["accepted"] += is_high and selectable(text, detail.get("finish_reason"), score)
+
+    def read_done(self, path: str) -> None:
+        """Reads the records of the entries that the output had before."""
+        if not self._done_before:
+            return
+        with open(path, "rb") as file:
+            for offset, key in scan(path, lambda damaged: None):
+                if key in self._done_before:
+                    file.seek(offset)
+                    record = loads(file.readline())
+                    self._figures[key].update(figures_of_record(record))
+                    self._count_outcome(record)
+
+    # What it says
+
+    def text(self) -> str:
+        """The figures of the whole job, for a person."""
+        entries = max(self._survey.entries(), len(self._figures))
+        lines = [f"{self._job.script}: the whole job, estimated (95 % intervals in parentheses)"]
+        sample = Sample(entries, list(self._figures.values()), self._survey.mean_size())
+        rows = self._rows(sample) if self._figures else [("entries", "none could be read, so nothing is estimated")]
+        return "\n".join([*lines, *(f"  {name:<9} {printable(text)}" for name, text in rows)])
+
+    def _rows(self, sample: Sample) -> Iterator[tuple[str, str]]:
+        failed = f"; {self._failed:,} of them failed" if self._failed else ""
+        unreadable = f"; {self._survey.unreadable:,} more cannot be read" if self._survey.unreadable else ""
+        yield "entries", f"{sample.entries:,}, estimated from {len(sample.figures):,}{failed}{unreadable}"
+        for role, client in self.clients.items():
+            for name in SPENT:
+                is_known = name == "requests" or not client.traffic.uncounted
+                total = sample.total({f"{role} {name}": 1})
+                known = number_with(total) if is_known else "unknown: the server does not count them"
+                yield (role if name == "requests" else ""), f"{name.replace('_', ' ')}: {known}"
+        yield from self._accepted(sample)
+        if self.clients:
+            yield "time", self._time(sample)
+        yield from self._cost(sample)
+        yield "next", "the same command without --estimate does the other entries, and writes selection and report"
+
+    def _accepted(self, sample: Sample) -> Iterator[tuple[str, str]]:
+        answers = sample.ratio("accepted", "answers")
+        least = self._job.results.selection.accept_score
+        if answers is not None and least is not None:
+            yield "accepted", f"{percent_with(answers)} of the answers score at least {least:g}"
+            yield "", f"{percent_with(sample.share('accepted'))} of the entries have such an answer"
+
+    def _cost(self, sample: Sample) -> Iterator[tuple[str, str]]:
+        weights = {}
+        for role, prices in self._job.prices.items():
+            weights.update({f"{role} {name}": price / 1e6 for name, price in zip(TOKENS, prices)})
+        if weights and any(self.clients[role].traffic.uncounted for role in self._job.prices):
+            yield "cost", "unknown: the server does not count its tokens"
+        elif weights:
+            point, low, high = map(money, sample.total(weights))
+            yield "cost", f"{point} ({low} to {high})"
+
+    def _time(self, sample: Sample) -> str:
+        """How long the job takes if all slots are full: request-seconds over concurrency (Little 1961).
+
+        The slowest role tells. The upper end supposes that the servers do no more at once than they did in this run,
+        whose slots were not always full.
+        """
+        full = self._imputed(sample)
+        seen = sum(one["generator observed"] + one["scorer observed"] for one in self._figures.values())
+        if not seen:
+            return "not measured, since all of these entries were done before"
+        times = [self._time_of(role, full) for role in self.clients]
+        point, low, high = (max(ends) for ends in zip(*times))
+        span = self._ended - self._began
+        occupied = point / sample.entries * len(sample.figures) / span if span else 1.0
+        high /= min(1.0, max(occupied, 1e-3))
+        note = "" if occupied >= FULL else f"; the slots were {occupied:.0%} full: with a larger N it is more certain"
+        return f"{duration(point)} ({duration(low)} to {duration(high)}) at this concurrency{note}"
+
+    def _time_of(self, role: str, sample: Sample) -> Estimate:
+        client = self.clients[role]
+        slots = client.concurrency or client.pool.concurrency
+        least = client.least_seconds(*(sample.total({f"{role} {name}": 1}).mean for name in SPENT))
+        return Estimate(*(max(least, end) for end in sample.total({f"{role} seconds": 1 / slots})))
+
+    def _imputed(self, sample: Sample) -> Sample:
+        """The sample with seconds for the requests of earlier runs too: the mean of those that were observed."""
+        figures = [Counter(one) for one in sample.figures]
+        for role in self.clients:
+            observed = sum(one[f"{role} observed"] for one in figures)
+            mean = sum(one[f"{role} seconds"] for one in figures) / max(1, observed)
+            for one in figures:
+                one[f"{role} seconds"] += mean * (one[f"{role} requests"] - one[f"{role} observed"])  # type: ignore[assignment]
+        return Sample(sample.entries, figures)
+
+
+def roles_of(job: Job) -> dict[str, ChatClient]:
+    """The clients of a job by their roles: generator, scorer."""
+    sampler = job.pipeline.sampler
+    return {
+        "generator" if sampler is not None and client is sampler.client else "scorer": client
+        for client in job.pipeline.clients
+    }
+
+
+def money(amount: float) -> str:
+    """An amount with two digits behind the point, or with two that are not zero.
+
+    >>> money(1234.5), money(0.00123)
+    ('1,234.50', '0.0012')
+    """
+    return f"{amount:,.2f}" if amount >= 1 or not amount else f"{amount:.2g}"
+
+
+def number_with(estimate: Estimate) -> str:
+    """A number and its interval.
+
+    >>> number_with(Estimate(4000, 3900, 4100))
+    '4,000 (3,900 to 4,100)'
+    """
+    point, low, high = (f"{end:,.0f}" if math.isfinite(end) else "unknown" for end in estimate)
+    return f"{point} ({low} to {high})"
+
+
+def percent_with(estimate: Estimate) -> str:
+    """A share and its interval.
+
+    >>> percent_with(Estimate(0.25, 0.1, 0.5))
+    '25 % (10 to 50)'
+    """
+    point, low, high = (f"{100 * end:.0f}" for end in estimate)
+    return f"{point} % ({low} to {high})"
+
+
+def duration(seconds: float) -> str:
+    """A time in the unit that a person would use.
+
+    >>> duration(41), duration(1500), duration(9e4), duration(math.inf)
+    ('41 s', '25.0 min', '25.0 h', 'unknown')
+    """
+    if not math.isfinite(seconds):
+        return "unknown"
+    for size, unit in UNITS:
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
