@@ -23,7 +23,7 @@ from .rules import Verdict
 from .sentence_number import NEXT_PHRASE, is_harmless
 from .units import dimension_of, leading_unit, unit_of
 
-_SIMPLE = re.compile(r"\s*(-?)\$?([0-9]{1,18}|[0-9]{1,3}(?:,[0-9]{3}){1,5})(\.[0-9]{1,18})?[.\s]*")
+_SIMPLE = re.compile(r"\s*(-?)(\$?)([0-9]{1,18}|[0-9]{1,3}(?:,[0-9]{3}){1,5})(\.[0-9]{1,18})?[.\s]*")
 _LEFT = re.compile(  # x; x_1; f(x); \theta; AB; m \in
     r"\s*(\\?[A-Za-z]{1,12}(?:_\{?\w{1,6}\}?)?\s*(?:\(\s*[A-Za-z]\s*\))?)\s*(?:=|\\in(?![a-z])|\\approx|:(?!\d))"
 )
@@ -75,8 +75,9 @@ def read_value(text: str) -> Value:
     """
     simple = _SIMPLE.fullmatch(text)
     if simple:
-        digits = simple[1] + simple[2].replace(",", "") + (simple[3] or "")
-        return Value(digits, number=Number(Fraction(digits), places=len(simple[3] or ".") - 1))
+        digits = simple[1] + simple[3].replace(",", "") + (simple[4] or "")
+        unit = "dollar" if simple[2] else ""
+        return Value(digits, number=Number(Fraction(digits), unit=unit, places=len(simple[4] or ".") - 1))
     return _value(plain_latex(text[:LONGEST]))
 
 
@@ -320,8 +321,7 @@ def _unit_doubt(wanted: Number, given: Number, question: Question, known: frozen
     if ours and given.unit and not theirs and not (first and first.group().lower() in NEXT_PHRASE):
         return f"the units differ: {ours}, {given.unit[:40]}"
     if ours and theirs:
-        same = dimension_of(ours) == dimension_of(theirs) == "money" and "$" in wanted.unit + given.unit
-        return None if same else f"the units differ: {ours}, {theirs}"
+        return f"the units differ: {ours}, {theirs}"
     if theirs and not ours:
         others = [unit for unit in question.units if unit != theirs and dimension_of(unit) == dimension_of(theirs)]
         if others and theirs not in question.units:

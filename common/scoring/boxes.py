@@ -89,6 +89,10 @@ _FACTOR_BEFORE = re.compile(
         r"(?<![A-Za-z\\])[A-Za-z]",  # a variable
         r"\\(?:sqrt|frac|times|cdot|div|pm|mp|pi|theta|log|ln|sin|cos|tan|exp|sum|prod|int|lim)",
         r"[_^]\{|\\(?:sqrt|[dt]?frac|log|ln|sin|cos|tan|overline)(?:\[\d+\]|\{[^{}]*\})?[{(]",
+        r"[<>\u2260\u2264\u2265]|\\(?:neq?|leq?|geq?|[lg]t|approx)(?![A-Za-z])",  # a bound
+        r"\b(?:(?:less|more|fewer|greater|larger|smaller|higher|lower|other)\s+than|between|except)",
+        r"\\(?!text|math|underline|fbox|boxed|color|ensuremath|emph|large|Large|huge)[A-Za-z]{2,20}\{",  # \cancel{
+        r"[(\[][^()\[\]\n]{0,40}[\w}]\s*,",  # a later part of a tuple
         r"\b(?:half|third|quarter|square|root|factorial)\s+of|\b(?:twice|double|triple|times|plus|over)",
     )
     + "$"
@@ -98,7 +102,9 @@ _CLOSERS = re.compile(r"(?:\s?(?:\$+|\\[)\]]|\*\*|__|\}))*")
 _MATH_AFTER = re.compile(  # the rest of a formula that goes on after its box
     r"(?:\\[,;: ]|~)*"
     + any_of(
-        r"\\(?:sqrt|pi|frac|[dt]frac|cdot|times|div|pm|%|theta|circ|log|ln|sin|cos|infty|overline)",
+        r"\s?\\(?:cdot|times|div|pm)(?![a-z])",
+        r"\s?:\s?[0-9]",
+        r"\\(?:sqrt|pi|frac|[dt]frac|%|theta|circ|log|ln|sin|cos|infty|overline)",
         r"\s?(?:[\^_!%/]|\*(?!\*))",
         r"\s?[\u00d7\u00f7\u00b7\u221a\u03c0\u00b0(+]",
         r"[A-Za-z](?![A-Za-z])",

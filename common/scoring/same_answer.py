@@ -28,7 +28,7 @@ FREE_TEXT = "the reference is a free text, which a rule cannot compare"
 _LONGEST = 1_000  # characters of a final answer that is compared
 _MOST_WORDS = 14  # of a reference without a mark; a longer one is free text
 _MOST_CHARACTERS = 300  # of a reference without a mark
-_CLAUSE = re.compile(r",?\s+(?:since|because|as|so|which)\s|;\s")  # 4, since 2 + 2 = 4
+_CLAUSE = re.compile(r",?\s+(?:since|because|as|so|which)\s|;\s|,\s+(?:and\s+)?not\s+(?=[-$0-9\\*])")  # 4, since 2 + 2 = 4
 _WORD = re.compile("[A-Za-z]{3}")
 _FORMULA = re.compile(r"\\\((.+?)\\\)|\\\[(.+?)\\\]|\$\$?([^$]+)\$")  # \(4\), \[4\], $4$, $$4$$
 _WORD_IN_DOLLARS = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{3}")  # "$5 and $6": prices, and not a formula
@@ -42,10 +42,13 @@ _APPROXIMATELY = re.compile(
     r"\\approx(?![a-z])|\u2248|\\simeq|\\sim(?![a-z])|\bor\s+(?:about|approximately)\b|\(\s*(?:about|approximately)\b"
 )
 _UNCERTAIN = re.compile(
-    rf"\b{any_word('maybe perhaps possibly either neither probably unsure unclear cannot')}\b|\?\s*$", re.I
+    rf"\b{any_word('maybe perhaps possibly either neither probably unsure unclear cannot')}\b|\?\s*$"
+    r"|\b(?:could|may|might)\s+(?:also\s+)?be\b|\bused\s+to\s+be\b|\bno\s+longer\b",
+    re.I,
 )
 _NEGATIONS = frozenset(
-    "not or nor neither never cannot isnt arent wasnt doesnt cant wrong incorrect than except but".split()
+    "not or nor neither never cannot isnt arent wasnt doesnt cant wrong incorrect than except but eliminated "
+    "excluded rejected ruled".split()
 )
 _OPPOSITES = {"yes": "no", "no": "yes", "true": "false", "false": "true"}
 _BEFORE_WORDS = frozenset(
@@ -308,6 +311,7 @@ _OPTION_FORMS = re.compile(
         r"\u9009\u9879?\s*([A-J])",
     )
 )
+_CHINESE_NOT = re.compile("\u4e0d(?:\u9009|\u6b63\u786e|\u662f|\u5bf9)|\u9519\u8bef|\u6392\u9664")
 _BARE_LETTER = re.compile(r"(?<![A-Za-z'\u2019$\\])([B-HJ])(?![A-Za-z'\u2019])")
 _OPTION_LINE = re.compile(r"^[\s*_>#-]{0,8}\(?([A-J])(?:\)\.?|[.:])[*_]{0,2}\s*(\S[^\n]*)$", re.M)
 
@@ -338,7 +342,8 @@ def _chosen_letter(final: FinalAnswer, asked: Question) -> str:
         others = set(_BARE_LETTER.findall(text)) - {letter}
         negated = _NEGATIONS.intersection(_words(text)) - {"but"}
         is_clause = re.match(r"(?:because|since|as|in|it|the|this|that|for)\b", rest, re.I)
-        return "" if (other and other != letter) or others or (negated and not is_clause) else letter
+        is_refused = (negated and not is_clause) or _CHINESE_NOT.search(text)
+        return "" if (other and other != letter) or others or is_refused else letter
     if letters or _NEGATIONS.intersection(_words(text)):
         return ""
     return _option_with_text(text, asked) or _option_in_sentence(final, text, asked)
