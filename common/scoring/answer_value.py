@@ -18,6 +18,7 @@ from typing import NamedTuple, Sequence
 
 from .final_number import Number, read_number
 from .math_text import LONGEST, canonical, plain_latex
+from .moments import Moment, read_moment
 from .question import WORD, Question
 from .rules import Verdict
 from .sentence_number import NEXT_PHRASE, is_harmless
@@ -55,11 +56,12 @@ class Value(NamedTuple):
     items: tuple[Value, ...] | None = None
     brackets: str = ""
     unit: str = ""  # of a formula; a number has its own
+    moment: Moment | None = None
 
     @property
     def is_formula(self) -> bool:
-        """Whether it is neither a number nor a list."""
-        return self.number is None and self.items is None
+        """Whether it is neither a number nor a list nor a moment."""
+        return self.number is None and self.items is None and self.moment is None
 
 
 def has_formula(value: Value) -> bool:
@@ -78,7 +80,9 @@ def read_value(text: str) -> Value:
         digits = simple[1] + simple[3].replace(",", "") + (simple[4] or "")
         unit = "dollar" if simple[2] else ""
         return Value(digits, number=Number(Fraction(digits), unit=unit, places=len(simple[4] or ".") - 1))
-    return _value(plain_latex(text[:LONGEST]))
+    plain = plain_latex(text[:LONGEST])
+    moment = read_moment(plain)
+    return Value(plain, moment=moment) if moment else _value(plain)
 
 
 def _value(plain: str, depth: int = 0) -> Value:
@@ -219,6 +223,10 @@ def equal(
     """
     if wanted.left and given.left and canonical(wanted.left) != canonical(given.left) and _is_variable(wanted, given):
         return Verdict(False)
+    if wanted.moment and given.moment and wanted.moment.kind == given.moment.kind:
+        return Verdict(wanted.moment == given.moment)
+    if wanted.moment or given.moment:
+        return Verdict(None, f"not of the same form: {wanted.plain[:60]}, {given.plain[:60]}")
     if wanted.number and given.number:
         return _equal_numbers(wanted.number, given.number, question, known, tolerance)
     if wanted.items is not None and given.items is not None:

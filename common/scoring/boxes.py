@@ -14,7 +14,8 @@ from .patterns import any_of
 MOST = 20  # marks of a kind that are looked at, from the end
 _REACH = 80  # characters beside a mark that may belong to it
 _BOX = re.compile(r"\\(?:f?boxed|fbox|framebox)\s*(?:\{|(?=[-\d\\$.]))")  # \boxed{4}, \boxed {4}, \fbox{4}, \boxed 4
-_WRAPPED = re.compile(r"\\(?:f?boxed|fbox)\s*\{([^{}]*)\}")
+UNDERLINES = re.compile(r"\\underline\s*\{")
+_WRAPPED = re.compile(r"\\(?:f?boxed|fbox|underline)\s*\{([^{}]*)\}")
 _BRACE = re.compile(r"\\.|[{}]", re.S)  # an escaped brace, \{, is part of the content and does not count
 _OPEN_END = re.compile(r"\n|\$|\\[)\]]|(?<=\d)\.(?:\s|$)|(?<=\})\.")  # where a box without a closing brace ends
 
@@ -28,14 +29,14 @@ class Mark(NamedTuple):
     found_by: str = "mark"
 
 
-def boxes(text: str) -> list[Mark]:
+def boxes(text: str, pattern: re.Pattern[str] = _BOX) -> list[Mark]:
     """The last boxes of a text, outer ones only, with the text that touches them."""
     found: list[Mark] = []
-    box = _BOX.search(text, _start_of_last(text, "box", 2 * MOST))
+    box = pattern.search(text, _start_of_last(text, "box" if pattern is _BOX else "underline", 2 * MOST))
     closing = _closing_braces(text, box.start()) if box else {}
     while box is not None:
         found.append(_box(text, box, closing))
-        box = _BOX.search(text, found[-1].end)
+        box = pattern.search(text, found[-1].end)
     return [_touched(text, mark) for mark in found[-MOST:]]
 
 

@@ -18,6 +18,7 @@ from .answer_value import Value, equal, has_formula, read_value
 from .final_answer import FinalAnswer, find_final_answer
 from .final_number import NUMBER_BEGINS, Number, number_at, read_number
 from .math_text import is_words, plain_latex
+from .moments import only_moment
 from .patterns import any_of, any_word
 from .question import WORD, Question, about
 from .sentence_number import TIED, is_harmless, sentence_number
@@ -37,6 +38,7 @@ _VERB = re.compile(
 )
 _CONDITION = re.compile(r"\b(?:where|if|when|such\s+that|not)\b|n['\u2019]t\b", re.I)
 _CHINESE = re.compile("[\u4e00-\u9fff]")
+_NAMED_NUMBER = re.compile(r"(?!Total|Answer|About|In |Rs|Only|Just|Year)[A-Z][a-z]{2,20} [0-9]{1,4}")  # Apollo 11
 _AND = re.compile(r"\s*,?\s(?:and|or)\s\s*", re.I)
 _APPROXIMATELY = re.compile(
     r"\\approx(?![a-z])|\u2248|\\simeq|\\sim(?![a-z])|\bor\s+(?:about|approximately)\b|\(\s*(?:about|approximately)\b"
@@ -144,7 +146,13 @@ def read_reference(reference: str, question: str, own: tuple[re.Pattern[str], ..
         return Wanted("option", text, None, words, letter)
     if words and len(words) == 1 and words[0] in _OPPOSITES:
         return Wanted("yes or no", text, None, words, letter)
-    values = [value for value in _values(final, asked, frozenset()) if value.number or not is_words(value.plain)]
+    values = [
+        value
+        for value in _values(final, asked, frozenset())
+        if value.number or value.moment or not is_words(value.plain)
+    ]
+    if values and values[-1].number and _NAMED_NUMBER.fullmatch(text):
+        return Wanted("words", text, None, words, letter)
     if values:
         return Wanted("value", text, values[-1], words, letter)
     if letter and re.match(r"\W*[A-J]\W", text):
@@ -229,7 +237,11 @@ def _values(final: FinalAnswer, asked: Question, known: frozenset[str]) -> list[
     segment = _only_formula(text, asked, known) or _after_verb(text)
     if segment:
         return segment
-    number = sentence_number(plain_prose(text), asked, known)
+    prose = plain_prose(text)
+    moment = only_moment(prose)
+    if moment:
+        return [Value(prose, moment=moment)]
+    number = sentence_number(prose, asked, known)
     return [Value(text, number=number)] if number is not None else []
 
 
@@ -254,7 +266,7 @@ def _whole_value(text: str) -> Value | None:
         return None
     number = read_number(text) if _AND.search(text) else None  # two hundred and five; x = 1 and x = 2 is a list
     value = Value(text, number=number) if number else read_value(_AND.sub(", ", text))
-    if value.number is not None:
+    if value.number is not None or value.moment is not None:
         return value
     if value.items is not None:
         return value if all(item.number or not is_words(item.plain) for item in value.items) else None
