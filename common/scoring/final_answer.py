@@ -89,7 +89,9 @@ _JSON_BARE = re.compile(r"'((?:[^'\\\n]|\\.){0,400})'|([-\w.]{1,40})(?=\s*[,}\n]
 _JOINED = re.compile(r"(?:[\s$,.;~&]|\\[()\[\]]|\\q?quad|\\text\{\s*(?:and|or)\s*\}|\b(?:and|or)\b){0,40}")
 _UNDERLINED = 300  # characters at the end of a text in which an underlined value is its final answer
 _SPECIAL = re.compile(r"<\|[a-z_]{2,30}\|>|</?s>|<eos>|<end_of_turn>")
-_MARKUP = re.compile(r"</?(?:u|b|i|em|strong|p|span|div|br|mark|center|h[1-6]|code|li|ul|ol|font|td|tr)(?:\s[^<>]{0,80})?/?>", re.I)
+_MARKUP = re.compile(
+    r"</?(?:u|b|i|em|strong|p|span|div|br|mark|center|h[1-6]|code|li|ul|ol|font|td|tr)(?:\s[^<>]{0,80})?/?>", re.I
+)
 _EMOJI = " \t\n\u2713\u2714\u2705\u2611\ufe0f\U0001f389\U0001f60a\U0001f31f\u2b50"
 
 
@@ -281,7 +283,9 @@ STATEMENTS = [  # the verdict: the final answer
     Rule("spanish", rf"\brespuesta(?:\s+(?:final|correcta))?\s*(?:es\b|:){_ADVERB}", "La respuesta es 4", "4"),
     Rule("french", rf"\br\u00e9ponse(?:\s+(?:finale|correcte))?\s*(?:est\b|:){_ADVERB}", "La r\u00e9ponse est 4", "4"),
     Rule("german", rf"\bantwort\s*(?:ist\b|lautet\b|:){_ADVERB}", "Die Antwort lautet 4", "4"),
-    Rule("portuguese", rf"\bresposta(?:\s+(?:final|correta))?\s*(?:\u00e9(?!\w)|:){_ADVERB}", "A resposta \u00e9 4", "4"),
+    Rule(
+        "portuguese", rf"\bresposta(?:\s+(?:final|correta))?\s*(?:\u00e9(?!\w)|:){_ADVERB}", "A resposta \u00e9 4", "4"
+    ),
     Rule(
         "italian", rf"\brisposta(?:\s+(?:finale|corretta))?\s*(?:\u00e8(?!\w)|:){_ADVERB}", "La risposta \u00e8 4", "4"
     ),

@@ -131,7 +131,12 @@ SCORE_WORDS = [  # a language, its words at a word boundary, a reply
     Rule("German", r"(?:gesamt)?(?:punktzahl|bewertung|punktestand)|(?:gesamt|end)note", "Bewertung: 8", 8),
     Rule("French", r"notation|note\s+(?:finale|globale|totale)|score\s+final", "Note finale : 8/10", 8),
     Rule("Spanish", r"puntuaci[o\u00f3]n|puntaje|calificaci[o\u00f3]n", "Puntuaci\u00f3n: 8", 8),
-    Rule("Portuguese", r"pontua[c\u00e7][a\u00e3]o|nota(?:\s+(?:final|geral|total))?(?=\s*:)", "Pontua\u00e7\u00e3o: 8", 8),
+    Rule(
+        "Portuguese",
+        r"pontua[c\u00e7][a\u00e3]o|nota(?:\s+(?:final|geral|total))?(?=\s*:)",
+        "Pontua\u00e7\u00e3o: 8",
+        8,
+    ),
     Rule("Italian", r"punteggio|voto|valutazione", "Punteggio: 8", 8),
     Rule("Dutch", r"(?:eind|rapport)?cijfer|beoordeling", "Eindcijfer: 8", 8),
     Rule("Indonesian", r"nilai(?:\s+akhir)?", "Nilai: 8", 8),
@@ -199,7 +204,8 @@ COLON = r"\s*(?:(?:is\s?)?:|=|->|\u2192|\u2013|\u2014|\u4e3a|\u662f)[\s:]{0,20}"
 # In lower case: a text of ASCII without any of these holds no score word, and names no scale.
 STEMS = (
     "score rating bewertung punkt gesamt endnote finale globale totale puntua puntaje calific pontua punteggio "
-    "voto nota valuta cijfer beoordel nilai hodnocen\u00ed pontsz scor arvosana pisteet punctaj betyg ocena puan skor grade mark verdict overall scale skala von"
+    "voto nota valuta cijfer beoordel nilai hodnocen\u00ed pontsz scor arvosana pisteet punctaj "
+    "betyg ocena puan skor grade mark verdict overall scale skala von"
 ).split()
 SCALE_STEMS = ("scale", "skala", "von", "\u6ee1\u5206")
 
@@ -211,9 +217,8 @@ STATED = Rule(
     "Grade: an 8",
     8,
 )
-AFTER_LABEL = (
-    r"(?::|=|->|\u2192|\u2013|\u2014|\u4e3a|\u662f)[\s:]{0,20}(?:an?\s+)?[-+\u2212]?[0-9]"  # where STATED may end: it is tried only there
-)
+AFTER_LABEL = r"(?::|=|->|\u2192|\u2013|\u2014|\u4e3a|\u662f)[\s:]{0,20}(?:an?\s+)?[-+\u2212]?[0-9]"
+_GIVEN_TO = "it this that the answer response reply candidate an? overall as at with only solid strong full"
 IN_PROSE = [  # they count if no verdict is stated
     Rule(
         "in a sentence",
@@ -230,7 +235,7 @@ IN_PROSE = [  # they count if no verdict is stated
             any_word("deserves merits earns rated graded"),
             r"I(?:['\u2019]d|\s+would)\s+say",
         )
-        + rf"\s+(?:{any_word('it this that the answer response reply candidate an? overall as at with only solid strong full')}\s+)*"
+        + rf"\s+(?:{any_word(_GIVEN_TO)}\s+)*"
         + VALUE
         + r"(?!\s+(?!points|marks|stars)[a-z]{3,30}s\b)",  # I can give 2 reasons
         "I\u2019d give this an 8.",

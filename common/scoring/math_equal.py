@@ -61,6 +61,7 @@ MISREAD = [  # math-verify reads these as something else; the verdict: whether i
 _MISREAD = re.compile(either(MISREAD))
 _MISJUDGED = re.compile(  # of these, math-verify may take equal ones as different: AB; H_2; 2 km; 2.5M; |x|
     r"(?<![\\A-Za-z{])[A-Z][A-Z]|[A-Z][a-z]?_?\{?[0-9]|[0-9]\s+[A-Za-z]{2}|^[-0-9.]+[kKMBT]$|\||\\[a-z]*matrix"
+    r"|\\(?:angle|triangle|overline)(?![a-z])|[\u2220\u25b3]|^d[a-z]/d[a-z]$|[0-9]\s+\(|[a-z]['\u2019]s\b"
 )
 
 

@@ -29,7 +29,9 @@ FREE_TEXT = "the reference is a free text, which a rule cannot compare"
 _LONGEST = 1_000  # characters of a final answer that is compared
 _MOST_WORDS = 14  # of a reference without a mark; a longer one is free text
 _MOST_CHARACTERS = 300  # of a reference without a mark
-_CLAUSE = re.compile(r",?\s+(?:since|because|as|so|which)\s|;\s|,\s+(?:and\s+)?not\s+(?=[-$0-9\\*])")  # 4, since 2 + 2 = 4
+_CLAUSE = re.compile(
+    r",?\s+(?:since|because|as|so|which)\s|;\s|,\s+(?:and\s+)?not\s+(?=[-$0-9\\*])"
+)  # 4, since 2 + 2 = 4
 _WORD = re.compile("[A-Za-z]{3}")
 _FORMULA = re.compile(r"\\\((.+?)\\\)|\\\[(.+?)\\\]|\$\$?([^$]+)\$")  # \(4\), \[4\], $4$, $$4$$
 _WORD_IN_DOLLARS = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{3}")  # "$5 and $6": prices, and not a formula
@@ -443,7 +445,7 @@ def _yes_or_no(words: list[str], pair: set[str]) -> str | None:
 
 def _decide_words(wanted: Wanted, final: FinalAnswer, reply: str, asked: Question, tolerance: float | None) -> Decision:
     """Whether the answer's words are the reference's."""
-    ours, links = list(wanted.words), ("and",) if "," in wanted.text else ()
+    ours, links = list(wanted.words), ("and",) if "," in wanted.text + final.text else ()
     text = re.sub(r"^\W{0,3}[A-J][).:]+\s+(?=\S)", "", plain_latex(final.text).strip("*_ "))
     words, ours = ([word for word in some if word not in links] for some in (_words(text), ours))
     if ours in (words, _words(text.rpartition(": ")[2])) or _is_rotated(words, ours, asked):
@@ -455,6 +457,8 @@ def _decide_words(wanted: Wanted, final: FinalAnswer, reply: str, asked: Questio
         return Decision(True)
     if f" {' '.join(ours)} " in f" {' '.join(words)} ":
         return Decision(None, f"the answer says more than the reference: {final.text[:80]}")
+    if sorted(map(stem, ours)) == sorted(map(stem, words)):
+        return Decision(None, f"the same words in another order or form: {final.text[:80]}")
     return Decision(False, "the words differ, but may mean the same", unsure=True)
 
 
@@ -495,6 +499,7 @@ def _is_rotated(words: list[str], wanted: list[str], asked: Question) -> bool:
 
 def _words(text: str) -> list[str]:
     """Lower-case words without markup and punctuation, and without articles unless there are only articles."""
+    text = re.sub(r"(?<=\b[A-Z])\.(?=[A-Z]\b\.?)", "", text)  # U.S.A.
     text = re.sub(r"n['\u2019]t\b", " not", text.lower())
     text = re.sub(
         r"\\(?:text|mathrm)(?:bf|rm|it)?\b|[\"'\u2019*_`$\\{}()\[\]<>!?;\u201c\u201d\u3002\uff0c\u300c\u300d]|:(?!\d)|,(?!\d)|\.(?!\d)",

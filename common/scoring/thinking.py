@@ -20,7 +20,8 @@ _TAG = re.compile(  # <think>, [/THINK], <seed:think>, <|begin_of_thought|>, and
 )
 _THOUGHT = {"thought", "thoughts", "\u601d\u8003"}  # and each word with "think" or "ofthought" in it
 _REASONING = set(
-    "reason reasoning rationale reflect reflection scratchpad scratch analysis analyze deliberation monologue cot".split()
+    "reason reasoning rationale reflect reflection scratchpad scratch analysis analyze deliberation monologue "
+    "cot".split()
 )
 _PARTS = re.compile(r"[a-z]+|[0-9]+|[\u4e00-\u9fff]+", re.I)
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z][a-z])")  # antThinking
@@ -28,7 +29,9 @@ _HARMONY = re.compile(  # <|channel|>final json<|message|>; <|channel|>final <|c
     r"<\|channel\|>\s*(\w*)[^<]{0,80}(?:<\|constrain\|>[^<]{0,40})?<\|message\|>"
 )
 _HARMONY_END = re.compile(r"<\|(?:end|return|call|start|channel)\|>")
-_BARE_ANALYSIS = re.compile(r"\s*(?:assistant)?analysis(?=[A-Z])")  # harmony without its special tokens: analysisWe need ...
+_BARE_ANALYSIS = re.compile(
+    r"\s*(?:assistant)?analysis(?=[A-Z])"
+)  # harmony without its special tokens: analysisWe need ...
 _BARE_FINAL = "assistantfinal"
 _BLOCKS = [  # other blocks of thoughts: how one begins, and how it ends
     (re.compile(r"<details\s[^<>]{0,80}type=.?reasoning[^<>]{0,80}>", re.I), "</details>"),
