@@ -18,12 +18,13 @@ from typing import NamedTuple, Sequence
 
 from .final_number import Number, read_number
 from .math_text import LONGEST, canonical, plain_latex
+from .moments import Moment, read_moment
 from .question import WORD, Question
 from .rules import Verdict
 from .sentence_number import NEXT_PHRASE, is_harmless
 from .units import dimension_of, leading_unit, unit_of
 
-_SIMPLE = re.compile(r"\s*(-?)\$?([0-9]{1,18}|[0-9]{1,3}(?:,[0-9]{3}){1,5})(\.[0-9]{1,18})?[.\s]*")
+_SIMPLE = re.compile(r"\s*(-?)(\$?)([0-9]{1,18}|[0-9]{1,3}(?:,[0-9]{3}){1,5})(\.[0-9]{1,18})?[.\s]*")
 _LEFT = re.compile(  # x; x_1; f(x); \theta; AB; m \in
     r"\s*(\\?[A-Za-z]{1,12}(?:_\{?\w{1,6}\}?)?\s*(?:\(\s*[A-Za-z]\s*\))?)\s*(?:=|\\in(?![a-z])|\\approx|:(?!\d))"
 )
@@ -55,11 +56,12 @@ class Value(NamedTuple):
     items: tuple[Value, ...] | None = None
     brackets: str = ""
     unit: str = ""  # of a formula; a number has its own
+    moment: Moment | None = None
 
     @property
     def is_formula(self) -> bool:
-        """Whether it is neither a number nor a list."""
-        return self.number is None and self.items is None
+        """Whether it is neither a number nor a list nor a moment."""
+        return self.number is None and self.items is None and self.moment is None
 
 
 def has_formula(value: Value) -> bool:
@@ -75,9 +77,12 @@ def read_value(text: str) -> Value:
     """
     simple = _SIMPLE.fullmatch(text)
     if simple:
-        digits = simple[1] + simple[2].replace(",", "") + (simple[3] or "")
-        return Value(digits, number=Number(Fraction(digits), places=len(simple[3] or ".") - 1))
-    return _value(plain_latex(text[:LONGEST]))
+        digits = simple[1] + simple[3].replace(",", "") + (simple[4] or "")
+        unit = "dollar" if simple[2] else ""
+        return Value(digits, number=Number(Fraction(digits), unit=unit, places=len(simple[4] or ".") - 1))
+    plain = plain_latex(text[:LONGEST])
+    moment = read_moment(plain)
+    return Value(plain, moment=moment) if moment else _value(plain)
 
 
 def _value(plain: str, depth: int = 0) -> Value:
@@ -218,6 +223,10 @@ def equal(
     """
     if wanted.left and given.left and canonical(wanted.left) != canonical(given.left) and _is_variable(wanted, given):
         return Verdict(False)
+    if wanted.moment and given.moment and wanted.moment.kind == given.moment.kind:
+        return Verdict(wanted.moment == given.moment)
+    if wanted.moment or given.moment:
+        return Verdict(None, f"not of the same form: {wanted.plain[:60]}, {given.plain[:60]}")
     if wanted.number and given.number:
         return _equal_numbers(wanted.number, given.number, question, known, tolerance)
     if wanted.items is not None and given.items is not None:
@@ -320,8 +329,7 @@ def _unit_doubt(wanted: Number, given: Number, question: Question, known: frozen
     if ours and given.unit and not theirs and not (first and first.group().lower() in NEXT_PHRASE):
         return f"the units differ: {ours}, {given.unit[:40]}"
     if ours and theirs:
-        same = dimension_of(ours) == dimension_of(theirs) == "money" and "$" in wanted.unit + given.unit
-        return None if same else f"the units differ: {ours}, {theirs}"
+        return f"the units differ: {ours}, {theirs}"
     if theirs and not ours:
         others = [unit for unit in question.units if unit != theirs and dimension_of(unit) == dimension_of(theirs)]
         if others and theirs not in question.units:

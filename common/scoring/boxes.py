@@ -14,7 +14,8 @@ from .patterns import any_of
 MOST = 20  # marks of a kind that are looked at, from the end
 _REACH = 80  # characters beside a mark that may belong to it
 _BOX = re.compile(r"\\(?:f?boxed|fbox|framebox)\s*(?:\{|(?=[-\d\\$.]))")  # \boxed{4}, \boxed {4}, \fbox{4}, \boxed 4
-_WRAPPED = re.compile(r"\\(?:f?boxed|fbox)\s*\{([^{}]*)\}")
+UNDERLINES = re.compile(r"\\underline\s*\{")
+_WRAPPED = re.compile(r"\\(?:f?boxed|fbox|underline)\s*\{([^{}]*)\}")
 _BRACE = re.compile(r"\\.|[{}]", re.S)  # an escaped brace, \{, is part of the content and does not count
 _OPEN_END = re.compile(r"\n|\$|\\[)\]]|(?<=\d)\.(?:\s|$)|(?<=\})\.")  # where a box without a closing brace ends
 
@@ -28,14 +29,14 @@ class Mark(NamedTuple):
     found_by: str = "mark"
 
 
-def boxes(text: str) -> list[Mark]:
+def boxes(text: str, pattern: re.Pattern[str] = _BOX) -> list[Mark]:
     """The last boxes of a text, outer ones only, with the text that touches them."""
     found: list[Mark] = []
-    box = _BOX.search(text, _start_of_last(text, "box", 2 * MOST))
+    box = pattern.search(text, _start_of_last(text, "box" if pattern is _BOX else "underline", 2 * MOST))
     closing = _closing_braces(text, box.start()) if box else {}
     while box is not None:
         found.append(_box(text, box, closing))
-        box = _BOX.search(text, found[-1].end)
+        box = pattern.search(text, found[-1].end)
     return [_touched(text, mark) for mark in found[-MOST:]]
 
 
@@ -89,6 +90,10 @@ _FACTOR_BEFORE = re.compile(
         r"(?<![A-Za-z\\])[A-Za-z]",  # a variable
         r"\\(?:sqrt|frac|times|cdot|div|pm|mp|pi|theta|log|ln|sin|cos|tan|exp|sum|prod|int|lim)",
         r"[_^]\{|\\(?:sqrt|[dt]?frac|log|ln|sin|cos|tan|overline)(?:\[\d+\]|\{[^{}]*\})?[{(]",
+        r"[<>\u2260\u2264\u2265]|\\(?:neq?|leq?|geq?|[lg]t|approx)(?![A-Za-z])",  # a bound
+        r"\b(?:(?:less|more|fewer|greater|larger|smaller|higher|lower|other)\s+than|between|except)",
+        r"\\(?!text|math|underline|fbox|boxed|color|ensuremath|emph|large|Large|huge)[A-Za-z]{2,20}\{",  # \cancel{
+        r"[(\[][^()\[\]\n]{0,40}[\w}]\s*,",  # a later part of a tuple
         r"\b(?:half|third|quarter|square|root|factorial)\s+of|\b(?:twice|double|triple|times|plus|over)",
     )
     + "$"
@@ -98,7 +103,9 @@ _CLOSERS = re.compile(r"(?:\s?(?:\$+|\\[)\]]|\*\*|__|\}))*")
 _MATH_AFTER = re.compile(  # the rest of a formula that goes on after its box
     r"(?:\\[,;: ]|~)*"
     + any_of(
-        r"\\(?:sqrt|pi|frac|[dt]frac|cdot|times|div|pm|%|theta|circ|log|ln|sin|cos|infty|overline)",
+        r"\s?\\(?:cdot|times|div|pm)(?![a-z])",
+        r"\s?:\s?[0-9]",
+        r"\\(?:sqrt|pi|frac|[dt]frac|%|theta|circ|log|ln|sin|cos|infty|overline)",
         r"\s?(?:[\^_!%/]|\*(?!\*))",
         r"\s?[\u00d7\u00f7\u00b7\u221a\u03c0\u00b0(+]",
         r"[A-Za-z](?![A-Za-z])",

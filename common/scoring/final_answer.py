@@ -16,7 +16,7 @@ import json
 import re
 from typing import Iterator, NamedTuple, Sequence
 
-from .boxes import MOST, Mark, boxes
+from .boxes import MOST, UNDERLINES, Mark, boxes
 from .patterns import Rule, any_word, either
 
 _LONGEST = 1_000  # characters of a sentence
@@ -87,7 +87,12 @@ _JSON_KEY = re.compile(
 )
 _JSON_BARE = re.compile(r"'((?:[^'\\\n]|\\.){0,400})'|([-\w.]{1,40})(?=\s*[,}\n])")
 _JOINED = re.compile(r"(?:[\s$,.;~&]|\\[()\[\]]|\\q?quad|\\text\{\s*(?:and|or)\s*\}|\b(?:and|or)\b){0,40}")
+_UNDERLINED = 300  # characters at the end of a text in which an underlined value is its final answer
 _SPECIAL = re.compile(r"<\|[a-z_]{2,30}\|>|</?s>|<eos>|<end_of_turn>")
+_MARKUP = re.compile(
+    r"</?(?:u|b|i|em|strong|p|span|div|br|mark|center|h[1-6]|code|li|ul|ol|font|td|tr)(?:\s[^<>]{0,80})?/?>", re.I
+)
+_EMOJI = " \t\n\u2713\u2714\u2705\u2611\ufe0f\U0001f389\U0001f60a\U0001f31f\u2b50"
 
 
 def find_final_answer(text: str, own: Sequence[re.Pattern[str]] = ()) -> FinalAnswer | None:
@@ -103,7 +108,9 @@ def find_final_answer(text: str, own: Sequence[re.Pattern[str]] = ()) -> FinalAn
     'second thoughts'
     """
     text = text[-_MOST_TEXT:]
-    text = _SPECIAL.sub("", text).strip() if "<" in text else text.strip()
+    if "<" in text:
+        text = _MARKUP.sub("", _SPECIAL.sub("", text))
+    text = text.strip().rstrip(_EMOJI)
     if not text:
         return None
     mark, statement = _last_mark(text, own), _last_statement(text)
@@ -144,6 +151,8 @@ def _last_mark(text: str, own: Sequence[re.Pattern[str]]) -> Mark | None:
     marks = [*_own_marks(text, own)]
     if "box" in text:
         marks += boxes(text)
+    elif "\\underline" in text[-_UNDERLINED:]:
+        marks += boxes(text, UNDERLINES)
     if "####" in text:
         marks += [Mark(match.start(), match.end(), match[1]) for match in _HASHES.finditer(text)]
     if "<" in text or "[" in text:
@@ -236,16 +245,19 @@ _IS = (
     r"(?:is|are|equals|becomes|(?:would|must|should|will|has\s+to)\s+be)\b"
     r"(?:\s+(?:therefore|thus|then|simply|just|indeed|now|equal\s+to|given\s+by))*"
 )
+_ADVERB = r"(?:\s+(?:also|daher|somit|donc|entonces|por\s+(?:lo\s+)?tanto|portanto|quindi|dunque)\b)?\s*:?"
 STATEMENTS = [  # the verdict: the final answer
     Rule(
         "answer",
         r"(?<!wrong )(?<!incorrect )\b(?:answers?|ans)\b\.?[*_)]*(?:\s+(?:to|for|of|in|here)\b[^\n.:=?]{0,60}?)?[*_\s]*"
-        rf"(?:\b{_IS}|[:=\uff1a])",
+        rf"(?:\b{_IS}|[:=\uff1a\u2192\u21d2]|[-=]>)",
         "The correct answer to the question is 4",
         "4",
     ),
     Rule("heading", r"^[\s#*_>-]{0,8}(?:final\s+|my\s+)?answer[*_ \t]{0,4}$", "### Final Answer\n\n4", "4"),
     Rule("final", r"\bfinal\s+answer\b[*_]*\s+(?=[-$\\(]?[0-9\\])", "Final answer 4", "4"),
+    Rule("short", r"\banswer['\u2019]s\s+(?=[-$\\(*]*[0-9\\])", "The answer's 4", "4"),
+    Rule("table", r"^\s{0,3}\|[ *]{0,4}(?:final\s+)?answer[ *]{0,4}\|(?=[ \t]*[^\s|-])", "| Answer | 4 |", "4"),
     Rule("letter", r"^[ \t>*_#-]{0,6}A[*_]{0,2}\s?[:\uff1a]", "A: 4", "4"),
     Rule("result", rf"\b(?:final|end)\s+(?:result|value)\b[*_]*\s*(?:{_IS}|[:=])", "The final result is 4", "4"),
     Rule(
@@ -268,14 +280,32 @@ STATEMENTS = [  # the verdict: the final answer
         "\u6545\u9009B",
         "B",
     ),
-    Rule("spanish", r"\brespuesta(?:\s+(?:final|correcta))?\s*(?:es\b|:)", "La respuesta es 4", "4"),
-    Rule("french", r"\br\u00e9ponse(?:\s+(?:finale|correcte))?\s*(?:est\b|:)", "La r\u00e9ponse est 4", "4"),
-    Rule("german", r"\bantwort\s*(?:ist\b|lautet\b|:)", "Die Antwort lautet 4", "4"),
+    Rule("spanish", rf"\brespuesta(?:\s+(?:final|correcta))?\s*(?:es\b|:){_ADVERB}", "La respuesta es 4", "4"),
+    Rule("french", rf"\br\u00e9ponse(?:\s+(?:finale|correcte))?\s*(?:est\b|:){_ADVERB}", "La r\u00e9ponse est 4", "4"),
+    Rule("german", rf"\bantwort\s*(?:ist\b|lautet\b|:){_ADVERB}", "Die Antwort lautet 4", "4"),
+    Rule(
+        "portuguese", rf"\bresposta(?:\s+(?:final|correta))?\s*(?:\u00e9(?!\w)|:){_ADVERB}", "A resposta \u00e9 4", "4"
+    ),
+    Rule(
+        "italian", rf"\brisposta(?:\s+(?:finale|corretta))?\s*(?:\u00e8(?!\w)|:){_ADVERB}", "La risposta \u00e8 4", "4"
+    ),
+    Rule("japanese", r"(?:\u7b54\u3048|\u6b63\u89e3)\s*(?:\u306f|[:\uff1a])", "\u7b54\u3048\u306f4\u3067\u3059", "4"),
+    Rule("korean", r"(?:\uc815\ub2f5|\ub2f5)\s*(?:\uc740|[:\uff1a])", "\uc815\ub2f5\uc740 4\uc785\ub2c8\ub2e4", "4"),
+    Rule(
+        "other languages",
+        r"(?<!\w)(?:\u043e\u0442\u0432\u0435\u0442|odpowied\u017a|antwoord|cevap|\u0111\u00e1p\s+\u00e1n|jawaban|svar|vastaus"
+        r"|\u0627\u0644\u062c\u0648\u0627\u0628|\u0627\u0644\u0625\u062c\u0627\u0628\u0629|\u0909\u0924\u094d\u0924\u0930"
+        r"|\u0e04\u0e33\u0e15\u0e2d\u0e1a|\u05ea\u05e9\u05d5\u05d1\u05d4|odpov\u011b\u010f)\s*[*_]{0,2}[:\uff1a]",
+        "\u041e\u0442\u0432\u0435\u0442: 4",
+        "4",
+    ),
 ]
 _ANCHORS = {  # by the name of a rule: a text without these does not match
     "answer": ("answer", "ans:", "ans.", "ans ", "ans*"),
     "heading": ("answer",),
     "final": ("answer",),
+    "short": ("answer",),
+    "table": ("answer",),
     "letter": ("a:", "a*", "a_", "a :", "a\uff1a"),
     "result": ("result", "value"),
     "option": ("option", "choice", "letter"),
@@ -286,6 +316,11 @@ _ANCHORS = {  # by the name of a rule: a text without these does not match
     "spanish": ("respuesta",),
     "french": ("ponse",),
     "german": ("antwort",),
+    "portuguese": ("resposta",),
+    "italian": ("risposta",),
+    "japanese": ("\u7b54\u3048", "\u6b63\u89e3"),
+    "korean": ("\ub2f5",),
+    "other languages": (":", "\uff1a"),
 }
 _STATEMENTS = [(_ANCHORS[rule.name], re.compile(rule.pattern, re.I | re.M)) for rule in STATEMENTS]
 _BEFORE_CONTENT = re.compile(r"(?:[\s*_:\uff1a`]|={3,}\n|\\\[\s|\$\$\s)*")
@@ -301,14 +336,17 @@ _COURTESY = re.compile(
     re.I,
 )
 _LEAD_IN = re.compile(  # Thus, we get
-    r"(?:(?:thus|hence|therefore|so|then|finally|consequently|in\s+conclusion|as\s+a\s+result|we\s+(?:get|have|find|obtain|conclude)"
-    r"|it\s+is|this\s+(?:is|gives)|that\s+(?:is|gives)|which\s+(?:is|gives)|\u6240\u4ee5|\u56e0\u6b64)(?![A-Za-z])(?:\s+that\b)?[\s,:\uff0c]*)+(?=\S)",
+    r"(?:(?:thus|hence|therefore|\u2234|=>|\u21d2|so|then|finally|consequently|in\s+conclusion|as\s+a\s+result|we\s+(?:get|have|find|obtain|conclude)"
+    r"|it\s+is|(?:it|that)['\u2019]s|this\s+(?:is|gives)|that\s+(?:is|gives)|which\s+(?:is|gives)|\u6240\u4ee5|\u56e0\u6b64)(?![A-Za-z])(?:\s+that\b)?[\s,:\uff0c]*)+(?=\S)",
     re.I,
 )
 _IS_THE_ANSWER = re.compile(
     r"(?<=\S)\s+is\s+(?:the|our|my)\s+(?:final\s+|correct\s+)?(?:answer|result|solution)\W*$", re.I
 )
 _LINE_MARKS = re.compile(r"(?:\s*>)+\s*(?![-\s$0-9.])|\s*(?:[-*\u2022]\s+(?![-\s$0-9.])|\d{1,2}\.\s+(?=\S)|#+\s+)")
+_COPULA_AFTER = re.compile(  # Japanese and Korean: it is (after the answer); the bar of a table
+    r"\s?(?:\u3067\u3059|\u3060|\u3067\u3042\u308b|\uc785\ub2c8\ub2e4|\uc774\ub2e4|\|)[\u3002.]?$"
+)
 _QUOTES = '"\u201c\u201d\u2018\u2019`'
 _BULLET_OR_MINUS = re.compile(r"[-\u2212\u2013]\s+\$?[0-9]")
 _ONLY_SIGNS = re.compile(r"[\s\\\[\]$`*_#{}=-]*|\\end\{\w+\}|\\begin\{\w+\}")
@@ -326,8 +364,18 @@ def _last_statement(text: str) -> Mark | None:
         line = text[start : start + _LONGEST].split("\n", 1)[0]
         sentence = _SENTENCE_END.split(line, 1)[0]
         if sentence.strip(" .*_$"):
-            return Mark(statement.start(), start + len(sentence), _bare(sentence), "statement")
+            return _after_bullet(Mark(statement.start(), start + len(sentence), _bare(sentence), "statement"))
     return None
+
+
+def _after_bullet(statement: Mark) -> Mark:
+    """A statement without the bullet before its content; without content if the bullet may be a minus sign."""
+    bullet = re.match(r"[-\u2022]\s+", statement.text or "")
+    if bullet is None:
+        return statement
+    rest = (statement.text or "")[bullet.end() :]
+    may_be_minus = bullet.group().startswith("-") and re.match(r"[$\\]*[0-9]|[$\\]*[dt]?frac", rest)
+    return statement._replace(text=None if may_be_minus else rest)
 
 
 def _overrules(statement: Mark) -> bool:
@@ -361,4 +409,5 @@ def _bare(sentence: str) -> str:
     """A sentence without quotation marks, "Thus we get" before it, and "is the answer" after it."""
     lead_in = _LEAD_IN.match(sentence)
     said = _IS_THE_ANSWER.sub("", sentence[lead_in.end() :] if lead_in else sentence).strip().rstrip("*_ ")
+    said = _COPULA_AFTER.sub("", said)
     return said.rstrip(" .").strip(_QUOTES).strip() if said[:1] in _QUOTES else said

@@ -57,6 +57,13 @@ SPOILERS = [  # what makes the number before it another one
     Rule("a decimal comma or a list", r",\s*[0-9]", "Score: 7,5", None),
     Rule("a range", r"\s*[-~\uff5e\u2013\u2014\u2212]\s*[0-9]", "Score: 7-8", None),
     Rule("a range in words", r"\s+(?:to|or|and|bis|oder|ou|o|y|e)\s+[0-9]", "Score: 7 or 8", None),
+    Rule("a range in brackets", r"\s*\(\s*(?:or|to|bis|maybe|perhaps)\s+[0-9]", "Score: 8 (or 7)", None),
+    Rule(
+        "one of several aspects",
+        r"[ \t]+(?:for|on|in)\s+[^.,;\n\d]{1,40}(?:,|\sand)\s+(?:and\s+)?(?=[0-9])",
+        "Score: 8/10 for style, 6/10 for truth",
+        None,
+    ),
     Rule("two numbers", r"[ \t]+[0-9]", "Score: 8 9", None),
     Rule(
         "a sum, a share or a step",
@@ -91,6 +98,12 @@ SPOILERS = [  # what makes the number before it another one
         None,
     ),
     Rule(
+        "a part of something else",
+        rf"[ \t]+{any_word('difficult confident certain sure likely')}\b",
+        "The question is 8/10 difficult.",
+        None,
+    ),
+    Rule(
         "a count",
         rf"[ \t]+{any_word('errors? mistakes? steps? issues? problems? fehler erreurs? errores')}\b",
         "Score: 3 errors",
@@ -118,9 +131,28 @@ SCORE_WORDS = [  # a language, its words at a word boundary, a reply
     Rule("German", r"(?:gesamt)?(?:punktzahl|bewertung|punktestand)|(?:gesamt|end)note", "Bewertung: 8", 8),
     Rule("French", r"notation|note\s+(?:finale|globale|totale)|score\s+final", "Note finale : 8/10", 8),
     Rule("Spanish", r"puntuaci[o\u00f3]n|puntaje|calificaci[o\u00f3]n", "Puntuaci\u00f3n: 8", 8),
-    Rule("Portuguese", r"pontua[c\u00e7][a\u00e3]o|nota\s+(?:final|geral|total)", "Pontua\u00e7\u00e3o: 8", 8),
+    Rule(
+        "Portuguese",
+        r"pontua[c\u00e7][a\u00e3]o|nota(?:\s+(?:final|geral|total))?(?=\s*:)",
+        "Pontua\u00e7\u00e3o: 8",
+        8,
+    ),
     Rule("Italian", r"punteggio|voto|valutazione", "Punteggio: 8", 8),
-    Rule("Dutch", r"(?:eind|rapport)cijfer|beoordeling", "Eindcijfer: 8", 8),
+    Rule("Dutch", r"(?:eind|rapport)?cijfer|beoordeling", "Eindcijfer: 8", 8),
+    Rule("Indonesian", r"nilai(?:\s+akhir)?", "Nilai: 8", 8),
+    Rule("Czech", r"hodnocen\u00ed", "Hodnocen\u00ed: 8", 8),
+    Rule("Hungarian", r"pontsz\u00e1m", "Pontsz\u00e1m: 8", 8),
+    Rule("Romanian", r"scor|punctaj", "Scor: 8", 8),
+    Rule("Finnish", r"arvosana|pisteet", "Arvosana: 8", 8),
+    Rule(
+        "Greek",
+        r"\u03b2\u03b1\u03b8\u03bc\u03bf\u03bb\u03bf\u03b3\u03af\u03b1",
+        "\u0392\u03b1\u03b8\u03bc\u03bf\u03bb\u03bf\u03b3\u03af\u03b1: 8",
+        8,
+    ),
+    Rule("Hebrew", r"\u05e6\u05d9\u05d5\u05df", "\u05e6\u05d9\u05d5\u05df: 8", 8),
+    Rule("Persian", r"\u0627\u0645\u062a\u06cc\u0627\u0632", "\u0627\u0645\u062a\u06cc\u0627\u0632: 8", 8),
+    Rule("Thai", r"\u0e04\u0e30\u0e41\u0e19\u0e19", "\u0e04\u0e30\u0e41\u0e19\u0e19: 8", 8),
     Rule("Swedish", r"po\u00e4ng|betyg", "Betyg: 8", 8),
     Rule("Polish", r"ocena", "Ocena: 8", 8),
     Rule("Turkish", r"puan|skor", "Puan: 8", 8),
@@ -160,16 +192,20 @@ SCORE_SIGNS = [  # of scripts without spaces
     ),
     Rule("Korean", r"\uc810\uc218|\ud3c9\uc810|\ucd1d\uc810", "\uc810\uc218: 8\uc810", 8),
 ]
-IN_BRACKETS = r"(?:\s*\([^()\n]{0,40}\)|\s+out\s+of\s+[0-9]{1,4})?"  # Score (0-10)
+IN_BRACKETS = (  # Score (0-10); the score for this response
+    r"(?:\s*\([^()\n]{0,40}\)|\s+out\s+of\s+[0-9]{1,4}|\s+[0-9]{1,3}\s?[-\u2013]\s?[0-9]{1,4}(?=\s*:)"
+    r"|\s+(?:for|of)\s+(?:this|the)\s+(?:answer|response|reply)|\s+I\s+(?:would\s+)?(?:give|assign|award))?"
+)
 # what can be told first costs least: a word boundary, or a sign of such a script
 SCORE_WORD = any_of(rf"\b{one_of(SCORE_WORDS)}", rf"(?=[\u3000-\ud7ff]){one_of(SCORE_SIGNS)}") + IN_BRACKETS
 LONGEST_LABEL = 70  # characters
-COLON = r"\s*(?::|=|->|\u4e3a|\u662f)[\s:]{0,20}"
+COLON = r"\s*(?:(?:is\s?)?:|=|->|\u2192|\u2013|\u2014|\u4e3a|\u662f)[\s:]{0,20}"
 
 # In lower case: a text of ASCII without any of these holds no score word, and names no scale.
 STEMS = (
-    "score rating bewertung punkt gesamt endnote nota finale globale totale puntua puntaje calific pontua punteggio "
-    "voto valuta cijfer beoordel betyg ocena puan skor grade mark verdict overall scale skala von"
+    "score rating bewertung punkt gesamt endnote finale globale totale puntua puntaje calific pontua punteggio "
+    "voto nota valuta cijfer beoordel nilai hodnocen\u00ed pontsz scor arvosana pisteet punctaj "
+    "betyg ocena puan skor grade mark verdict overall scale skala von"
 ).split()
 SCALE_STEMS = ("scale", "skala", "von", "\u6ee1\u5206")
 
@@ -181,9 +217,8 @@ STATED = Rule(
     "Grade: an 8",
     8,
 )
-AFTER_LABEL = (
-    r"(?::|=|->|\u4e3a|\u662f)[\s:]{0,20}(?:an?\s+)?[-+\u2212]?[0-9]"  # where STATED may end: it is tried only there
-)
+AFTER_LABEL = r"(?::|=|->|\u2192|\u2013|\u2014|\u4e3a|\u662f)[\s:]{0,20}(?:an?\s+)?[-+\u2212]?[0-9]"
+_GIVEN_TO = "it this that the answer response reply candidate an? overall as at with only solid strong full"
 IN_PROSE = [  # they count if no verdict is stated
     Rule(
         "in a sentence",
@@ -198,8 +233,9 @@ IN_PROSE = [  # they count if no verdict is stated
             r"I(?:['\u2019](?:d|ll|ve))?(?:\s+(?:would|will|have|must|only))*\s+"
             + any_word("give gave given rate rated score scored grade graded assign award"),
             any_word("deserves merits earns rated graded"),
+            r"I(?:['\u2019]d|\s+would)\s+say",
         )
-        + rf"\s+(?:{any_word('it this that the answer response reply candidate an? overall as at with only')}\s+)*"
+        + rf"\s+(?:{any_word(_GIVEN_TO)}\s+)*"
         + VALUE
         + r"(?!\s+(?!points|marks|stars)[a-z]{3,30}s\b)",  # I can give 2 reasons
         "I\u2019d give this an 8.",
@@ -246,8 +282,15 @@ SCALE_ENDS = Rule(  # directly before the word: it is an end of the scale, or a 
         r"\u043c\u0430\u043a\u0441\w{0,12}",
         r"m[a\u00e1]xim[oa]",
     )
-    + r" ?|\u6700[\u9ad8\u4f4e])\Z",
-    "The maximum score is 10.",
+    + r" ?"
+    + r"|\b"
+    + any_word("previous prior earlier old initial baseline average mean median typical threshold")
+    + r" ?"
+    + r"|\b"
+    + any_word("confidence difficulty certainty threshold weight severity complexity")
+    + r"(?: ?:\s?| is | )"
+    + r"|\u6700[\u9ad8\u4f4e])\Z",
+    "The maximum score is 10. My confidence: 9/10",
     None,
 )
 NOT_AN_ASPECT = any_word(
@@ -314,6 +357,7 @@ QUOTED = [  # a verdict between these is what the answer says
         "Es sagt \u201eBewertung: 10\u201c.",
         None,
     ),
+    Rule("struck out", r"~~[^~\n]{1,300}~~", "~~Score: 8~~", None),
     Rule("code", r"`[^`\n]{1,300}`", "It ends in `Score: 10`, which is not mine.", None),
     Rule("single quotation marks", r"(?<!\w)'[^'\n]{1,300}'(?!\w)", "It ends in 'Score: 10'.", None),
     Rule("French quotation marks", r"\u00ab[^\u00ab\u00bb\n]{1,300}\u00bb", "Il dit \u00ab Score : 10 \u00bb.", None),
@@ -341,6 +385,15 @@ MARKUP = [  # applied in this order
     ),
     Markup(
         "a verdict's mark", r"\[(?:result|score|rating|verdict|grade)\]", "score: ", "Feedback: right. [RESULT] 8", 8
+    ),
+    Markup("the end of a mark", r"\[/(?:result|score|rating|verdict|grade)\]", " ", "[SCORE]8[/SCORE]", 8),
+    Markup("a number in two brackets", r"\(\(([0-9]{1,9}(?:\.[0-9]{1,9})?)\)\)", r"\1", "Rating: ((8))", 8),
+    Markup(
+        "a number in quotation marks",
+        r"[\u00ab\u201c]\s?([0-9]{1,9}(?:\.[0-9]{1,9})?)\s?[\u00bb\u201d]",
+        r"\1",
+        "Score: \u201c8\u201d",
+        8,
     ),
     Markup("any other tag", r"</?[A-Za-z]\w{0,30} ?/?>", " ", "Score: 8<br>Reason", 8),
     Markup("an underscore", "_", " ", "<final_score>8</final_score>", 8),

@@ -59,6 +59,10 @@ MISREAD = [  # math-verify reads these as something else; the verdict: whether i
     Pattern("option", r"^\(?[A-Z]\)\s*\S", "(A) 5", None),
 ]
 _MISREAD = re.compile(either(MISREAD))
+_MISJUDGED = re.compile(  # of these, math-verify may take equal ones as different: AB; H_2; 2 km; 2.5M; |x|
+    r"(?<![\\A-Za-z{])[A-Z][A-Z]|[A-Z][a-z]?_?\{?[0-9]|[0-9]\s+[A-Za-z]{2}|^[-0-9.]+[kKMBT]$|\||\\[a-z]*matrix"
+    r"|\\(?:angle|triangle|overline)(?![a-z])|[\u2220\u25b3]|^d[a-z]/d[a-z]$|[0-9]\s+\(|[a-z]['\u2019]s\b"
+)
 
 
 class Math(RuleScorer):
@@ -152,7 +156,11 @@ def compare_formulas(wanted: Value, given: Value, tolerance: float | None = None
     for value, whose in ((wanted, "reference"), (given, "answer")):
         if len(value.plain) > _LONGEST or _MISREAD.search(value.plain) or is_words(value.plain):
             return Verdict(None, f"the {whose} is nothing that can be compared: {value.plain[:80]}")
+    if wanted.unit and given.unit and wanted.unit != given.unit:
+        return Verdict(None, f"the units differ: {wanted.unit}, {given.unit}")
     verdict = _equal(wanted.plain, given.plain, tolerance)
+    if verdict.value is False and any(map(_MISJUDGED.search, (wanted.plain, given.plain))):
+        return Verdict(None, "the letters may not be factors")
     doubt = _doubt(wanted, given) if verdict.value else None
     return Verdict(None, doubt) if doubt else verdict
 

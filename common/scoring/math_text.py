@@ -59,7 +59,14 @@ _SPELLINGS = [  # (pattern, its plain form), applied in this order
     (re.compile(r"\\(?:mid|[lr]?vert)(?![a-z])"), "|"),
     (re.compile(r"\\(l|g|n)e(?![a-zA-Z])"), r"\\\1eq"),
     (re.compile(r"\{[bB]matrix\}"), "{pmatrix}"),
-    (re.compile(r"(?<=[\w)])\*\*(?=-?[0-9a-z({][^*]*$)"), "^"),  # x**2
+    (re.compile(r"(?<=[\w)])\*\*(?=-?[0-9(])"), "^"),  # x**2
+    (re.compile(r"(?<![\\A-Za-z])(ln|log|sin|cos|tan|exp)(?=\s?\(|\s[a-z0-9]\b)"), r"\\\1 "),
+    (re.compile(r"\\varnothing(?![a-z])|\\\{\s*\\\}"), r"\\emptyset"),
+    (
+        re.compile(r"\\left\[\s*\\begin\{matrix\}(.*)\\end\{matrix\}\s*\\right\]", re.S),
+        r"\\begin{pmatrix}\1\\end{pmatrix}",
+    ),
+    (re.compile(r"\^\s*\((-?[0-9]{1,4})\)"), r"^{\1}"),
     (re.compile(r"(?<!\\)\\[()\[\]]|\$|[`]|\*\*|__"), ""),  # \(4\), $4$, **4**
     (re.compile(r"\s*(?:\\%|%|\uff05|\bper\s?cent\b)", re.I), r"\\%"),
     (re.compile(r"\s*(?:\^\s*\{?\s*\\circ\s*\}?|\\degree|\\deg(?![a-z])|\bdegrees?\b)", re.I), " degree "),

@@ -18,6 +18,7 @@ from .answer_value import Value, equal, has_formula, read_value
 from .final_answer import FinalAnswer, find_final_answer
 from .final_number import NUMBER_BEGINS, Number, number_at, read_number
 from .math_text import is_words, plain_latex
+from .moments import only_moment
 from .patterns import any_of, any_word
 from .question import WORD, Question, about
 from .sentence_number import TIED, is_harmless, sentence_number
@@ -28,7 +29,9 @@ FREE_TEXT = "the reference is a free text, which a rule cannot compare"
 _LONGEST = 1_000  # characters of a final answer that is compared
 _MOST_WORDS = 14  # of a reference without a mark; a longer one is free text
 _MOST_CHARACTERS = 300  # of a reference without a mark
-_CLAUSE = re.compile(r",?\s+(?:since|because|as|so|which)\s|;\s")  # 4, since 2 + 2 = 4
+_CLAUSE = re.compile(
+    r",?\s+(?:since|because|as|so|which)\s|;\s|,\s+(?:and\s+)?not\s+(?=[-$0-9\\*])"
+)  # 4, since 2 + 2 = 4
 _WORD = re.compile("[A-Za-z]{3}")
 _FORMULA = re.compile(r"\\\((.+?)\\\)|\\\[(.+?)\\\]|\$\$?([^$]+)\$")  # \(4\), \[4\], $4$, $$4$$
 _WORD_IN_DOLLARS = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{3}")  # "$5 and $6": prices, and not a formula
@@ -37,15 +40,19 @@ _VERB = re.compile(
 )
 _CONDITION = re.compile(r"\b(?:where|if|when|such\s+that|not)\b|n['\u2019]t\b", re.I)
 _CHINESE = re.compile("[\u4e00-\u9fff]")
+_NAMED_NUMBER = re.compile(r"(?!Total|Answer|About|In |Rs|Only|Just|Year)[A-Z][a-z]{2,20} [0-9]{1,4}")  # Apollo 11
 _AND = re.compile(r"\s*,?\s(?:and|or)\s\s*", re.I)
 _APPROXIMATELY = re.compile(
     r"\\approx(?![a-z])|\u2248|\\simeq|\\sim(?![a-z])|\bor\s+(?:about|approximately)\b|\(\s*(?:about|approximately)\b"
 )
 _UNCERTAIN = re.compile(
-    rf"\b{any_word('maybe perhaps possibly either neither probably unsure unclear cannot')}\b|\?\s*$", re.I
+    rf"\b{any_word('maybe perhaps possibly either neither probably unsure unclear cannot')}\b|\?\s*$"
+    r"|\b(?:could|may|might)\s+(?:also\s+)?be\b|\bused\s+to\s+be\b|\bno\s+longer\b",
+    re.I,
 )
 _NEGATIONS = frozenset(
-    "not or nor neither never cannot isnt arent wasnt doesnt cant wrong incorrect than except but".split()
+    "not or nor neither never cannot isnt arent wasnt doesnt cant wrong incorrect than except but eliminated "
+    "excluded rejected ruled".split()
 )
 _OPPOSITES = {"yes": "no", "no": "yes", "true": "false", "false": "true"}
 _BEFORE_WORDS = frozenset(
@@ -141,7 +148,13 @@ def read_reference(reference: str, question: str, own: tuple[re.Pattern[str], ..
         return Wanted("option", text, None, words, letter)
     if words and len(words) == 1 and words[0] in _OPPOSITES:
         return Wanted("yes or no", text, None, words, letter)
-    values = [value for value in _values(final, asked, frozenset()) if value.number or not is_words(value.plain)]
+    values = [
+        value
+        for value in _values(final, asked, frozenset())
+        if value.number or value.moment or not is_words(value.plain)
+    ]
+    if values and values[-1].number and _NAMED_NUMBER.fullmatch(text):
+        return Wanted("words", text, None, words, letter)
     if values:
         return Wanted("value", text, values[-1], words, letter)
     if letter and re.match(r"\W*[A-J]\W", text):
@@ -226,7 +239,11 @@ def _values(final: FinalAnswer, asked: Question, known: frozenset[str]) -> list[
     segment = _only_formula(text, asked, known) or _after_verb(text)
     if segment:
         return segment
-    number = sentence_number(plain_prose(text), asked, known)
+    prose = plain_prose(text)
+    moment = only_moment(prose)
+    if moment:
+        return [Value(prose, moment=moment)]
+    number = sentence_number(prose, asked, known)
     return [Value(text, number=number)] if number is not None else []
 
 
@@ -251,7 +268,7 @@ def _whole_value(text: str) -> Value | None:
         return None
     number = read_number(text) if _AND.search(text) else None  # two hundred and five; x = 1 and x = 2 is a list
     value = Value(text, number=number) if number else read_value(_AND.sub(", ", text))
-    if value.number is not None:
+    if value.number is not None or value.moment is not None:
         return value
     if value.items is not None:
         return value if all(item.number or not is_words(item.plain) for item in value.items) else None
@@ -308,6 +325,7 @@ _OPTION_FORMS = re.compile(
         r"\u9009\u9879?\s*([A-J])",
     )
 )
+_CHINESE_NOT = re.compile("\u4e0d(?:\u9009|\u6b63\u786e|\u662f|\u5bf9)|\u9519\u8bef|\u6392\u9664")
 _BARE_LETTER = re.compile(r"(?<![A-Za-z'\u2019$\\])([B-HJ])(?![A-Za-z'\u2019])")
 _OPTION_LINE = re.compile(r"^[\s*_>#-]{0,8}\(?([A-J])(?:\)\.?|[.:])[*_]{0,2}\s*(\S[^\n]*)$", re.M)
 
@@ -338,7 +356,8 @@ def _chosen_letter(final: FinalAnswer, asked: Question) -> str:
         others = set(_BARE_LETTER.findall(text)) - {letter}
         negated = _NEGATIONS.intersection(_words(text)) - {"but"}
         is_clause = re.match(r"(?:because|since|as|in|it|the|this|that|for)\b", rest, re.I)
-        return "" if (other and other != letter) or others or (negated and not is_clause) else letter
+        is_refused = (negated and not is_clause) or _CHINESE_NOT.search(text)
+        return "" if (other and other != letter) or others or is_refused else letter
     if letters or _NEGATIONS.intersection(_words(text)):
         return ""
     return _option_with_text(text, asked) or _option_in_sentence(final, text, asked)
@@ -426,7 +445,7 @@ def _yes_or_no(words: list[str], pair: set[str]) -> str | None:
 
 def _decide_words(wanted: Wanted, final: FinalAnswer, reply: str, asked: Question, tolerance: float | None) -> Decision:
     """Whether the answer's words are the reference's."""
-    ours, links = list(wanted.words), ("and",) if "," in wanted.text else ()
+    ours, links = list(wanted.words), ("and",) if "," in wanted.text + final.text else ()
     text = re.sub(r"^\W{0,3}[A-J][).:]+\s+(?=\S)", "", plain_latex(final.text).strip("*_ "))
     words, ours = ([word for word in some if word not in links] for some in (_words(text), ours))
     if ours in (words, _words(text.rpartition(": ")[2])) or _is_rotated(words, ours, asked):
@@ -438,6 +457,8 @@ def _decide_words(wanted: Wanted, final: FinalAnswer, reply: str, asked: Questio
         return Decision(True)
     if f" {' '.join(ours)} " in f" {' '.join(words)} ":
         return Decision(None, f"the answer says more than the reference: {final.text[:80]}")
+    if sorted(map(stem, ours)) == sorted(map(stem, words)):
+        return Decision(None, f"the same words in another order or form: {final.text[:80]}")
     return Decision(False, "the words differ, but may mean the same", unsure=True)
 
 
@@ -478,6 +499,7 @@ def _is_rotated(words: list[str], wanted: list[str], asked: Question) -> bool:
 
 def _words(text: str) -> list[str]:
     """Lower-case words without markup and punctuation, and without articles unless there are only articles."""
+    text = re.sub(r"(?<=\b[A-Z])\.(?=[A-Z]\b\.?)", "", text)  # U.S.A.
     text = re.sub(r"n['\u2019]t\b", " not", text.lower())
     text = re.sub(
         r"\\(?:text|mathrm)(?:bf|rm|it)?\b|[\"'\u2019*_`$\\{}()\[\]<>!?;\u201c\u201d\u3002\uff0c\u300c\u300d]|:(?!\d)|,(?!\d)|\.(?!\d)",

@@ -61,7 +61,8 @@ TIE_RULES = [  # what stands before a number makes it a part of something else; 
     Rule("command", r"\\[a-z]+\s*", r"It is \log 4", None),
     Rule(
         "negated",
-        r"(?:\b(?:not|never|cannot)\b|n['\u2019]t\b|\u4e0d\u662f|\u4e0d\u7b49\u4e8e)[^,.;]{0,30}",
+        r"(?:\b(?:not|never|cannot|no\s+longer|nicht|keine?|n[\u00e3a]o|non\s+\u00e8|no\s+es|ne|pas|niet|\u043d\u0435)\b"
+        r"|n['\u2019](?:t|est)\b|\u4e0d\u662f|\u4e0d\u7b49\u4e8e)[^,.;]{0,30}",
         "It isn't 4",
         None,
     ),
@@ -106,7 +107,9 @@ _MEASURES = frozenset(  # Chinese: words between a number and the thing that is 
     "\u5e74\u6708\u65e5\u70b9\u79d2\u5ea6\u4f4d\u53f0\u4ef6\u6839\u9053\u9898\u5c42\u95f4\u90e8\u7bc7\u5c0f\u5206"
 )
 _PHRASE = re.compile(r"[^,.;:!?\u3002\uff0c\uff1b]*(?:\.(?=[A-Za-z0-9])[^,.;:!?\u3002\uff0c\uff1b]*)*")
-_SIGN_BEFORE = re.compile(r"(?:^|(?<=[\s:(\uff1a=$\u4e00-\u9fff]))(-\s?\$?|\$-|(?:minus|negative)\s+\$?|\u8d1f)$", re.I)
+_SIGN_BEFORE = re.compile(
+    r"(?:^|(?<=[\s:(\uff1a=$\u4e00-\u9fff]))((?<![A-Za-z]\s)-\s\$?|-\$?|\$-|(?:minus|negative)\s+\$?|\u8d1f)$", re.I
+)
 _MONEY_BEFORE = re.compile(r"(?:\$|\u20ac|\u00a3|\u00a5|\u20b9|\brs\.?)\s*-?$", re.I)
 
 

@@ -15,19 +15,30 @@ import re
 from typing import Tuple
 
 _TAG = re.compile(  # <think>, [/THINK], <seed:think>, <|begin_of_thought|>, and other brackets
-    r"([<\[\u25c1\uff1c\u300a\u3010]|&lt;)\s?([|\uff5c/]{0,2}[\w:.-]{2,40}[|\uff5c/]?)"
-    r"(\s[^<>\[\]\n]{0,80})?\s?(?:[>\]\u25b7\uff1e\u300b\u3011](?!\()|&gt;)"
+    r"([<\[{\u25c1\uff1c\u300a\u3010]|&lt;)\s?([|\uff5c/]{0,2}\s?[\w:.\u2581-]{2,40}[|\uff5c/]?)"
+    r"(\s[^<>\[\]{}\n]{0,80})?\s?(?:[>\]}\u25b7\uff1e\u300b\u3011](?!\()|&gt;)"
 )
-_THOUGHT = {"thought", "thoughts"}  # and each word with "think" in it
+_THOUGHT = {"thought", "thoughts", "\u601d\u8003"}  # and each word with "think" or "ofthought" in it
 _REASONING = set(
-    "reason reasoning rationale reflect reflection scratchpad analysis analyze deliberation monologue cot".split()
+    "reason reasoning rationale reflect reflection scratchpad scratch analysis analyze deliberation monologue "
+    "cot".split()
 )
-_PARTS = re.compile(r"[a-z]+|[0-9]+", re.I)
-_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")  # antThinking
-_HARMONY = re.compile(r"<\|channel\|>\s*(\w*)[^<]{0,80}<\|message\|>")  # <|channel|>final json<|message|>
+_PARTS = re.compile(r"[a-z]+|[0-9]+|[\u4e00-\u9fff]+", re.I)
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z][a-z])")  # antThinking
+_HARMONY = re.compile(  # <|channel|>final json<|message|>; <|channel|>final <|constrain|>json<|message|>
+    r"<\|channel\|>\s*(\w*)[^<]{0,80}(?:<\|constrain\|>[^<]{0,40})?<\|message\|>"
+)
 _HARMONY_END = re.compile(r"<\|(?:end|return|call|start|channel)\|>")
-_BARE_ANALYSIS = re.compile(r"\s*analysis(?=[A-Z])")  # harmony without its special tokens: analysisWe need ...
+_BARE_ANALYSIS = re.compile(
+    r"\s*(?:assistant)?analysis(?=[A-Z])"
+)  # harmony without its special tokens: analysisWe need ...
 _BARE_FINAL = "assistantfinal"
+_BLOCKS = [  # other blocks of thoughts: how one begins, and how it ends
+    (re.compile(r"<details\s[^<>]{0,80}type=.?reasoning[^<>]{0,80}>", re.I), "</details>"),
+    (re.compile(r"^```(?:thinking|think|thoughts?|reasoning)[ \t]*$", re.I | re.M), "\n```"),
+    (re.compile(r"<\|channel>thought"), "<channel|>"),
+    (re.compile(r"<\|inner_prefix\|>"), "<|inner_suffix|>"),
+]
 
 
 _Tag = Tuple[int, int, str]  # start, end, and thinking or reasoning, with "/" before it if the tag closes
@@ -42,6 +53,8 @@ def without_thoughts(text: str) -> str | None:
     True
     """
     said = _final_channel(text)
+    for opening, closing in _BLOCKS:
+        said = None if said is None else _without_blocks(said, opening, closing)
     if said is None:
         return None
     tags = _tags(said)
@@ -55,6 +68,20 @@ def without_thoughts(text: str) -> str | None:
             kept.append(said[place:start])
         place, inside = end, kind == "reasoning"
     return None if inside else "".join([*kept, said[place:]])
+
+
+def _without_blocks(text: str, opening: re.Pattern[str], closing: str) -> str | None:
+    """The text without the blocks that begin and end so; None if one of them never ends."""
+    kept, place = [], 0
+    block = opening.search(text)
+    while block is not None:
+        end = text.find(closing, block.end())
+        if end < 0:
+            return None
+        kept.append(text[place : block.start()])
+        place = end + len(closing)
+        block = opening.search(text, place)
+    return "".join([*kept, text[place:]])
 
 
 def end_of_thinking(text: str) -> int:
@@ -85,12 +112,14 @@ def _tags(text: str) -> list[_Tag]:
 def _kind_of(bracket: str, name: str) -> str:
     """The kind of a tag, with "/" before it if the tag closes; "" for a tag that is not about thoughts."""
     words = [word.lower() for word in _PARTS.findall(_CAMEL.sub(" ", name))]
-    closes = "/" if "/" in name[:3] or "end" in words[:1] + words[-1:] else ""
+    if not words:
+        return ""
+    closes = "/" if "/" in name[:3] or words[0].startswith("end") or words[-1] == "end" else ""
     if words[:1] == ["unused"]:  # <unused94>thought ... <unused95>
         return {"94": "thinking", "95": "/thinking"}.get(words[-1], "")
-    if any("think" in word or word in _THOUGHT for word in words):
-        return closes + "thinking"
-    is_reasoning = bracket != "[" and not _REASONING.isdisjoint(words)  # [Reasoning] is a heading
+    if any("think" in word or "ofthought" in word or word in _THOUGHT for word in words):
+        return ("/" if name.endswith("/") else closes) + "thinking"  # <think/> is a block without thoughts
+    is_reasoning = bracket not in "[{" and not _REASONING.isdisjoint(words)  # [Reasoning] is a heading
     return closes + "reasoning" if is_reasoning else ""
 
 
