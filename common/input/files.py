@@ -14,12 +14,13 @@ from bisect import bisect_left
 from typing import Any, Iterator, NamedTuple, NoReturn, Protocol
 
 from ..errors import BrokenInput, UsageError
+from ..images import LFS_POINTER
 from .compressed import unpacked
 from .delimited import DelimitedReader
 from .json_items import JsonReader
 from .parquet import ParquetReader
 
-START = 16  # bytes of a file by which its format is detected
+START = 32  # bytes of a file by which its format is detected
 
 
 class Reader(Protocol):
@@ -128,6 +129,8 @@ def _open(path: str) -> Reader:
         try:
             stream = unpacked(path, stack.enter_context(open(path, "rb")))
             start = stream.peek(START)
+            if start.startswith(LFS_POINTER):
+                raise UsageError(f"{path} is a git-lfs pointer, not the data; get the data with: git lfs pull")
             reader = next(reader for reader in READERS if reader.accepts(path, start))(path, stream)
         except (OSError, ValueError) as error:
             raise UsageError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error

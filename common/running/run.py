@@ -128,9 +128,11 @@ def read_ahead(source: InputFile | JoinedFiles, read: Callable[[object, int], ob
     except BrokenInput as error:
         raise UsageError(str(error)) from error
     if first and all(_failure(read, item) for item in first):
-        begin = first[0]
+        begin = source.place(first[0].line)
+        where = f"{begin.file}: " if source.is_folder else ""
+        failure = _failure(read, first[0])
         raise UsageError(
-            f"none of the first {len(first)} entries can be read; line {begin.line}: {_failure(read, begin)}"
+            f"{where}none of the first {len(first)} entries can be read; {begin.unit} {begin.number}: {failure}"
         )
     return chain(first, stream)
 
