@@ -9,7 +9,7 @@ import logging
 from typing import Any, Dict, List, Optional
 
 from ..errors import BadEntry
-from ..records import ANSWER_DETAILS, ROLES, Answer, Entry, PendingEntry, Turn, entry_id_of
+from ..records import ANSWER_DETAILS, ROLES, Answer, Entry, PendingEntry, Turn, entry_id_of, origin_of
 from .columns import BY_NAME, Columns, Conversation, conversation_of, lookup
 from .turns import are_plain, check_turns
 
@@ -98,6 +98,7 @@ def work_from_record(item: object, line: Optional[int] = None) -> PendingEntry:
     entry = _entry(
         _record_turns(turns), _record_images(item.get("images")), line, given, _record_extra(item.get("extra"))
     )
+    entry.origin = origin_of(item)
     keep = (*ANSWER_DETAILS, "model", "made_by")
     answers = [Answer(t, **{k: d[k] for k in keep if k in d}) for t, d in zip(texts, details)]
     return PendingEntry(entry, answers, item.get("stopped_by"))

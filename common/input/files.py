@@ -15,6 +15,7 @@ from typing import Any, Iterator, NamedTuple, NoReturn, Protocol
 
 from ..errors import BrokenInput, UsageError
 from ..images import LFS_POINTER
+from ..records import Origin
 from .compressed import unpacked
 from .delimited import DelimitedReader
 from .json_items import JsonReader
@@ -84,6 +85,7 @@ class InputFile:
     """
 
     def __init__(self, path: str) -> None:
+        self._path = path
         self.is_folder = os.path.isdir(path)
         self._readers = [_checked(file) for file in _files(path)] if self.is_folder else [_open(path)]
         self._starts: list[int] = []  # for each file that was begun: the number of lines before its first line
@@ -117,6 +119,11 @@ class InputFile:
         index = bisect_left(self._starts, line) - 1
         reader = self._readers[index]
         return Place(reader.path, reader.unit, line - self._starts[index])
+
+    def origin(self, line: int) -> Origin:
+        """Where the item with that line is, as a record says it: in a folder, with the file's path from there."""
+        place = self.place(line)
+        return Origin(place.number, os.path.relpath(place.file, self._path) if self.is_folder else None)
 
     def close(self) -> None:
         for reader in self._readers:
