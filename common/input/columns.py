@@ -14,7 +14,7 @@ from ..errors import BadEntry
 from ..fast_json import dumps
 from ..records import ROLES, Turn
 from .cells import Cell, opened
-from .hidden import hidden_keys, refuse_beside, refuse_media
+from .hidden import hidden_keys, medium_of, refuse_beside, refuse_media
 from .turns import are_plain, image_of, text_of, transcript_turns, turns_and_images
 
 CONVERSATIONS = ("conversations", "messages", "conversation")  # keys of a whole conversation
@@ -59,7 +59,7 @@ def conversation_of(row: dict[str, Any], columns: Columns = BY_NAME) -> Conversa
     used: list[str] = []
     images = _images(row, columns, used)
     are_known = bool(images) or columns.images is not None
-    refuse_media([key for key in row if key not in used and row[key] not in EMPTY], are_known)
+    refuse_media([key for key in row if medium_of(key) and key not in used and row[key] not in EMPTY], are_known)
     turns, images = _turns(row, columns, images, used)
     turns = _with_system(row, columns, turns, used)
     turns, rejected = _with_reference(row, columns, turns, used)
@@ -75,8 +75,11 @@ def lookup(row: object, path: str) -> Any:
     >>> lookup({"answers": {"text": ["4"]}}, "answers.text.0"), lookup({"a.b": 1}, "a.b"), lookup({}, "a")
     ('4', 1, None)
     """
-    if isinstance(row, dict) and path in row:
-        return row[path]
+    if isinstance(row, dict):
+        if path in row:
+            return row[path]
+        if "." not in path:
+            return None
     row = opened(row) if isinstance(row, Cell) else row
     name, _, rest = path.partition(".")
     if isinstance(row, list) and name.isdecimal() and int(name) < len(row):
@@ -123,8 +126,10 @@ def _images(row: dict[str, Any], columns: Columns, used: list[str]) -> list[str]
 
 
 def _listed(key: str, value: object) -> Iterator[str]:
+    if value is None:
+        return
     value = opened(value)
-    if value is None or value == "" or (isinstance(value, dict) and all(one is None for one in value.values())):
+    if value == "" or (isinstance(value, dict) and all(one is None for one in value.values())):
         return
     for image in value if isinstance(value, list) else [value]:
         if not isinstance(image, (str, dict)) or not image:
@@ -144,7 +149,7 @@ def _turns(row: dict[str, Any], columns: Columns, images: list[str], used: list[
     turns = _as_turns(value)
     if turns is not None or isinstance(value, list) or key in CONVERSATIONS:
         read, images = _read(key, value if turns is None else turns, images)
-        return _after_history(_history(row, used), read), images
+        return (_after_history(_history(row, used), read) if "history" in row else read), images
     turns = [*_history(row, used), {"from": "human", "value": _text(key, value)}]
     if columns.question is None:
         turns[-1]["value"] += _context(row, key, columns, used)
@@ -270,8 +275,10 @@ def _with_reference(
     if bad is not None:
         return (turns[:-1], {"rejected": turns[-1]["value"]}) if answered else (turns, {})
     keys = REFERENCES if columns.reference is None else (columns.reference,)
+    if answered and columns.reference is None:
+        keys = ("chosen",)
     key = next((key for key in keys if key not in used and lookup(row, key) is not None), None)
-    if key is None or (answered and key != "chosen" and columns.reference is None):
+    if key is None:
         return turns, {}
     used.append(key)
     reference = _reference_turn(key, lookup(row, key))

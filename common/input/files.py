@@ -122,8 +122,10 @@ class InputFile:
 
     def origin(self, line: int) -> Origin:
         """Where the item with that line is, as a record says it: in a folder, with the file's path from there."""
+        if not self.is_folder:
+            return Origin(line)
         place = self.place(line)
-        return Origin(place.number, os.path.relpath(place.file, self._path) if self.is_folder else None)
+        return Origin(place.number, os.path.relpath(place.file, self._path))
 
     def close(self) -> None:
         for reader in self._readers:

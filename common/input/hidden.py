@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any, Sequence
 
@@ -26,20 +27,29 @@ CONTEXT = re.compile(  # a question may need these, and nothing says where they 
 OPTION = re.compile("(option|choice|opt|op|answer|ans|ending|sol)?[_ ]?([a-e]|[0-5])$", re.I)  # one of several
 
 
+@functools.lru_cache(maxsize=1024)
+def medium_of(key: str) -> str | None:
+    """What a key of a row or a turn holds by its name: an ``image``, an ``other`` medium or tools, or neither."""
+    return "other" if UNSENDABLE.match(key) else "image" if IMAGES.match(key) else None
+
+
 def refuse_media(keys: Sequence[str], has_images: bool) -> None:
     """BadEntry if one of these keys (of a row, with a value) holds a medium or tools that no model would get."""
     for key in keys:
-        if UNSENDABLE.match(key):
+        medium = medium_of(key)
+        if medium == "other":
             raise BadEntry(f'"{key}" cannot be sent to a model; remove it from the entries that do not need it')
-        if not has_images and IMAGES.match(key):
+        if medium == "image" and not has_images:
             raise BadEntry(f'"{key}" would not be sent: name the key of the images with --images_key, or remove it')
 
 
 def refuse_beside(turns: Any, unit: str) -> None:
     """BadEntry if a turn has, beside its text, a medium or tools that no model would get."""
-    for number, turn in enumerate(turns if isinstance(turns, list) else (), 1):
+    if not isinstance(turns, list):
+        return
+    for number, turn in enumerate(turns, 1):
         for key in turn if isinstance(turn, dict) and len(turn) > 2 else ():
-            if turn[key] and (UNSENDABLE.match(key) or IMAGES.match(key) or key in ("tool_calls", "function_call")):
+            if turn[key] and (medium_of(key) or key in ("tool_calls", "function_call")):
                 raise BadEntry(f'{unit} {number} has "{key}", which cannot be converted')
 
 
