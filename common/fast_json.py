@@ -1,6 +1,6 @@
 """JSON as bytes: fast by orjson, and by the standard library where orjson gives up. Both give the same values.
 
-orjson refuses integers beyond 64 bits, lone surrogates and NaN.
+orjson refuses integers beyond 64 bits, lone surrogates and NaN. An ``Exact`` number is written with its own digits.
 
 >>> dumps({"score": 7.5})
 b'{"score":7.5}'
@@ -16,12 +16,63 @@ from typing import Any, Callable
 import orjson
 
 
+class Exact(float):
+    """A number that knows its text, where Python would write another: 1e5, 1.10, 0.12345678901234567891."""
+
+    text: str
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return exact_float, (self.text,)
+
+
+def exact_float(text: str) -> float:
+    """A ``parse_float``: the number of a JSON text, which ``dumps`` writes with the same digits.
+
+    >>> dumps([exact_float("1e5"), exact_float("1.0")])
+    b'[1e5,1.0]'
+    """
+    value = float(text)
+    if repr(value) == text and "e" not in text:  # Python writes 1e+16, and orjson 1e16
+        return value
+    exact = Exact(value)
+    exact.text = text
+    return exact
+
+
 def dumps(value: object) -> bytes:
     """A value as one line of JSON without spaces and newline, in UTF-8. It is ASCII if it holds a lone surrogate."""
     try:
-        return orjson.dumps(value)
+        return orjson.dumps(value, _exact_text)
     except TypeError:
-        return json.dumps(value, separators=(",", ":")).encode()
+        return _slow_encode(value)
+
+
+def _exact_text(value: object) -> orjson.Fragment:
+    if isinstance(value, Exact):
+        return orjson.Fragment(value.text)
+    raise TypeError
+
+
+def _slow_encode(value: object) -> bytes:
+    """As ``dumps``, by the standard library."""
+    text = _with_exact(value) if _has_exact(value) else json.dumps(value, separators=(",", ":"))
+    return text.encode()
+
+
+def _has_exact(value: object) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return isinstance(value, Exact) or any(map(_has_exact, inner))
+
+
+def _with_exact(value: object) -> str:
+    """The JSON of a value that may hold exact numbers."""
+    if isinstance(value, Exact):
+        return value.text
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{json.dumps(str(key))}:{_with_exact(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ",".join(map(_with_exact, value)) + "]"
+    return json.dumps(value)
 
 
 def loads(data: bytes, whole: Callable[[str], Any] = int) -> Any:

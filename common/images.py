@@ -15,6 +15,7 @@ from .errors import BadEntry
 
 BYTES = "application/octet-stream"  # the type of bytes that are not an image
 MOST_BYTES = 100 << 20  # of an entry's images together: more than any hosted API takes in a request
+LFS_POINTER = b"version https://git-lfs."  # how a file begins whose content git-lfs has not fetched
 MAGIC = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
     (b"\xff\xd8\xff", "image/jpeg"),
@@ -84,6 +85,8 @@ def _image_url(path: str, root: str, stay_inside: bool, max_bytes: int) -> str:
     if len(data) > max_bytes:
         raise BadEntry(f"{full} is larger than --max_image_mb {max_bytes / (1 << 20):g}")
     url = data_url(data)
+    if data.startswith(LFS_POINTER):
+        raise BadEntry(f"{full} is a git-lfs pointer, not the image; get the image with: git lfs pull")
     if url is None:
         raise BadEntry(f"{full} is no PNG, JPEG, GIF, WebP or BMP image")
     return url

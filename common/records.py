@@ -25,6 +25,13 @@ Turn = Dict[str, Any]  # {"from": ..., "value": ...} as the dataset has it
 Record = Dict[str, Any]  # one line of an output file
 
 
+class Origin(NamedTuple):
+    """Where an entry is in the input: its line (in Parquet: its row), from 1, and its file if there are several."""
+
+    line: int
+    file: Optional[str] = None
+
+
 @dataclass
 class Entry:
     """One input item. ``turns`` ends with the question: a final gpt turn is ``reference_turn``."""
@@ -35,6 +42,7 @@ class Entry:
     images: List[str]
     line: Optional[int] = None
     extra: Optional[Dict[str, Any]] = None  # the input item's other keys
+    origin: Optional[Origin] = None
 
     @property
     def question(self) -> str:
@@ -143,6 +151,14 @@ def id_key(entry_id: str) -> int:
     return int(entry_id if OUR_ID(entry_id) else fingerprint(entry_id, 32), 16)
 
 
+def origin_of(record: Record) -> Optional[Origin]:
+    """The origin that a record names; None if it names none, as older ones do."""
+    line, file = record.get("line"), record.get("file")
+    if not isinstance(line, int) or isinstance(line, bool):
+        return None
+    return Origin(line, file if isinstance(file, str) else None)
+
+
 def _detail(answer: Answer, score: Optional[Score]) -> Dict[str, Any]:
     own = {name: getattr(answer, name) for name in ("model", "made_by") if getattr(answer, name) is not None}
     limit = {"max_tokens": answer.max_tokens} if answer.cut and answer.max_tokens is not None else {}
@@ -181,6 +197,8 @@ def make_record(
     ]
     if stopped_by is not None:
         record["stopped_by"] = stopped_by
+    if entry.origin is not None:
+        record.update({"file": entry.origin.file} if entry.origin.file else {}, line=entry.origin.line)
     record["entry_id"] = entry.entry_id
     return record
 

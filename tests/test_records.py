@@ -14,12 +14,14 @@ from common.input.conversations import entry_from_conversation
 from common.records import (
     Answer,
     Entry,
+    Origin,
     Score,
     answer_from_line,
     answer_line,
     canonical,
     id_key,
     make_record,
+    origin_of,
     score_from_line,
     score_line,
 )
@@ -96,6 +98,22 @@ def test_a_full_record_has_its_keys_in_the_promised_order() -> None:
         "generated_details",
         "entry_id",
     ]
+
+
+def test_a_record_says_where_its_entry_is_in_the_input() -> None:
+    found = entry("human:q")
+    found.extra, found.origin = {"id": 1}, Origin(7, "a.jsonl")
+    record = make_record(found, [Answer("x")], None, "stop_after")
+    assert list(record)[2:] == [
+        "extra",
+        "generated_answers",
+        "generated_details",
+        "stopped_by",
+        "file",
+        "line",
+        "entry_id",
+    ]
+    assert (origin_of(record), origin_of({**record, "line": "7"})) == (Origin(7, "a.jsonl"), None)
 
 
 def test_a_record_without_images_and_scores_names_neither() -> None:

@@ -376,10 +376,18 @@ def make_results(args: argparse.Namespace) -> Results:
     if args.selected_file is None and args.report_file is None and args.select != "best":
         raise UsageError(f"--select {args.select} needs --selected_file FILE to write to")
     selected_format = args.selected_format or ("preference" if args.select == "dpo" else "sharegpt")
-    check_selection(selection, selected_format, args.selected_file)
+    check_selection(selection, selected_format, args.selected_file, args.selected_keys)
     if args.report_file is not None:
         require_packages()
-    return Results(selection, args.selected_file, selected_format, args.report_file, (args.score_min, args.score_max))
+    return Results(
+        selection,
+        args.selected_file,
+        selected_format,
+        args.selected_keys,
+        args.selected_order,
+        args.report_file,
+        (args.score_min, args.score_max),
+    )
 
 
 def check_ray(args: argparse.Namespace, roles: list[Role]) -> None:

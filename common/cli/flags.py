@@ -6,15 +6,17 @@ Example: ``parser = make_parser("sampling.py", "Sample answers.", "python sampli
 from __future__ import annotations
 
 import argparse
-from typing import Callable, NamedTuple
+from typing import Any, Callable, Dict, NamedTuple
 
 from .. import __version__
 from ..flag_types import Parser, finite, float_between, int_between, json_object
+from ..results.export import ORDERS
 from ..results.formats import FORMATS, formats_help
+from ..results.selected_keys import parse_keys
 from ..results.selection import SELECTS
 from ..servers import urls
 
-ABSENT = {  # the values of the flags that not every command has
+ABSENT: Dict[str, Any] = {  # the values of the flags that not every command has
     "cache_file": None,
     "answers_per_question": 0,
     "token_budget": None,
@@ -33,6 +35,8 @@ ABSENT = {  # the values of the flags that not every command has
     "reference_as_chosen": False,
     "selected_file": None,
     "selected_format": None,
+    "selected_keys": [],
+    "selected_order": ORDERS[0],
     "report_file": None,
 }
 
@@ -276,6 +280,14 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         choices=list(FORMATS),
         help=f"format of --selected_file (default: preference for --select dpo, else sharegpt). {formats_help()}",
     )
+    add(
+        "--selected_keys",
+        type=parse_keys,
+        default=[],
+        metavar="KEY,...",
+        help="further columns: keys of the entry and of its answer, such as id,source,score,entry_id,model",
+    )
+    add("--selected_order", choices=ORDERS, default=ORDERS[0], help="the rows are in the order of this file")
     add("--select", choices=SELECTS, default="best", help="which answers of an entry are selected")
     add("--accept_score", type=finite, metavar="S", help="an answer is accepted if it scores at least S")
     add("--top_k", type=int_between(1), default=1, metavar="K", help="answers per entry, for top_k and random")

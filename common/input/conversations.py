@@ -9,7 +9,7 @@ import logging
 from typing import Any, Dict, List, Optional
 
 from ..errors import BadEntry
-from ..records import ANSWER_DETAILS, ROLES, Answer, Entry, PendingEntry, Turn, entry_id_of
+from ..records import ANSWER_DETAILS, ROLES, Answer, Entry, PendingEntry, Turn, entry_id_of, origin_of
 from .columns import BY_NAME, Columns, Conversation, conversation_of, lookup
 from .turns import are_plain, check_turns
 
@@ -35,12 +35,19 @@ def _entry(
 def entry_from_conversation(item: object, line: Optional[int] = None, columns: Columns = BY_NAME) -> Entry:
     """The entry of one input item: a conversation, OpenAI's ``messages``, or a row of columns; BadEntry if it is none.
 
-    Two spellings of a conversation are the same entry, with the same id.
+    Two spellings of a conversation are the same entry, with the same id. A list is its messages.
     """
+    item = as_row(item)
     if not isinstance(item, dict):
         raise BadEntry(f'an entry must be an object with "conversations" or "messages", not {type(item).__name__}')
     found = conversation_of(item, columns)
     return _entry(found.turns, found.images, line, extra=found.extra)
+
+
+def as_row(item: object) -> object:
+    """An item as a row: a list of turns is its messages."""
+    first = item[0] if isinstance(item, list) and item else None
+    return {"messages": item} if isinstance(first, dict) and {"role", "from"} & first.keys() else item
 
 
 class ItemReader:
@@ -52,6 +59,7 @@ class ItemReader:
 
     def __call__(self, item: object, line: Optional[int] = None) -> PendingEntry:
         """An entry whose answers are still to be sampled; BadEntry if the item is not an entry."""
+        item = as_row(item)
         entry = entry_from_conversation(item, line, self._columns)
         if not self._told and isinstance(item, dict):
             self._told = True
@@ -90,6 +98,7 @@ def work_from_record(item: object, line: Optional[int] = None) -> PendingEntry:
     entry = _entry(
         _record_turns(turns), _record_images(item.get("images")), line, given, _record_extra(item.get("extra"))
     )
+    entry.origin = origin_of(item)
     keep = (*ANSWER_DETAILS, "model", "made_by")
     answers = [Answer(t, **{k: d[k] for k in keep if k in d}) for t, d in zip(texts, details)]
     return PendingEntry(entry, answers, item.get("stopped_by"))

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 from typing import Any, Iterator
 
 from ..errors import BadEntry, BrokenInput, UsageError
+from .cells import Cell
 from .compressed import Unpacked
 
 ENDINGS = (".csv", ".tsv")
@@ -23,7 +23,7 @@ BOM = "\ufeff"
 class DelimitedReader:
     """The rows of a CSV or TSV file, each after its line. Memory holds one row.
 
-    All cells are texts, except that a JSON list in a cell is a list. Empty cells are left out. Making a reader raises
+    All values are the texts of ``Cell``. Empty cells are left out. Making a reader raises
     UsageError if the file has no header. Iterating raises BrokenInput at damage.
     """
 
@@ -103,20 +103,9 @@ class DelimitedReader:
         """One row as an object, or a BadEntry with the reason why it has none."""
         if len(cells) != len(self._header):
             return BadEntry(f"{self.path}: line {line}: {len(cells)} cells, but {len(self._header)} columns")
-        row = {name: _cell(cell) for name, cell in zip(self._header, cells) if cell}
+        row = {name: Cell(cell) for name, cell in zip(self._header, cells) if cell}
         try:
             "".join(cells).encode()
         except UnicodeEncodeError:
             return BadEntry(f"{self.path}: line {line}: this is not UTF-8")
         return row
-
-
-def _cell(text: str) -> Any:
-    """A cell's text, or the list of objects or texts that it holds as JSON."""
-    if text[0] != "[" or text[-1] != "]":
-        return text
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-    return value if all(isinstance(item, (dict, str)) for item in value) else text

@@ -15,12 +15,14 @@ from collections import Counter
 from typing import Any, Iterator, NamedTuple, NoReturn, Protocol
 
 from ..errors import BrokenInput, UsageError
+from ..images import LFS_POINTER
+from ..records import Origin
 from .compressed import unpacked
 from .delimited import DelimitedReader
 from .json_items import JsonReader
 from .parquet import ParquetReader
 
-START = 16  # bytes of a file by which its format is detected
+START = 32  # bytes of a file by which its format is detected
 
 
 class Reader(Protocol):
@@ -85,6 +87,7 @@ class InputFile:
     """
 
     def __init__(self, path: str) -> None:
+        self._path = path
         self.is_folder = os.path.isdir(path)
         self._readers = [_checked(file) for file in _files(path)] if self.is_folder else [_open(path)]
         self._starts: list[int] = []  # for each file that was begun: the number of lines before its first line
@@ -127,6 +130,13 @@ class InputFile:
         reader = self._readers[index]
         return Place(reader.path, reader.unit, line - self._starts[index])
 
+    def origin(self, line: int) -> Origin:
+        """Where the item with that line is, as a record says it: in a folder, with the file's path from there."""
+        if not self.is_folder:
+            return Origin(line)
+        place = self.place(line)
+        return Origin(place.number, os.path.relpath(place.file, self._path))
+
     def close(self) -> None:
         for reader in self._readers:
             reader.close()
@@ -138,6 +148,8 @@ def _open(path: str) -> Reader:
         try:
             stream = unpacked(path, stack.enter_context(open(path, "rb")))
             start = stream.peek(START)
+            if start.startswith(LFS_POINTER):
+                raise UsageError(f"{path} is a git-lfs pointer, not the data; get the data with: git lfs pull")
             reader = next(reader for reader in READERS if reader.accepts(path, start))(path, stream)
         except (OSError, ValueError) as error:
             raise UsageError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error

@@ -18,7 +18,7 @@ from codecs import BOM_UTF8
 from typing import Any, BinaryIO, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple, Union
 
 from ..errors import BadEntry, UsageError
-from ..records import Record, fingerprint, id_key
+from ..records import Origin, Record, fingerprint, id_key
 from .conversations import work_from_record
 from .files import InputFile, Item, Place
 from .strict_json import loads
@@ -103,6 +103,11 @@ class JoinedFiles:
         """Where the item with that line is."""
         index = bisect_left(self._starts, line) - 1
         return Place(self._sources[index].path, "line", line - self._starts[index])
+
+    def origin(self, line: int) -> Origin:
+        """Where the item with that line is, as a record says it."""
+        place = self.place(line)
+        return Origin(place.number, place.file)
 
     def close(self) -> None:
         self._stack.close()

@@ -1,27 +1,37 @@
-"""JSON files: a JSON list, or JSON lines. Each item comes with the line on which it begins.
+"""JSON files: a JSON list, JSON lines, or a single object. Each item comes with the line on which it begins.
+
+A list whose first item is a turn is a conversation: then each line is such a list, or the whole file is one.
 
 Example: ``for line, value in JsonReader("input.json", open("input.json", "rb")): ...``
 """
 
 from __future__ import annotations
 
+import functools
 import io
 import os
+import re
 from codecs import BOM_UTF8
 from typing import Any, Callable, Iterator
 
 from ..errors import BadEntry, BrokenInput, UsageError
 from .compressed import Unpacked
 from .json_list import JsonList
-from .strict_json import LONGEST_ITEM, TOO_LONG, loads, reason
+from .strict_json import LONGEST_ITEM, STRICT, TOO_LONG, loads, reason
 
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 PIECE = 1 << 18  # bytes of a list that are read at once
+TURN_KEYS = ({"role", "content"}, {"from", "value"})
+ENTRY_KEYS = {"conversations", "messages", "prompt", "question"}  # an object with one of these is an entry
+LONG_TURN = re.compile(
+    r'\{\s*"(role|from|content|value)"\s*:\s*["\[]'
+)  # how a turn begins that is not there as a whole
 
 
 class JsonReader:
     """The items of a JSON list or of JSON lines, each after its line. Memory holds one item.
 
+    If the first line is not JSON, but the whole file is (a pretty-printed object), the file is one item.
     Making a reader raises UsageError if the file is neither. Iterating raises BrokenInput at damage. After the first
     line, a line that is not JSON is only a BadEntry in place of its value.
     """
@@ -43,7 +53,7 @@ class JsonReader:
         self._bytes = 0  # of text that were read so far
         self._first_line = 1
         self._list: JsonList | None = None
-        if self._skip_to_start() == b"[":
+        if self._skip_to_start() == b"[" and not begins_with_turn(stream.peek(PIECE)):
             self.shape = "a JSON list"
             self._list = JsonList(path, self._pieces(lambda: stream.read1(PIECE)), self._first_line)
 
@@ -97,7 +107,7 @@ class JsonReader:
             if len(line) > LONGEST_ITEM:
                 yield number, BadEntry(f"{self.path}: line {number}: {TOO_LONG}")
             elif line.strip():
-                yield number, self._value(number, line)
+                yield number, self._value(number, line) if self._items else self._first_value(number, line)
 
     def _next_line(self) -> bytes:
         """The next line. A line that is too long is cut just behind the limit."""
@@ -113,10 +123,32 @@ class JsonReader:
             return loads(line)
         except (ValueError, RecursionError) as error:
             what = "" if isinstance(error, RecursionError) else "broken JSON: "
-            broken = f"{self.path}: line {number}: {what}{reason(error)}"
-            if not self._items and what:  # a file whose first line is broken is not JSON lines
-                raise BrokenInput(broken) from error
-            return BadEntry(broken)
+            return BadEntry(f"{self.path}: line {number}: {what}{reason(error)}")
+
+    def _first_value(self, number: int, line: bytes) -> Any:
+        """The value of the first line, or of the whole file. BrokenInput if neither is JSON: this is not JSON lines."""
+        value = self._value(number, line)
+        if not isinstance(value, BadEntry) or str(value).endswith(reason(RecursionError())):
+            return value
+        try:
+            rest = next(self._pieces(functools.partial(self._stream.read, LONGEST_ITEM - len(line))), b"")
+            return loads(line + rest)
+        except (ValueError, RecursionError) as error:
+            raise BrokenInput(str(value)) from error
+
+
+def begins_with_turn(start: bytes) -> bool:
+    """Whether the text of a list begins with a turn: an object of ``role`` and ``content``, or ``from`` and ``value``.
+
+    >>> begins_with_turn(b'[{"role": "user", "content": "2+2?"}, ...'), begins_with_turn(b'[{"messages": [...')
+    (True, False)
+    """
+    text = start.decode("utf-8", "replace").lstrip().lstrip("\ufeff")[1:].lstrip()
+    try:
+        first, _ = STRICT.raw_decode(text)
+    except (ValueError, RecursionError):
+        return LONG_TURN.match(text) is not None
+    return isinstance(first, dict) and any(keys <= first.keys() for keys in TURN_KEYS) and not first.keys() & ENTRY_KEYS
 
 
 def _what_it_is(start: bytes) -> str:

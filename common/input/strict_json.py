@@ -1,4 +1,4 @@
-"""Strict JSON: neither NaN nor Infinity, and only numbers that Python can hold.
+"""Strict JSON: neither NaN nor Infinity, and only numbers that Python can hold, with their own digits.
 
 >>> loads('{"score": 7.5}')
 {'score': 7.5}
@@ -13,6 +13,8 @@ import json
 import math
 from typing import Any
 
+from ..fast_json import exact_float
+
 LONGEST_ITEM = 128 << 20  # bytes of an item: more than any server takes, and memory holds it several times
 TOO_LONG = f"an entry of more than {LONGEST_ITEM >> 20} MB"
 
@@ -22,7 +24,7 @@ def _refuse_constant(constant: str) -> float:
 
 
 def _finite(text: str) -> float:
-    value = float(text)
+    value = exact_float(text)
     if not math.isfinite(value):
         raise ValueError(f"the number {text[:40]} is too large")
     return value

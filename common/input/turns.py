@@ -21,11 +21,24 @@ DEEPEST_TURN = 100  # levels of nesting in what a turn has beside its text
 SPEAKERS = {"system": "system", "developer": "system", "user": "human", "assistant": "gpt"}  # the API's roles
 LOST = ("tool_calls", "function_call", "audio")  # what a message may have that a turn cannot hold
 TEXTS = ("text", "value", "content")  # where a text part has its text
-SOURCES = ("image_url", "image", "url", "path", "source", "base64")  # where an image part may have its own image
+SOURCES = (
+    "image_url",
+    "image",
+    "url",
+    "path",
+    "source",
+    "base64",
+    "value",
+)  # where an image part may have its own image
 TEXT_PARTS = ("text", "input_text", "output_text")
 IMAGE_PARTS = ("image", "image_url", "input_image")
 IMAGES = "a PNG, JPEG, GIF, WebP or BMP image"
-UNSENDABLE_MARK = re.compile("<(audio|video)>")
+UNSENDABLE_MARK = re.compile(  # how datasets and models write the place of a medium: <video>, <audio_1>, <|video_pad|>
+    r"<\|?(?P<medium>audio|video|sound|speech)(?:[ _]?(?:\d+|pad|start|end|bos|eos|token|placeholder))?\|?>"
+    r"|<\|?(?P<image>image[ _]?\d+|image_pad|image_token|image_placeholder)\|?>|<(?P<img>img)>[^<\n]+</img>",
+    re.I,
+)
+TRANSCRIPT = re.compile(r"\n\n(Human|Assistant): ?")  # how Anthropic's HH-RLHF writes a conversation
 
 
 def turns_and_images(
@@ -59,9 +72,25 @@ def check_turns(turns: Sequence[Turn]) -> None:
         role = ROLES.get(turn["from"])
         if role is None:
             raise BadEntry(f"turn {number} has the unknown role {turn['from']!r}; known: {', '.join(ROLES)}")
-        mark = UNSENDABLE_MARK.search(turn["value"]) if role == "user" and "o>" in turn["value"] else None
+        mark = UNSENDABLE_MARK.search(turn["value"]) if role == "user" and "<" in turn["value"] else None
+        if mark and mark["medium"]:
+            raise BadEntry(f"turn {number} has the mark {mark.group()}, and {mark['medium'].lower()} cannot be sent")
         if mark:
-            raise BadEntry(f"turn {number} has the mark {mark.group()}, and {mark.group(1)} cannot be sent")
+            raise BadEntry(
+                f"turn {number} has the mark {mark.group()[:60]}: write {MARK}, and name the image in images"
+            )
+
+
+def transcript_turns(text: str) -> list[Turn] | None:
+    r"""The turns of a text as HH-RLHF writes it; None for any other text.
+
+    >>> transcript_turns("\n\nHuman: 2+2?\n\nAssistant: 4")
+    [{'from': 'human', 'value': '2+2?'}, {'from': 'gpt', 'value': '4'}]
+    """
+    if not text.startswith("\n\nHuman:"):
+        return None
+    _, *parts = TRANSCRIPT.split(text)
+    return [{"from": "human" if who == "Human" else "gpt", "value": said} for who, said in zip(parts[::2], parts[1::2])]
 
 
 def text_of(where: str, content: object) -> str:

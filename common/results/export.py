@@ -1,8 +1,8 @@
 """The selected answers as a file to train on: a list of JSON, JSONL or Parquet, in one of the formats of formats.py.
 
 HuggingFace ``datasets`` (Arrow) refuses a file whose columns differ from row to row, so each row has the same columns,
-of the same types. Two passes see to that: the first takes what the rows are made of into a temporary file and notes
-whether any entry has images, the second writes the rows.
+of the same types. Two passes see to that: the first takes what the rows are made of into a temporary file, in the order
+of the input, and notes whether any entry has images; the second writes the rows.
 
 Trainers want one ``<image>`` mark for each image, so an image without a mark gets one where the generator was shown the
 image: first in the question.
@@ -18,21 +18,42 @@ import os
 import re
 import tempfile
 from dataclasses import dataclass, field
-from typing import IO, Any, Iterable, Iterator, NamedTuple, Sequence
+from typing import IO, Any, Iterable, Iterator, NamedTuple, Sequence, Tuple
 
 from ..errors import BadEntry, RunStopped, UsageError
 from ..extras import require
-from ..records import MARK, ROLES, Entry, Record, Turn
+from ..fast_json import exact_float
+from ..records import MARK, ROLES, Entry, Record, Turn, origin_of
 from ..storage.append_file import to_line, whole_file, write_whole
+from ..storage.sorted_lines import SortedLines
 from .formats import FORMATS, Example, Row, RowForm, arrow_columns, row_form
+from .selected_keys import arrow_type, check_keys, column_kind, columns_of, in_column, kind_of, values_of
 from .selection import SELECTS, Pick, Selection, choose, entry_of
 
 log = logging.getLogger(__name__)
 
+Place = Tuple[Any, ...]  # an entry's file and line
+
 ROW_GROUP = 4 << 20  # bytes of rows held before they are written as one row group of a Parquet file
 FIRST_READ = 1 << 20  # bytes of a JSONL file that any reader looks at before it settles the columns
+WITH_IMAGES = (b" ", b"i")  # before the line of an example: without, and with images
 MEDIUM_MARK = re.compile("<(image|video|audio)>")  # trainers take it for a medium wherever it stands in a text
+ORDERS = ("input", "output")
 SPEAKERS = {"user": "human", "assistant": "gpt", "system": "system"}  # the names that trainers know by default
+
+
+class Extras(NamedTuple):
+    """What else the rows hold, and their order: that of the ``input`` or of the ``output``.
+
+    ``keys`` are those of ``--selected_keys``; ``model`` made the answers whose record does not name their model.
+    """
+
+    keys: Sequence[str] = ()
+    order: str = ORDERS[0]
+    model: str | None = None
+
+
+NO_EXTRAS = Extras()
 
 
 class Selected(NamedTuple):
@@ -48,6 +69,9 @@ class FileShape:
     """The form of the rows, and what the first pass has seen."""
 
     form: RowForm
+    columns: Sequence[str] = ()  # of --selected_keys
+    for_parquet: bool = False
+    kinds: list[set[str]] = field(default_factory=list)  # of the values of each such column
     records: int = 0
     chosen: int = 0
     rows: int = 0
@@ -57,7 +81,7 @@ class FileShape:
     rows_with_late_images: list[int] = field(default_factory=list)  # offsets in the temporary file: none, or one
 
 
-def check_selection(selection: Selection, selected_format: str, path: str | None) -> None:
+def check_selection(selection: Selection, selected_format: str, path: str | None, keys: Sequence[str] = ()) -> None:
     """Raises UsageError if the flags contradict each other, or if ``path`` (None: no file) needs a missing package.
 
     Reads and writes nothing.
@@ -67,7 +91,9 @@ def check_selection(selection: Selection, selected_format: str, path: str | None
         raise UsageError(f"--select is one of {', '.join(SELECTS)}, --selected_format of {', '.join(FORMATS)}")
     if select == "threshold" and selection.accept_score is None:
         raise UsageError("--select threshold needs --accept_score, the lowest score that is selected")
-    row_form(selected_format, selection.makes_pairs)
+    check_keys(keys, row_form(selected_format, selection.makes_pairs), selection.makes_pairs)
+    if keys and path is None:
+        raise UsageError("--selected_keys needs --selected_file FILE to write to")
     if selection.top_k > 1 and select not in ("top_k", "random"):
         raise UsageError(f"--top_k has no meaning with --select {select}; use --select top_k or random")
     pair_flags = {
@@ -99,21 +125,26 @@ def starts_of(path: str) -> Sequence[bytes]:
     return [b'{"%s":' % next(iter(form.columns)).encode() for form in forms]
 
 
-def write_selected(records: Iterable[Record], path: str, selection: Selection, selected_format: str) -> Selected:
+def write_selected(
+    records: Iterable[Record], path: str, selection: Selection, selected_format: str, extras: Extras = NO_EXTRAS
+) -> Selected:
     """Writes what ``choose`` takes of each record to ``path``: JSONL or Parquet by its ending, else a JSON list.
 
-    Reads ``records`` once, one at a time; an unnamed file beside ``path`` holds what the rows are made of. The file
+    Reads ``records`` once, one at a time; unnamed files beside ``path`` hold what the rows are made of. The file
     appears whole or not at all. Records without a readable conversation give no row and are counted in a warning; so
-    are rows with a mark of a medium that is not there.
+    are rows with a mark of a medium that is not there. So is a key of ``extras`` that no row has.
     Raises RunStopped if the file cannot be written, UsageError if it is Parquet and pyarrow is not installed.
     """
-    shape = FileShape(row_form(selected_format, selection.makes_pairs))
-    for_parquet = path.endswith(".parquet")
-    if for_parquet:
+    columns = columns_of(extras.keys, selection.makes_pairs)
+    shape = FileShape(row_form(selected_format, selection.makes_pairs), columns, path.endswith(".parquet"))
+    shape.kinds = [set() for _ in columns]
+    folder = os.path.dirname(path) or "."
+    if shape.for_parquet:
         _pyarrow(path)
     try:
-        with tempfile.TemporaryFile(dir=os.path.dirname(path) or ".") as spool:
-            _first_pass(_examples(records, selection, shape), spool, shape, for_parquet)
+        with tempfile.TemporaryFile(dir=folder) as spool:
+            _first_pass(_examples(records, selection, shape, extras), spool, shape, folder, extras.order)
+            _warn_of_columns(shape)
             if shape.unreadable:
                 log.warning("%s: %d records hold no readable conversation and are left out", path, shape.unreadable)
             if shape.marked:
@@ -122,7 +153,7 @@ def write_selected(records: Iterable[Record], path: str, selection: Selection, s
                     path,
                     shape.marked,
                 )
-            if for_parquet:
+            if shape.for_parquet:
                 _write_parquet(path, spool, shape)
             else:
                 write_whole(path, _json_pieces(path.endswith(".jsonl"), spool, shape))
@@ -134,8 +165,10 @@ def write_selected(records: Iterable[Record], path: str, selection: Selection, s
 # The first pass
 
 
-def _examples(records: Iterable[Record], selection: Selection, shape: FileShape) -> Iterator[Example]:
-    """An example for each pick of each record; counts them."""
+def _examples(
+    records: Iterable[Record], selection: Selection, shape: FileShape, extras: Extras
+) -> Iterator[tuple[Place, Example]]:
+    """An example for each pick of each record, after the entry's place in the input; counts them."""
     for record in records:
         shape.records += 1
         picks = choose(record, selection)
@@ -148,12 +181,43 @@ def _examples(records: Iterable[Record], selection: Selection, shape: FileShape)
             continue
         marked, images = _mark_all_images(entry)
         turns = [{"from": SPEAKERS[ROLES[turn["from"]]], "value": turn["value"]} for turn in marked]
-        examples = [Example(turns, images, _answers(record, entry, pick)) for pick in picks]
+        examples = [
+            Example(turns, images, _answers(record, entry, pick), values_of(record, pick, extras.keys, extras.model))
+            for pick in picks
+        ]
         whole = [example for example in examples if _marks(example) == len(images)]
         shape.marked += len(examples) - len(whole)
         shape.chosen += bool(whole)
         shape.rows += len(whole)
-        yield from whole
+        place = _place_of(record)
+        for example in whole:
+            _note_kinds(example.values, shape)
+            yield place, example
+
+
+def _place_of(record: Record) -> Place:
+    """Where an entry is in the input: its file and its line. Those of older records are not known, and come first."""
+    origin = origin_of(record)
+    return ("", 0) if origin is None else (origin.file or "", origin.line)
+
+
+def _note_kinds(values: Sequence[Any], shape: FileShape) -> None:
+    for kinds, value in zip(shape.kinds, values):
+        kind = kind_of(value)
+        if kind is not None:
+            kinds.add(kind)
+
+
+def _warn_of_columns(shape: FileShape) -> None:
+    """Says in one line each which keys no row has, and which columns hold text because their values differ in type."""
+    if not shape.rows:
+        return
+    missing = [name for name, kinds in zip(shape.columns, shape.kinds) if not kinds]
+    if missing:
+        log.warning("--selected_keys: no selected row has %s", ", ".join(missing))
+    for name, kinds in zip(shape.columns, shape.kinds):
+        if len(kinds) > 1 and column_kind(kinds) == "str":
+            log.warning("--selected_keys: %s is written as text, since its values are of several types", name)
 
 
 def _marks(example: Example) -> int:
@@ -181,14 +245,20 @@ def _mark_all_images(entry: Entry) -> tuple[list[Turn], list[str]]:
     return [*turns[:-1], question], images[:in_history] + unmarked + images[in_history : sum(marks)]
 
 
-def _first_pass(examples: Iterable[Example], spool: IO[bytes], shape: FileShape, for_parquet: bool) -> None:
+def _first_pass(
+    examples: Iterable[tuple[Place, Example]], spool: IO[bytes], shape: FileShape, folder: str, order: str
+) -> None:
     """Writes each example to the spool as one line of JSON, and notes whether the rows need a column of images."""
-    for example in examples:
-        if example.images and not shape.with_images:
-            shape.with_images = True
-            if spool.tell() >= FIRST_READ:
-                shape.rows_with_late_images.append(spool.tell())
-        spool.write(_utf8_line(example) if for_parquet else to_line(list(example)))
+    with SortedLines(folder) as lines:
+        for place, example in examples:
+            line = _utf8_line(example) if shape.for_parquet else to_line(list(example))
+            lines.add(place if order == ORDERS[0] else (), WITH_IMAGES[bool(example.images)] + line)
+        for line in lines:
+            if line.startswith(WITH_IMAGES[True]) and not shape.with_images:
+                shape.with_images = True
+                if spool.tell() >= FIRST_READ:
+                    shape.rows_with_late_images.append(spool.tell())
+            spool.write(line[1:])
 
 
 def _utf8_line(example: Example) -> bytes:
@@ -216,9 +286,13 @@ def _rows(spool: IO[bytes], first: list[int], shape: FileShape) -> Iterator[tupl
 
 def _row(line: bytes, shape: FileShape) -> Row:
     """The row of a line of the spool."""
-    example = Example(*json.loads(line))
+    example = Example(*json.loads(line, parse_float=exact_float))
     row = shape.form.row(example, shape.with_images)
-    return {**row, "images": example.images} if shape.with_images else row
+    if shape.with_images:
+        row["images"] = example.images
+    for name, kinds, value in zip(shape.columns, shape.kinds, example.values):
+        row[name] = in_column(value, column_kind(kinds), shape.for_parquet)
+    return row
 
 
 def _json_pieces(is_jsonl: bool, spool: IO[bytes], shape: FileShape) -> Iterator[bytes]:
@@ -238,7 +312,8 @@ def _json_pieces(is_jsonl: bool, spool: IO[bytes], shape: FileShape) -> Iterator
 def _write_parquet(path: str, spool: IO[bytes], shape: FileShape) -> None:
     """Writes the rows in row groups. The file appears whole or not at all. OSError if it cannot."""
     arrow, parquet = _pyarrow(path)
-    schema = arrow.schema(arrow_columns(arrow, shape.form, shape.with_images))
+    columns = {name: arrow_type(column_kind(kinds)) for name, kinds in zip(shape.columns, shape.kinds)}
+    schema = arrow.schema(arrow_columns(arrow, shape.form, shape.with_images, columns))
     with whole_file(path) as file, parquet.ParquetWriter(file, schema) as writer:
         for rows in _row_groups(_rows(spool, [], shape)):
             writer.write_table(arrow.Table.from_pylist(rows, schema=schema))

@@ -14,7 +14,7 @@ dict the types of its keys.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, NamedTuple
+from typing import Any, Callable, Dict, Mapping, NamedTuple, Sequence
 
 from ..errors import UsageError
 from ..records import MARK, ROLES, Turn
@@ -34,6 +34,7 @@ class Example(NamedTuple):
     turns: list[Turn]  # the conversation up to the question, from human, gpt and system; a mark for each image
     images: list[str]  # in the order of their marks
     answers: list[str]  # the selected answer; of a pair, the chosen and the rejected one
+    values: Sequence[Any] = ()  # of the columns of --selected_keys
 
 
 class RowForm(NamedTuple):
@@ -70,9 +71,9 @@ def formats_help() -> str:
     return "; ".join(f"{name}: {form.help}" for name, form in FORMATS.items())
 
 
-def arrow_columns(arrow: Any, form: RowForm, with_images: bool) -> Row:
-    """The name and Arrow type of each column of a file; ``arrow`` is the module pyarrow."""
-    columns = {**form.columns, "images": [TEXT]} if with_images else form.columns
+def arrow_columns(arrow: Any, form: RowForm, with_images: bool, more: Mapping[str, str]) -> Row:
+    """The name and Arrow type of each column of a file; ``arrow`` is the module pyarrow, ``more`` the last columns."""
+    columns = {**form.columns, **({"images": [TEXT]} if with_images else {}), **more}
     return {name: _arrow_type(arrow, column, with_images) for name, column in columns.items()}
 
 

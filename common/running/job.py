@@ -35,6 +35,8 @@ class Results:
     selection: Selection = field(default_factory=Selection)
     selected_file: str | None = None
     selected_format: str = "sharegpt"
+    selected_keys: Sequence[str] = ()
+    selected_order: str = "input"
     report_file: str | None = None
     score_range: tuple[float, float] = (0.0, 10.0)  # of the scorer; the report's axes
 

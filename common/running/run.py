@@ -28,11 +28,11 @@ from ..images import load_images
 from ..input.files import InputFile, Item
 from ..input.joined import JoinedFiles, open_input
 from ..records import Entry, PendingEntry, Record
-from ..results.export import starts_of, write_selected
+from ..results.export import Extras, starts_of, write_selected
 from ..results.report import STARTS, write_report
 from ..servers.messages import chat_messages, check_marks
 from ..storage.result_files import ResultFiles
-from ..storage.run_files import RunFiles
+from ..storage.run_files import RunFiles, settings_of
 from ..streams import kept_signals, say
 from .engine import Engine, LocalEngine
 from .entry_state import EntryState
@@ -131,9 +131,11 @@ def read_ahead(source: InputFile | JoinedFiles, read: Callable[[object, int], ob
     except BrokenInput as error:
         raise UsageError(str(error)) from error
     if first and all(_failure(read, item) for item in first):
-        begin = first[0]
+        begin = source.place(first[0].line)
+        where = f"{begin.file}: " if source.is_folder else ""
+        failure = _failure(read, first[0])
         raise UsageError(
-            f"none of the first {len(first)} entries can be read; line {begin.line}: {_failure(read, begin)}"
+            f"{where}none of the first {len(first)} entries can be read; {begin.unit} {begin.number}: {failure}"
         )
     return chain(first, stream)
 
@@ -193,11 +195,19 @@ def write_selection(job: Job, files: RunFiles, path: str, written: list[tuple[st
     results = job.results
     if results.selected_file is not None:
         with files.results.replacing("--selected_file", results.selected_file):
+            extras = Extras(results.selected_keys, results.selected_order, generator_of(job, files))
             selected = write_selected(
-                files.records(path), results.selected_file, results.selection, results.selected_format
+                files.records(path), results.selected_file, results.selection, results.selected_format, extras
             )
         counts = f"{selected.rows:,} from {selected.chosen:,} of the {selected.records:,} entries"
         written.append(("selected", f"{counts}: {results.selected_file}"))
+
+
+def generator_of(job: Job, files: RunFiles) -> str | None:
+    """The model that made the answers, as far as the settings of the output or of the input say it."""
+    settings = files.settings if job.pipeline.sampler is not None else settings_of(job.input_file)
+    model = settings.get("generator model")
+    return model if isinstance(model, str) else None
 
 
 def write_page(job: Job, files: RunFiles, path: str, written: list[tuple[str, str]]) -> None:
@@ -300,6 +310,7 @@ class Run:
                 if isinstance(item, BadEntry):
                     raise item
                 pending = self._job.read(item, line)
+                pending.entry.origin = pending.entry.origin or self._source.origin(line)
                 check_marks(pending.entry)
             except BadEntry as error:
                 self._fail(None, line, error)

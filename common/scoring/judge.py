@@ -16,7 +16,7 @@ import math
 import statistics
 from typing import Any, Iterator, Sequence
 
-from ..errors import RequestFailed, Retryable, UsageError
+from ..errors import BadEntry, RequestFailed, Retryable, UsageError
 from ..flag_types import float_between, int_between
 from ..records import Answer, Entry, Score, fingerprint, number_text
 from ..servers.client import ChatClient
@@ -33,6 +33,7 @@ from .judge_prompt import (
 )
 from .judge_reply import NO_SCORE, Reading, read_verdict
 from .judge_requests import JudgeRequests, Usage, fault_of
+from .rows import row_of, row_texts
 from .shapes import AnswerScorer
 from .thinking import without_thoughts
 
@@ -107,7 +108,11 @@ class Judge(AnswerScorer):
     def add_flags(group: argparse._ArgumentGroup) -> None:
         """--judge_prompt, --judge_mode and how the judge's replies are sampled."""
         add = group.add_argument
-        add("--judge_prompt", metavar="FILE", help="a prompt of your own with {question}, {reference}, {answer}")
+        add(
+            "--judge_prompt",
+            metavar="FILE",
+            help="a prompt of your own with {question}, {reference}, {answer}, and {row.KEY} for a key of the entry",
+        )
         add("--judge_images", action="store_true", help="show the judge the entry's images")
         add("--judge_thoughts", action="store_true", help="show the judge the thoughts of the answers too")
         add("--judge_mode", choices=MODES, default="text", help="how the judge says its score")
@@ -150,14 +155,22 @@ class Judge(AnswerScorer):
 
     async def score_answer(self, entry: Entry, images: Sequence[str], answer: Answer) -> Score:
         """As ``score``, of the answer with its reasoning if the judge is to see thoughts."""
-        return await self.score(entry, images, with_thoughts(answer) if self._sees_thoughts else answer.text)
+        text = with_thoughts(answer) if self._sees_thoughts else answer.text
+        return await self._score_text(entry, images, text, row_of(entry, answer))
 
     async def score(self, entry: Entry, images: Sequence[str], text: str) -> Score:
         """The score of one answer's text; ``images`` are the URLs that the judge is shown."""
+        return await self._score_text(entry, images, text, row_of(entry, Answer(text)))
+
+    async def _score_text(self, entry: Entry, images: Sequence[str], text: str, row: dict[str, Any]) -> Score:
         answer = text if self._sees_thoughts else without_thoughts(text)
         if answer is None or (text.strip() and not answer.strip()):
             return Score(None, unscored="the answer has only thoughts")
-        prompt = judge_text(entry, answer, self._low, self._high, self._template, self._mode)
+        try:
+            texts = row_texts(self._template or "", row)
+        except BadEntry as error:
+            return Score(None, unscored=str(error))
+        prompt = judge_text(entry, answer, self._low, self._high, self._template, self._mode, texts)
         ask = functools.partial(self._score_once, entry.entry_id, judge_messages(prompt, images), answer)
         if self._samples == 1:
             return await ask()

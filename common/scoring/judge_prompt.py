@@ -81,7 +81,7 @@ def _fill(template: str, values: dict[str, str]) -> str:
     >>> _fill("{question} {else}", {"question": "{else}?"})
     '{else}? {else}'
     """
-    return re.sub(r"\{(\w+)\}", lambda match: values.get(match.group(1), match.group(0)), template)
+    return re.sub(r"\{(\w+|row\.[^{}]+)\}", lambda match: values.get(match.group(1), match.group(0)), template)
 
 
 def read_judge_prompt(path: str) -> str:
@@ -97,22 +97,36 @@ def read_judge_prompt(path: str) -> str:
 
 
 def judge_text(
-    entry: Entry, answer: str, low: float, high: float, template: str | None = None, mode: str = "text"
+    entry: Entry,
+    answer: str,
+    low: float,
+    high: float,
+    template: str | None = None,
+    mode: str = "text",
+    row: Sequence[tuple[str, str]] = (),
 ) -> str:
-    """The judge's prompt for one answer: ours for ``mode``, or ``template`` with its three placeholders filled.
+    """The judge's prompt for one answer: ours for ``mode``, or ``template`` with its placeholders filled.
+
+    ``row`` holds the name and the text of each ``{row.KEY}``.
 
     The part that all candidates of a question share comes first, so that a server's prefix cache serves them.
     """
-    pieces = _around_the_answer(_transcript(entry), entry.reference or "", low, high, template, mode)
+    pieces = _around_the_answer(_transcript(entry), entry.reference or "", low, high, template, mode, tuple(row))
     return (fence(answer) if template is None else answer).join(pieces)
 
 
 @functools.lru_cache(maxsize=1024)
 def _around_the_answer(
-    question: str, reference: str, low: float, high: float, template: str | None, mode: str
+    question: str,
+    reference: str,
+    low: float,
+    high: float,
+    template: str | None,
+    mode: str,
+    row: tuple[tuple[str, str], ...],
 ) -> list[str]:
     """The prompt's pieces before, between and after the places of the answer: the same for all candidates."""
-    values = {"question": question, "reference": reference}
+    values = {"question": question, "reference": reference, **dict(row)}
     if template is None:
         values = {
             "low": number_text(low),

@@ -133,6 +133,7 @@ def check_math(
     question: str,
     reference: str | None,
     answer: str,
+    row: object = None,
     own: Sequence[re.Pattern[str]] = (),
     tolerance: float | None = None,
 ) -> Verdict:

@@ -26,7 +26,7 @@ from typing import Any, BinaryIO, Callable, Dict, Sequence, Union
 
 from ..errors import RunStopped, UsageError
 from .process_tree import HAS_GUARD, EndsForks, descendants, end_all, guard
-from .rules import NamedErrors, Rule, RuleFailed, Turns, Verdict, refuse_if_closed
+from .rules import NamedErrors, Row, Rule, RuleFailed, Turns, Verdict, refuse_if_closed
 
 START_LIMIT = 300  # seconds that a process may take to start: the user's file may load a model
 LONGEST_END = 10  # seconds that a process may take to end once it was told to
@@ -54,6 +54,7 @@ class RuleProcesses:
         processes: int | None = None,
     ) -> None:
         self.turns = Turns(processes or os.cpu_count() or 1)
+        self.takes_row = False
         self._name = name
         self._command = [sys.executable, "-c", START, ROOT, str(timeout), load.__module__, load.__name__, *arguments]
         self._timeout = timeout
@@ -63,7 +64,7 @@ class RuleProcesses:
         self._idle: list[_Process] = []
         self._closed = False
 
-    async def check(self, question: str, reference: str | None, answer: str) -> Verdict:
+    async def check(self, question: str, reference: str | None, answer: str, row: Row = None) -> Verdict:
         """The verdict on one answer.
 
         RuleFailed names what the rule did wrong. RunStopped if no process can start.
@@ -72,7 +73,7 @@ class RuleProcesses:
             refuse_if_closed(self._closed, self._name)
             if self._threads is None:
                 self._threads = ThreadPoolExecutor(self.turns.size, thread_name_prefix="rule")
-            check = functools.partial(self._check, [question, reference, answer])
+            check = functools.partial(self._check, [question, reference, answer, row])
             return await asyncio.get_running_loop().run_in_executor(self._threads, check)
 
     def close(self) -> None:
@@ -86,7 +87,7 @@ class RuleProcesses:
         for process in list(self._all):
             self._end(process)
 
-    def _check(self, request: list[str | None]) -> Verdict:
+    def _check(self, request: list[Any]) -> Verdict:
         """One check, in a thread of its own: its process is idle again afterwards, or has ended."""
         process = self._idle_process()
         reply = process.ask(json.dumps(request).encode() + b"\n", self._timeout)

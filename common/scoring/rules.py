@@ -13,12 +13,14 @@ import asyncio
 import os
 import traceback
 from types import TracebackType
-from typing import Any, Callable, Mapping, NamedTuple, Protocol, Sequence
+from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Protocol, Sequence
 
 from ..errors import EntryFailed, RunStopped, ToolkitError
 from ..flag_types import float_between
 from ..records import Entry, Score
 from .shapes import AnswerScorer
+
+Row = Optional[Dict[str, Any]]
 
 
 class Verdict(NamedTuple):
@@ -29,13 +31,15 @@ class Verdict(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """A rule as it is called: ``check(question, reference, answer)``. ``name`` is used in messages.
+    """A rule as it is called: ``check(question, reference, answer, row)``. ``name`` is used in messages.
+
+    ``row`` is what ``rows.row_of`` makes, or None for a rule that does not take it.
 
     ``file`` is the name of the file whose line is named when the rule raises an exception.
     """
 
     name: str
-    check: Callable[[str, str | None, str], Verdict]
+    check: Callable[[str, str | None, str, Row], Verdict]
     file: str = ""
 
 
@@ -143,8 +147,9 @@ class RuleRunner(Protocol):
     """What runs a rule: processes that can be killed, or the event loop."""
 
     turns: Turns
+    takes_row: bool  # whether the rule looks at more than question, reference and answer
 
-    async def check(self, question: str, reference: str | None, answer: str) -> Verdict:
+    async def check(self, question: str, reference: str | None, answer: str, row: Row = None) -> Verdict:
         """The verdict on one answer. RuleFailed if the rule fails, RunStopped if no check can run."""
 
     def close(self) -> None:
@@ -194,7 +199,10 @@ class RuleScorer(AnswerScorer):
 
     async def score(self, entry: Entry, images: Sequence[str], text: str) -> Score:
         """The score of the rule's verdict; see ``score_of``."""
-        verdict = await self._runner.check(entry.question, entry.reference, text)
+        return await self._score(entry, text, None)
+
+    async def _score(self, entry: Entry, text: str, row: Row) -> Score:
+        verdict = await self._runner.check(entry.question, entry.reference, text, row)
         return score_of(verdict, self.name, self._low, self._high)
 
     async def room(self, depth: int) -> None:

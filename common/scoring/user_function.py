@@ -1,6 +1,7 @@
 """``--scorer python:FILE.py:FUNCTION``: a function of the user's that scores an answer.
 
 It is called with question, reference (a text or None) and answer, and returns a score, a bool, or None for no score.
+A function that also takes ``row``, or ``**row``, gets the entry's own keys and more (``rows.row_of``).
 An async function is awaited in the event loop; any other function runs in processes that can be killed.
 
 Example: ``UserFunction("python:check.py:verify", 0, 10)`` for ``def verify(question, reference, answer): return 7``
@@ -19,13 +20,15 @@ import numbers
 import os
 import sys
 from decimal import Decimal
-from typing import Any, Callable, NamedTuple
+from inspect import Parameter
+from typing import Any, Callable, NamedTuple, Sequence
 
 from ..errors import ToolkitError, UsageError
-from ..records import fingerprint
+from ..records import Answer, Entry, Score, fingerprint
 from ..servers.client import ChatClient
+from .rows import row_of
 from .rule_processes import RuleProcesses
-from .rules import NamedErrors, Rule, RuleFailed, RuleRunner, RuleScorer, Turns, Verdict, refuse_if_closed
+from .rules import NamedErrors, Row, Rule, RuleFailed, RuleRunner, RuleScorer, Turns, Verdict, refuse_if_closed
 
 CALLS_AT_ONCE = 8  # of an async function, where --concurrency is auto
 
@@ -39,7 +42,7 @@ class UserFunction(RuleScorer):
 
     name = "python"
     usage = "python:FILE.py:FUNCTION"
-    help = "your own function(question, reference, answer), which returns a score, True, False or None"
+    help = "your own function(question, reference, answer[, row]), which returns a score, True, False or None"
 
     def __init__(
         self,
@@ -53,6 +56,10 @@ class UserFunction(RuleScorer):
         target = parse_target(spec)
         settings = {f"{spec} version": source_of(target)}
         super().__init__(settings, low, high, functools.partial(_runner, target, concurrency, timeout, processes), spec)
+
+    async def score_answer(self, entry: Entry, images: Sequence[str], answer: Answer) -> Score:
+        """As ``score``, with the row of the answer."""
+        return await self._score(entry, answer.text, row_of(entry, answer) if self._runner.takes_row else None)
 
     @classmethod
     def from_flags(cls, spec: str, args: argparse.Namespace, client: ChatClient | None) -> UserFunction:
@@ -117,13 +124,32 @@ def load_function(target: Target) -> Callable[..., Any]:
         kind = type(function).__name__
         raise UsageError(f"{target.flag}: {target.function} is not a function (it is of type {kind})")
     try:
-        inspect.signature(function).bind("question", "reference", "answer")
+        inspect.signature(function).bind("question", "reference", "answer", **row_arguments(function, {}))
     except TypeError as error:
         text = f"{target.flag}: {target.function} must take question, reference and answer ({error})"
         raise UsageError(text) from error
     except ValueError:
         pass  # a function written in C may not say what it takes
     return function
+
+
+def row_arguments(function: Callable[..., Any], row: Row) -> dict[str, Any]:
+    """The arguments that give a function the row: none, ``row``, or each of its keys that has no argument yet.
+
+    >>> row_arguments(lambda question, reference, answer, row: True, {"id": 7})
+    {'row': {'id': 7}}
+    >>> row_arguments(lambda question, reference, answer, **row: True, {"id": 7, "answer": "own"})
+    {'id': 7}
+    """
+    try:
+        parameters = inspect.signature(function).parameters
+    except ValueError:  # a function written in C may not say what it takes
+        return {}
+    if "row" in parameters and parameters["row"].kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY):
+        return {"row": row}
+    if any(one.kind is Parameter.VAR_KEYWORD for one in parameters.values()):
+        return {key: value for key, value in (row or {}).items() if key not in parameters}
+    return {}
 
 
 def is_async(function: Callable[..., Any]) -> bool:
@@ -185,17 +211,21 @@ def load_rule(*target: str) -> Rule:
     """The user's function as a rule; a process of the rule calls this with the parts of a ``Target``."""
     function, name = load_function(Target(*target)), Target(*target).name
 
-    def check(question: str, reference: str | None, answer: str) -> Verdict:
-        return verdict_of(function(question, reference, answer), name)
+    def check(question: str, reference: str | None, answer: str, row: Row) -> Verdict:
+        return verdict_of(function(question, reference, answer, **row_arguments(function, row)), name)
 
     return Rule(name, check, os.path.basename(Target(*target).path))
 
 
 def _runner(target: Target, concurrency: int, timeout: float, processes: int | None) -> RuleRunner:
     function = load_function(target)
+    runner: AsyncFunction | RuleProcesses
     if is_async(function):
-        return AsyncFunction(function, target, concurrency, timeout)
-    return RuleProcesses(target.name, load_rule, target, timeout, processes)
+        runner = AsyncFunction(function, target, concurrency, timeout)
+    else:
+        runner = RuleProcesses(target.name, load_rule, target, timeout, processes)
+    runner.takes_row = bool(row_arguments(function, {"": None}))
+    return runner
 
 
 def _forget(call: asyncio.Future[Verdict]) -> None:
@@ -209,17 +239,18 @@ class AsyncFunction:
 
     def __init__(self, function: Callable[..., Any], target: Target, concurrency: int, timeout: float) -> None:
         self.turns = Turns(concurrency)
+        self.takes_row = False
         self._function = function
         self._target = target
         self._timeout = timeout
         self._closed = False
 
-    async def check(self, question: str, reference: str | None, answer: str) -> Verdict:
+    async def check(self, question: str, reference: str | None, answer: str, row: Row = None) -> Verdict:
         """The verdict on one answer. RuleFailed names what the function did wrong."""
         async with self.turns:
             refuse_if_closed(self._closed, self._target.name)
             # a task of its own: a CancelledError in it is the function's, unless it is cancelled here
-            call = asyncio.ensure_future(self._call(question, reference, answer))
+            call = asyncio.ensure_future(self._call(question, reference, answer, row))
             try:
                 if (await asyncio.wait([call], timeout=self._timeout))[0]:
                     return call.result()
@@ -232,6 +263,7 @@ class AsyncFunction:
         """No check can begin after this."""
         self._closed = True
 
-    async def _call(self, question: str, reference: str | None, answer: str) -> Verdict:
+    async def _call(self, question: str, reference: str | None, answer: str, row: Row) -> Verdict:
         with NamedErrors(self._target.name, RuleFailed, os.path.basename(self._target.path)):
-            return verdict_of(await self._function(question, reference, answer), self._target.name)
+            more = row_arguments(self._function, row)
+            return verdict_of(await self._function(question, reference, answer, **more), self._target.name)

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, Callable, Iterable, Iterator, NamedTuple, Sequ
 from filelock import FileLock, Timeout
 
 from ..errors import RunStopped, UsageError
-from ..fast_json import dumps
+from ..fast_json import dumps, exact_float
 from ..records import id_key
 
 log = logging.getLogger(__name__)
@@ -364,7 +364,7 @@ def read_records(path: str, damaged: Callable[[Damaged], object] | None = None) 
         for number, line in enumerate(file, 1):
             if line.strip():
                 try:
-                    record = json.loads(line)
+                    record = json.loads(line, parse_float=exact_float)
                 except (ValueError, RecursionError) as error:
                     if damaged is None:
                         text = f"{path}: line {number} is damaged; remove it and run again"

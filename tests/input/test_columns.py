@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from common.errors import BadEntry
+from common.input.cells import Cell
 from common.input.columns import BY_NAME, Columns, conversation_of
 from common.input.conversations import entry_from_conversation
 from tests.input.inputs import PNG
@@ -63,6 +64,18 @@ def said(row: dict[str, Any], columns: Columns = BY_NAME) -> list[tuple[str, str
         ({"conversations": [HUMAN], "system": ["s", {"type": "text", "text": "t"}]}, [("system", "s\nt"), ASKED], {}),
         ({"conversations": [{"from": "system", "value": "s"}, HUMAN], "system": "s"}, [("system", "s"), ASKED], {}),
         ({"conversations": [HUMAN], "system": "", "tools": "[]", "audios": []}, [ASKED], None),
+        ({"conversation": [USER, {"role": "assistant", "content": "a"}]}, [ASKED, TOLD], {}),
+        ({"chosen": "\n\nHuman: q\n\nAssistant: a", "rejected": "b"}, [ASKED, TOLD], {"rejected": "b"}),
+        ({"conversations": [HUMAN], "history": [["1", "2"]]}, [("human", "1"), ("gpt", "2"), ASKED], {}),
+        (
+            {"messages": [{"role": "system", "content": "s"}, USER], "history": [["1", "2"]]},
+            [("system", "s"), ("human", "1"), ("gpt", "2"), ASKED],
+            {},
+        ),
+        ({"question": "q", "problem": " q", "answer": "a"}, [ASKED, TOLD], {"problem": " q"}),
+        ({"question": "q", "A": "only one", "answer_type": 1}, [ASKED], None),
+        ({"question": "q", "image": {"bytes": None, "path": None}, "image_id": 3}, [ASKED], {"image_id": 3}),
+        ({"question": "q <b>x</b> a<b, <audio controls>"}, [("human", "q <b>x</b> a<b, <audio controls>")], {}),
         ({"conversations": [HUMAN], "label": 0, "video_id": 3}, [ASKED], {"label": 0, "video_id": 3}),
     ],
 )
@@ -96,7 +109,24 @@ def test_a_bad_answer_is_kept_but_is_not_the_reference() -> None:
         ({"question": "q", "choices": ["a", "b"]}, "--prompt_template"),
         ({"question": "q", "context": "c"}, "{row.context}"),
         ({"question": {"text": "q"}}, '"question.text"'),
-        ({"question": "q", "answer": {"value": "a"}}, '"answer.text"'),
+        ({"question": "q", "answer": {"value": "a"}}, '"answer.value"'),
+        ({"question": "q", "answer": ["a", "b"]}, '"answer.0"'),
+        ({"question": "q", "A": "1", "B": "2", "answer": "A"}, "{row.A}"),
+        ({"question": "q", "opa": "1", "opb": "2"}, "{row.opa}"),
+        ({"question": "q", "option_1": "1", "option_2": "2"}, "{row.option_1}"),
+        ({"question": "how many?", "body": "2 and 2 apples"}, "{row.body}"),
+        ({"prompt": "translate", "input": "this"}, "{row.input}"),
+        ({"instruction": "be exact", "question": "q"}, "{row.question}"),
+        ({"question": "q", "image_1": "a.png"}, '"image_1"'),
+        ({"conversations": [HUMAN], "image_path": "a.png"}, "--images_key"),
+        ({"conversations": [{**HUMAN, "images": ["a.png"]}]}, 'turn 1 has "images"'),
+        ({"conversations": [HUMAN, {"from": "gpt", "value": "", "tool_calls": [{}]}, HUMAN]}, '"tool_calls"'),
+        ({"messages": [{**USER, "videos": ["a.mp4"]}]}, '"videos"'),
+        ({"question": "<image 1> What is it?", "answer": "a"}, "<image 1>"),
+        ({"query": "<img>https://example.com/a.png</img>what is it?"}, "<img>"),
+        ({"question": "<|video_pad|>q"}, "video cannot be sent"),
+        ({"messages": [USER], "input_audio": {"data": "UklGR"}}, '"input_audio"'),
+        ({"messages": [USER], "available_tools": [{"name": "f"}]}, '"available_tools"'),
         ({"query": "q", "history": "h"}, '"history"'),
         ({"query": "q", "history": [["only"]]}, '"history" 1'),
         ({"question": "q", "images": ["a"], "image": "b"}, "differ"),
@@ -121,6 +151,8 @@ def test_what_cannot_be_sent_or_read_is_refused_by_name(row: dict[str, Any], say
         {"images": [{"path": "a.png"}], "image": "a.png"},
         {"images": [{"url": "a.png"}]},
         {"image": [{"image_url": {"url": "a.png"}}]},
+        {"image": Cell('{"bytes": null, "path": "a.png"}')},
+        {"images": Cell('["a.png"]')},
     ],
 )
 def test_all_spellings_of_an_image_are_the_same_entry(images: dict[str, Any]) -> None:

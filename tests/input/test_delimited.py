@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import random
 from pathlib import Path
 from typing import Any
@@ -44,9 +45,43 @@ def test_a_row_is_the_entry_of_its_conversation(tmp_path: Path) -> None:
     assert (entry.question, entry.reference, entry.extra) == ("q", "a", {"id": "007"})
 
 
-@pytest.mark.parametrize("text", ["[1, 2]", "[0, 1)", "[not JSON]", "[[1]]"])
-def test_only_lists_of_objects_or_texts_are_read_as_json(tmp_path: Path, text: str) -> None:
-    assert rows(tmp_path / "x.csv", f'question\n"{text}"\n') == [(2, {"question": text})]
+@pytest.mark.parametrize("text", ["[1, 2]", "[0, 1)", "[not JSON]", "[[1]]", "['a']", "{1}"])
+def test_a_text_that_looks_like_json_stays_a_text(tmp_path: Path, text: str) -> None:
+    ((_, row),) = rows(tmp_path / "x.csv", f'question,tags\n"{text}","{text}"\n')
+    entry = entry_from_conversation(row)
+    assert (entry.question, entry.extra) == (text, {"tags": text})
+
+
+def csv_of(row: dict[str, Any]) -> str:
+    """A file of one row, whose values are texts or JSON."""
+    cells = (value if isinstance(value, str) else json.dumps(value) for value in row.values())
+    return ",".join(row) + "\n" + ",".join('"' + cell.replace('"', '""') + '"' for cell in cells) + "\n"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"question": "q", "answer": "a", "images": ["a.png", "b.png"]},
+        {"question": "q", "image": {"bytes": None, "path": "a.png"}},
+        {"query": "q", "history": [["1", "2"]], "response": "a", "system": "s"},
+        {"prompt": [{"role": "user", "content": "q"}], "reward_model": {"ground_truth": "a"}},
+        {"conversations": [{"from": "human", "value": "q"}], "label": False},
+        {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}], "kto_tag": False},
+        {"prompt": "q", "chosen": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]},
+        {"question": "q", "answer": ["a"]},
+    ],
+)
+def test_a_row_is_the_entry_that_its_json_would_be(tmp_path: Path, row: dict[str, Any]) -> None:
+    ((_, cells),) = rows(tmp_path / "x.csv", csv_of(row))
+    entry, same = entry_from_conversation(cells), entry_from_conversation(row)
+    assert (entry.turns, entry.reference, entry.images) == (same.turns, same.reference, same.images)
+    assert entry.entry_id == same.entry_id
+
+
+@pytest.mark.parametrize("cell", ['["a","b"]', '{"a":1.0}', "1e5", "007", "1.10", " x "])
+def test_what_is_kept_is_the_text_of_its_cell(tmp_path: Path, cell: str) -> None:
+    ((_, row),) = rows(tmp_path / "x.csv", csv_of({"question": "q", "more": cell}))
+    assert entry_from_conversation(row).extra == {"more": cell}
 
 
 def test_one_bad_row_costs_no_other(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from common.errors import BrokenInput, UsageError
 from common.images import data_url
+from common.input.conversations import entry_from_conversation
 from common.input.files import READERS, InputFile, Item, Place
 from tests.helpers import conversation, read_lines, run_script, write_input
 from tests.input.inputs import (
@@ -29,6 +30,7 @@ from tests.input.inputs import (
     lines,
     numbered,
     read,
+    read_until_broken,
     write_bytes,
     write_folder,
     write_parquet,
@@ -304,6 +306,7 @@ def test_records_are_scored_from_any_format(tmp_path: Path, name: str) -> None:
     told = ("finish_reason", "reasoning")
     for record in scored:
         record["generated_details"] = [{k: d[k] for k in told if k in d} for d in record["generated_details"]]
+        assert record.pop("line") > 0
     assert scored == records
 
 
@@ -351,3 +354,57 @@ def test_an_output_in_the_folder_that_is_read_is_refused(tmp_path: Path, name: s
     assert run.returncode == 2
     assert f"--output_file {folder / name} lies in the folder --input_file {folder}" in run.stderr
     shutil.rmtree(str(folder))
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:35dc41\nsize 446564\n"
+
+
+@pytest.mark.parametrize("name", ["x.jsonl", "x.json", "x.csv", "x.jsonl.gz", "x.parquet"])
+def test_a_git_lfs_pointer_is_refused_and_the_remedy_named(tmp_path: Path, name: str) -> None:
+    path = write_bytes(tmp_path / name, POINTER)
+    for source in (path, tmp_path):
+        with pytest.raises(UsageError, match=f"{name} is a git-lfs pointer.*git lfs pull"):
+            InputFile(str(source)) if name != "x.json" or source == path else InputFile(str(path))
+
+
+MESSAGES = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+SPOKEN = [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]
+
+
+@pytest.mark.parametrize("name", ["x.json", "x.jsonl"])
+@pytest.mark.parametrize("indent", [0, 1, "\t"])
+@pytest.mark.parametrize("item", [{"messages": MESSAGES}, {"conversations": SPOKEN}, MESSAGES, SPOKEN])
+def test_a_file_of_one_pretty_printed_value_is_one_entry(tmp_path: Path, name: str, indent: Any, item: Any) -> None:
+    path = write_bytes(tmp_path / name, b"\xef\xbb\xbf\n" + json.dumps(item, indent=indent).encode() + b"\n")
+    ((line, value),) = read(path)
+    assert line == 2
+    assert entry_from_conversation(value).conversation == SPOKEN
+
+
+@pytest.mark.parametrize("turns", [MESSAGES, SPOKEN])
+@pytest.mark.parametrize("count", [1, 3])
+def test_lists_of_turns_are_conversations_on_lines_and_in_a_list(tmp_path: Path, turns: Any, count: int) -> None:
+    on_lines = write_bytes(tmp_path / "x.jsonl", lines([turns] * count))
+    in_list = write_bytes(tmp_path / "x.json", json.dumps([turns] * count).encode())
+    assert [item.value for item in read(on_lines)] == [turns] * count == [item.value for item in read(in_list)]
+    assert [item.line for item in read(on_lines)] == list(range(1, count + 1))
+    assert entry_from_conversation(turns).conversation == SPOKEN
+
+
+def test_a_list_of_a_long_turn_is_a_conversation_too(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "long " * 100_000}]
+    assert [item.value for item in read(write_bytes(tmp_path / "x.jsonl", lines([turns, MESSAGES])))] == [
+        turns,
+        MESSAGES,
+    ]
+
+
+def test_a_list_of_entries_stays_a_list(tmp_path: Path) -> None:
+    items = [{"role": "teacher", "content": "c", "messages": MESSAGES}, {"question": "q", "from": "f", "value": "v"}]
+    assert [item.value for item in read(write_bytes(tmp_path / "x.json", json.dumps(items).encode()))] == items
+
+
+def test_a_broken_first_line_is_still_named(tmp_path: Path) -> None:
+    path = write_bytes(tmp_path / "x.jsonl", b'{"a": 1\n{"b": 2}\n')
+    values, error = read_until_broken(path)
+    assert (values, "line 1: broken JSON" in error) == ([], True)

@@ -11,7 +11,7 @@ import pytest
 
 from common.errors import UsageError
 from common.input.conversations import entry_from_conversation
-from common.records import Score
+from common.records import Answer, Score
 from common.scoring.rules import RuleFailed, Verdict
 from common.scoring.user_function import UserFunction, is_async, load_function, parse_target, source_of
 from tests.helpers import conversation
@@ -179,3 +179,21 @@ def test_another_process_makes_its_own_runner_from_the_file_at_the_same_path(
     rules.unlink()
     with pytest.raises(UsageError, match="FileNotFoundError"):
         pickle.loads(sent)
+
+
+ROW = (
+    "assert {k: row[k] for k in ('id', 'entry_id', 'images', 'reasoning', 'finish_reason')} == "
+    "{'id': 7, 'entry_id': %r, 'images': ['a.png'], 'reasoning': 'hm', 'finish_reason': 'stop'}\n"
+    "    assert row['extra'] == {'id': 7, 'reasoning': 'own'}\n    return True\n"
+)
+
+
+@pytest.mark.parametrize("taken", ["row", "*, row", "row=None", "**row"])
+@pytest.mark.parametrize("word", ["def", "async def"])
+def test_a_function_that_takes_the_row_gets_it(tmp_path: Path, taken: str, word: str) -> None:
+    entry = entry_from_conversation({"question": "2+2?", "answer": "4", "image": "a.png", "id": 7, "reasoning": "own"})
+    path = tmp_path / "check.py"
+    path.write_text(f"{word} verify(question, reference, answer, {taken}):\n    {ROW % entry.entry_id}")
+    with contextlib.closing(UserFunction(f"python:{path}:verify", 0, 10)) as scorer:
+        score = asyncio.run(scorer.score_answer(entry, [], Answer("4", "stop", "hm")))
+    assert score == Score(10.0)
