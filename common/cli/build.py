@@ -29,6 +29,7 @@ from ..scoring.shapes import EntryScorer
 from ..servers.client import ChatClient, need_open_files
 from ..servers.discovery import find_model
 from ..servers.local import LocalServer, default_model, model_name
+from ..servers.notices import Notices
 from ..servers.rate_limit import RateLimit
 from ..servers.urls import base_url, proxy_of
 from ..storage.run_files import settings_of
@@ -52,10 +53,11 @@ def make_job(
     check_files(args, more_inputs)
     results, stop_rule = make_results(args), make_stop_rule(args)
     clients: dict[Role, ChatClient] = {}
+    notices = Notices()
     if generator is not None:
-        clients[generator] = make_client(args, generator)
+        clients[generator] = make_client(args, generator, notices)
     if scorer is not None and needs_client(args.scorer):
-        clients[scorer] = make_client(args, scorer, clients.get(generator) if generator is not None else None)
+        clients[scorer] = make_client(args, scorer, notices, clients.get(generator) if generator is not None else None)
     need_open_files(list(clients.values()))
     if args.ray is not None:
         check_ray(args, list(clients))
@@ -193,7 +195,9 @@ def make_folder(flag: str, path: str) -> None:
         raise UsageError(f"{flag}: cannot make the folder of {path}: {error.strerror}") from error
 
 
-def make_client(args: argparse.Namespace, role: Role, generator: ChatClient | None = None) -> ChatClient:
+def make_client(
+    args: argparse.Namespace, role: Role, notices: Notices, generator: ChatClient | None = None
+) -> ChatClient:
     """The client of a role. It has no URLs if the embedded server of ``--local`` serves it.
 
     A judge without a server of its own uses the generator's server and model.
@@ -221,6 +225,7 @@ def make_client(args: argparse.Namespace, role: Role, generator: ChatClient | No
         longest_wait=args.longest_wait,
         extra_body=make_extra_body(args, role),
         rate_limit=make_rate_limit(args, role),
+        notices=notices,
     )
 
 

@@ -23,6 +23,7 @@ from .auto_concurrency import Tuner
 from .connection import Connection, HttpReply
 from .deadlines import Deadlines
 from .health import CircuitBreaker, Sleep, patience, pause, report_silences
+from .notices import Notices
 from .rate_limit import RateLimit
 from .redaction import KeyRemover
 from .refusals import Refusals, distinct
@@ -68,7 +69,8 @@ class ChatClient:
     flight that keeps each server full, up to ``max_concurrency`` per server. ``extra_body`` is merged into each
     request; a null removes a field. ``sleep`` waits between tries (tests pass their own). ``longest_wait`` is how many
     seconds a server may ask to wait. ``may_start`` is called before each request is sent, and raises RunStopped if no
-    more may be. ``answered_before`` says that an earlier run of the same job got answers.
+    more may be. ``answered_before`` says that an earlier run of the same job got answers. ``notices`` are those of all
+    clients of a run.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class ChatClient:
         rate_limit: RateLimit | None = None,
         max_concurrency: int = auto_concurrency.MAX_LIMIT,
         longest_wait: float = LONGEST_WAIT,
+        notices: Notices | None = None,
     ) -> None:
         self.urls = list(urls)
         self.model = model
@@ -102,6 +105,7 @@ class ChatClient:
         self._rate_limit = rate_limit
         self._deadlines = Deadlines(request_timeout)
         self._longest_wait = longest_wait
+        self._notices = notices or Notices()
         self._breaker = self._make_breaker()
         self._refusals = self._make_refusals()
         self._connections: dict[Server, Connection] = {}
@@ -113,8 +117,9 @@ class ChatClient:
         self.pool = Pool(self.urls, self.concurrency or auto_concurrency.START * len(self.urls))
         self._breaker = self._make_breaker()
         self._refusals = self._make_refusals()
-        self._connections = {server: Connection(server.url, self._api_key) for server in self.pool.servers}
-        helpers = [self._deadlines.watch(), report_silences(self.pool)]
+        servers, key = self.pool.servers, self._api_key
+        self._connections = {server: Connection(server.url, key, self._notices) for server in servers}
+        helpers = [self._deadlines.watch(), report_silences(self.pool, self._notices)]
         if self.concurrency is None:
             self._tuners = {server: Tuner(max_limit=self.max_concurrency) for server in self.pool.servers}
             helpers += [
@@ -126,7 +131,7 @@ class ChatClient:
 
     def _make_breaker(self) -> CircuitBreaker:
         away = math.inf if self.kept_up else patience(self.max_retries, self._longest_wait)
-        breaker = CircuitBreaker(self.pool, self._is_back, away, self._longest_wait, self._sleep)
+        breaker = CircuitBreaker(self.pool, self._is_back, away, self._longest_wait, self._sleep, self._notices)
         if self.kept_up:
             breaker.answered()
         return breaker
