@@ -27,7 +27,7 @@ from .notices import Notices
 from .rate_limit import RateLimit
 from .redaction import KeyRemover
 from .refusals import Refusals, distinct
-from .replies import EmptyReply, empty_reply, failure, parse_completion, token_count
+from .replies import EmptyReply, empty_reply, failure, read_completion, token_count
 from .slots import Pool, Server
 
 LARGE = 1 << 16  # bytes of messages that are not copied for each request
@@ -43,7 +43,8 @@ class Traffic:
 
     requests: int = 0
     retries: int = 0
-    tokens: int = 0  # completion tokens, as the servers counted them
+    prompt_tokens: int = 0  # as the servers counted them
+    tokens: int = 0  # completion tokens, also as the servers counted them
     cancelled: int = 0  # requests given up in flight, since their answers were no longer needed
     uncounted: int = 0  # replies without a count of tokens
 
@@ -270,8 +271,8 @@ class ChatClient:
         self._breaker.answered()
         if not 200 <= reply.status < 300:
             raise failure(server.url, reply.status, reply.headers, reply.body, self._without_key)
-        answers, tokens = parse_completion(reply.body, empty_ok, self._without_key)
-        self._count_success(server, time.monotonic() - sent, answers, tokens)
+        answers, usage = read_completion(reply.body, empty_ok, self._without_key)
+        self._count_success(server, time.monotonic() - sent, usage)
         if not answers:
             raise empty_reply(server.url, reply.status, reply.body, self._without_key)
         self._refusals.answered(server)
@@ -287,17 +288,19 @@ class ChatClient:
             self.traffic.requests -= 1
             raise
 
-    def _count_success(self, server: Server, seconds: float, answers: list[Answer], tokens: int | None) -> None:
+    def _count_success(self, server: Server, seconds: float, usage: dict[str, Any] | None) -> None:
+        tokens = token_count(usage, "completion_tokens")
         self._breaker.succeeded(server)
         self._given_up.clear()
         server.requests += 1
         server.seconds += seconds
+        self.traffic.prompt_tokens += token_count(usage, "prompt_tokens") or 0
         self.traffic.tokens += tokens or 0
         self.traffic.uncounted += tokens is None
         if self._tuners:
             self._tuners[server].completed(tokens or 1)
-        if self._rate_limit is not None and answers and answers[0].usage:
-            self._rate_limit.spent(token_count(answers[0].usage, "total_tokens") or tokens or 0)
+        if self._rate_limit is not None and usage:
+            self._rate_limit.spent(token_count(usage, "total_tokens") or tokens or 0)
 
     def _count_failure(self, server: Server, entry_id: str, sent: float, error: Retryable) -> None:
         """A server that is too busy gets fewer requests. Other failures may send the next try elsewhere."""
