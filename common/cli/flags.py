@@ -36,6 +36,7 @@ ABSENT = {  # the values of the flags that not every command has
     "report_file": None,
 }
 
+ACCEPT_HELP = "an answer is accepted if it scores at least S (default for match and math: --score_max)"
 CONVERSATIONS = "conversations or rows: JSON, JSONL, CSV, TSV (plain, .gz or .zst), Parquet, or a folder of such files"
 
 
@@ -277,7 +278,7 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         help=f"format of --selected_file (default: preference for --select dpo, else sharegpt). {formats_help()}",
     )
     add("--select", choices=SELECTS, default="best", help="which answers of an entry are selected")
-    add("--accept_score", type=finite, metavar="S", help="an answer is accepted if it scores at least S")
+    add("--accept_score", type=finite, metavar="S", help=ACCEPT_HELP)
     add("--top_k", type=int_between(1), default=1, metavar="K", help="answers per entry, for top_k and random")
     add("--select_seed", type=int_between(0), default=0, metavar="N", help="another N picks other answers at random")
     add("--pairs_per_entry", type=int_between(1), default=1, metavar="K", help="pairs per entry, for dpo")
