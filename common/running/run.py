@@ -403,7 +403,8 @@ class Run:
                     client.urls = client.urls or [url]
                 self._run_beside(stack, job.local.watch())
             await stack.enter_async_context(self._engine)
-            self._run_beside(stack, show_progress(self._progress(), job.quiet, job.line_every))
+            shown = asyncio.ensure_future(show_progress(self._progress(), job.quiet, job.line_every))
+            stack.callback(shown.cancel)  # its failure would end nothing
             self._run_beside(stack, self._sync_regularly())
             await self._admit(pending)
 
