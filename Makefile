@@ -12,7 +12,7 @@ EMBEDDED := $(shell $(PYTHON) -c 'import sys; print("yes" if sys.version_info >=
 
 demo: $(VENV)/.demo
 	$(BIN)/python reject.py --input_file data/input.json --output_file out/demo.jsonl \
-	  --cache_file out/demo_cache.jsonl --selected_file out/demo_selected.json --accept_score 10 \
+	  --cache_file out/demo_cache.jsonl --selected_file out/demo_selected.json \
 	  --report_file out/demo_report.html \
 	  --local --scorer match --answers_per_question 4 --concurrency 8 --max_tokens 48 --seed 1 \
 	  --system_prompt "Answer with one short sentence."

@@ -9,7 +9,7 @@ import sys
 try:
     from common.start import start
 except KeyboardInterrupt:
-    sys.stderr.write("score.py: error: interrupted before the run began\n")
+    sys.stderr.write("score.py: interrupted before the run began\n")
     sys.exit(130)
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ def end_at_once(prog: str) -> None:
 
     def end(number: int, frame: FrameType | None) -> None:
         with contextlib.suppress(OSError):
-            os.write(2, f"{prog}: error: interrupted before the run began\n".encode())
+            os.write(2, f"{prog}: interrupted before the run began\n".encode())
         os._exit(130)
 
     for name in SIGNALS:

@@ -720,8 +720,8 @@ def test_a_turn_that_is_nested_too_deep_is_refused_before_it_costs_anything(tmp_
         assert server.chats == []
 
 
-def test_on_a_terminal_a_bar_shows_entries_and_rates(tmp_path: Path) -> None:
-    """A terminal of 200 columns: the bar reaches the last entry and tells answers, tokens, retries and failures."""
+def test_on_a_terminal_a_bar_shows_answers_entries_and_rates(tmp_path: Path) -> None:
+    """A terminal of 200 columns: the bar reaches the last answer and tells tokens, retries and failures."""
     source = questions(tmp_path / "i.json", 30)
     with ScriptedServer(lambda request: completion(f"a{request.number}", delay=0.05)) as server:
         flags = ("--input_file", source, "--output_file", tmp_path / "o.jsonl", "--model_name", "m")
@@ -736,5 +736,6 @@ def test_on_a_terminal_a_bar_shows_entries_and_rates(tmp_path: Path) -> None:
                 shown += piece
         os.close(terminal)
         assert run.wait() == 0, shown
-    assert b"30/30" in shown
-    assert all(word in shown for word in (b"answers/s", b"tokens/s", b"0 retries", b"0 failed"))
+    assert b"60/60 answers" in shown
+    assert b"30/30 entries" in shown
+    assert all(word in shown for word in (b"answers/s", b"tokens/s", b"0 retries", b"0 failed", b"0 in flight"))

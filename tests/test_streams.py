@@ -66,4 +66,4 @@ def test_a_signal_during_the_imports_is_one_line(tmp_path: Path, name: signal.Si
         run.stdout.readline()
         run.send_signal(name)
         said = run.communicate(timeout=60)[1]
-    assert (run.returncode, said) == (130, "score.py: error: interrupted before the run began\n")
+    assert (run.returncode, said) == (130, "score.py: interrupted before the run began\n")

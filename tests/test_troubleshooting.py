@@ -694,7 +694,7 @@ def no_charts(folder: Path) -> str:
 @fault
 def no_accept_score(folder: Path) -> str:
     """Early stopping without a score to accept."""
-    return rejected(folder, "--stop_after", 2)
+    return rejected(folder, "--stop_after", 2, "--scorer", "judge")
 
 
 @fault

@@ -24,11 +24,12 @@ from ..running.early_stopping import StopRule
 from ..running.job import Job, Pipeline, Results
 from ..running.ray_connection import import_ray
 from ..running.sampler import Sampler
-from ..scoring.scorers import make_scorer, needs_client
+from ..scoring.scorers import make_scorer, needs_client, right_or_wrong
 from ..scoring.shapes import EntryScorer
 from ..servers.client import ChatClient, need_open_files
 from ..servers.discovery import find_model
 from ..servers.local import LocalServer, default_model, model_name
+from ..servers.notices import Notices
 from ..servers.rate_limit import RateLimit
 from ..servers.urls import base_url, proxy_of
 from ..storage.held import check_place
@@ -54,10 +55,11 @@ def make_job(
     check_files(args, more_inputs)
     results, stop_rule = make_results(args), make_stop_rule(args)
     clients: dict[Role, ChatClient] = {}
+    notices = Notices()
     if generator is not None:
-        clients[generator] = make_client(args, generator)
+        clients[generator] = make_client(args, generator, notices)
     if scorer is not None and needs_client(args.scorer):
-        clients[scorer] = make_client(args, scorer, clients.get(generator) if generator is not None else None)
+        clients[scorer] = make_client(args, scorer, notices, clients.get(generator) if generator is not None else None)
     need_open_files(list(clients.values()))
     if args.ray is not None:
         check_ray(args, list(clients))
@@ -201,7 +203,9 @@ def make_folder(flag: str, path: str) -> None:
         raise UsageError(f"{flag}: cannot make the folder of {path}: {error.strerror}") from error
 
 
-def make_client(args: argparse.Namespace, role: Role, generator: ChatClient | None = None) -> ChatClient:
+def make_client(
+    args: argparse.Namespace, role: Role, notices: Notices, generator: ChatClient | None = None
+) -> ChatClient:
     """The client of a role. It has no URLs if the embedded server of ``--local`` serves it.
 
     A judge without a server of its own uses the generator's server and model.
@@ -229,6 +233,7 @@ def make_client(args: argparse.Namespace, role: Role, generator: ChatClient | No
         longest_wait=args.longest_wait,
         extra_body=make_extra_body(args, role),
         rate_limit=make_rate_limit(args, role),
+        notices=notices,
     )
 
 
@@ -335,20 +340,32 @@ def make_prices(args: argparse.Namespace, roles: Sequence[str]) -> dict[str, tup
     return dict(zip(roles, zip(*both)))
 
 
+def accept_score(args: argparse.Namespace) -> float | None:
+    """The lowest score that is accepted: as the flag says, else of a rule that knows only right and wrong the highest.
+
+    None if every score is accepted.
+    """
+    accept: float | None = args.accept_score
+    if accept is None and right_or_wrong(vars(args).get("scorer") or ()):
+        accept = args.score_max
+    return accept
+
+
 def make_stop_rule(args: argparse.Namespace) -> StopRule | None:
     """When an entry has enough answers; None if each entry gets all."""
-    if args.accept_score is not None and args.accept_score > args.score_max:
-        bounds = f"--accept_score {args.accept_score:g} is above --score_max {args.score_max:g}"
+    accept = accept_score(args)
+    if accept is not None and accept > args.score_max:
+        bounds = f"--accept_score {accept:g} is above --score_max {args.score_max:g}"
         raise UsageError(f"{bounds}, so no answer could be accepted")
     for name in ("stop_after", "give_up_after"):
         value = vars(args)[name]
-        if value is not None and args.accept_score is None:
+        if value is not None and accept is None:
             raise UsageError(f"--{name} needs --accept_score S, which says when an answer is accepted")
         if value is not None and value > args.answers_per_question:
             raise UsageError(f"--{name} {value} is more than --answers_per_question {args.answers_per_question}")
-    if args.stop_after is None and args.give_up_after is None:
+    if accept is None or (args.stop_after is None and args.give_up_after is None):
         return None
-    return StopRule(args.accept_score, args.stop_after, args.give_up_after)
+    return StopRule(accept, args.stop_after, args.give_up_after)
 
 
 def check_stop_rule(pipeline: Pipeline) -> None:
@@ -361,11 +378,11 @@ def check_stop_rule(pipeline: Pipeline) -> None:
 
 
 def make_results(args: argparse.Namespace) -> Results:
-    """The selection, its file and the report."""
+    """The selection, its file and the report. ``random`` selects wrong answers too, unless a flag says otherwise."""
     selection = Selection(
         select=args.select,
         top_k=args.top_k,
-        accept_score=args.accept_score,
+        accept_score=args.accept_score if args.select == "random" else accept_score(args),
         min_margin=args.min_margin,
         length_match=args.length_match,
         pairs_per_entry=args.pairs_per_entry,

@@ -20,7 +20,7 @@ from ..flag_types import Parser
 from ..input.conversations import work_from_record
 from ..running.dry_run import dry_run
 from ..running.job import Job
-from ..running.run import INTERRUPTED, run
+from ..running.run import INTERRUPTED, Interrupted, run
 from ..scoring.scorers import add_scorer_flags
 from ..servers import local
 from ..streams import let_interrupts_raise, say
@@ -163,12 +163,12 @@ def run_command(name: str, prog: str, arguments: Sequence[str]) -> int:
             job = command.make_job(args, prog)
             let_interrupts_raise()
             return dry_run(job) if args.dry_run else run(job)
+    except (Interrupted, KeyboardInterrupt):  # the user's own wish is not an error
+        say(f"{prog}: {INTERRUPTED}", sys.stderr)
+        return Interrupted.exit_code
     except ToolkitError as error:
         say(f"{prog}: error: {error}", sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        say(f"{prog}: error: {INTERRUPTED}", sys.stderr)
-        return 130
 
 
 class PrintableFormatter(logging.Formatter):

@@ -40,6 +40,7 @@ ABSENT: Dict[str, Any] = {  # the values of the flags that not every command has
     "report_file": None,
 }
 
+ACCEPT_HELP = "an answer is accepted if it scores at least S (default for match and math: --score_max)"
 CONVERSATIONS = "conversations or rows: JSON, JSONL, CSV, TSV (plain, .gz or .zst), Parquet, or a folder of such files"
 
 
@@ -289,7 +290,7 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     )
     add("--selected_order", choices=ORDERS, default=ORDERS[0], help="the rows are in the order of this file")
     add("--select", choices=SELECTS, default="best", help="which answers of an entry are selected")
-    add("--accept_score", type=finite, metavar="S", help="an answer is accepted if it scores at least S")
+    add("--accept_score", type=finite, metavar="S", help=ACCEPT_HELP)
     add("--top_k", type=int_between(1), default=1, metavar="K", help="answers per entry, for top_k and random")
     add("--select_seed", type=int_between(0), default=0, metavar="N", help="another N picks other answers at random")
     add("--pairs_per_entry", type=int_between(1), default=1, metavar="K", help="pairs per entry, for dpo")

@@ -57,11 +57,15 @@ NO_EXTRAS = Extras()
 
 
 class Selected(NamedTuple):
-    """How many records were read, how many of them gave a row, and how many rows were written."""
+    """How many records were read, how many of them gave a row, and how many rows were written.
+
+    ``lowest`` is how many of the chosen answers have the lowest score.
+    """
 
     records: int
     chosen: int
     rows: int
+    lowest: int = 0
 
 
 @dataclass
@@ -75,6 +79,8 @@ class FileShape:
     records: int = 0
     chosen: int = 0
     rows: int = 0
+    lowest: int = 0
+    lowest_score: float | None = None  # that a scorer can give, if it is known
     unreadable: int = 0
     marked: int = 0
     with_images: bool = False
@@ -126,17 +132,24 @@ def starts_of(path: str) -> Sequence[bytes]:
 
 
 def write_selected(
-    records: Iterable[Record], path: str, selection: Selection, selected_format: str, extras: Extras = NO_EXTRAS
+    records: Iterable[Record],
+    path: str,
+    selection: Selection,
+    selected_format: str,
+    extras: Extras = NO_EXTRAS,
+    lowest_score: float | None = None,
 ) -> Selected:
     """Writes what ``choose`` takes of each record to ``path``: JSONL or Parquet by its ending, else a JSON list.
 
     Reads ``records`` once, one at a time; unnamed files beside ``path`` hold what the rows are made of. The file
     appears whole or not at all. Records without a readable conversation give no row and are counted in a warning; so
-    are rows with a mark of a medium that is not there. So is a key of ``extras`` that no row has.
+    are rows with a mark of a medium that is not there. So is a key of ``extras`` that no row has. ``lowest_score`` is
+    the lowest that the scorer can give.
     Raises RunStopped if the file cannot be written, UsageError if it is Parquet and pyarrow is not installed.
     """
     columns = columns_of(extras.keys, selection.makes_pairs)
-    shape = FileShape(row_form(selected_format, selection.makes_pairs), columns, path.endswith(".parquet"))
+    form = row_form(selected_format, selection.makes_pairs)
+    shape = FileShape(form, columns, path.endswith(".parquet"), lowest_score=lowest_score)
     shape.kinds = [set() for _ in columns]
     folder = os.path.dirname(path) or "."
     if shape.for_parquet:
@@ -159,7 +172,7 @@ def write_selected(
                 write_whole(path, _json_pieces(path.endswith(".jsonl"), spool, shape))
     except OSError as error:
         raise RunStopped(f"cannot write {path}: {error.strerror or error}") from error
-    return Selected(shape.records, shape.chosen, shape.rows)
+    return Selected(shape.records, shape.chosen, shape.rows, shape.lowest)
 
 
 # The first pass
@@ -189,6 +202,9 @@ def _examples(
         shape.marked += len(examples) - len(whole)
         shape.chosen += bool(whole)
         shape.rows += len(whole)
+        if shape.lowest_score is not None:
+            scores = [record["generated_scores"][pick.chosen] for pick in picks if pick.chosen is not None]
+            shape.lowest += sum(score <= shape.lowest_score for score in scores)
         place = _place_of(record)
         for example in whole:
             _note_kinds(example.values, shape)

@@ -12,9 +12,10 @@ from typing import Iterator, NamedTuple
 from ..records import number_text
 from .curves import Curves
 from .estimators import spearman
+from .reasons import ReasonCounts
 from .report_rows import MOST_CANDIDATES, MOST_IMAGES, MOST_TEXT, CandidateTable
 from .selection import Selection
-from .tally import CURVE_ENTRIES, ReasonCounts, Totals
+from .tally import CURVE_ENTRIES, Totals
 
 DOTS = 2_000  # answers in the chart of scores against lengths
 REWARDS_LENGTH = 0.2  # rank correlation of score and length within a question from which the page warns

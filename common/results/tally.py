@@ -7,70 +7,21 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from collections import Counter
 from typing import Iterator, NamedTuple
 
-from ..errors import printable
 from .curves import SampleHistory, history_of
 from .estimators import Reservoir, RunningMean, spearman
+from .reasons import ReasonCounts
 from .record_view import Candidate, RecordView, finite_or_none, object_on, tokens_in, turns_of
 from .selection import Selection
 
 CURVE_ENTRIES = 10_000  # sampled for the best-of-k curves
 LENGTH_SAMPLES = 20_000  # answers sampled for the rank correlation of score and length
-MOST_REASONS = 1_000  # different reasons that are told apart
-MOST_SHOWN = 12  # reasons in a list
 MOST_EXACT = 40  # different scores that get a bar each
 BINS = 20
 OCTAVE = 4  # bins of length for each doubling
 STATUSES = 3  # selected, accepted but not selected, not accepted
-
-
-class Reason(NamedTuple):
-    """A kind of message: how many there were, its tag, and the first of them."""
-
-    messages: int
-    tag: str
-    example: str
-
-
-class ReasonCounts:
-    """Messages counted by kind; past MOST_REASONS kinds, all others are one kind.
-
-    >>> reasons = ReasonCounts()
-    >>> for number in (7, 8): reasons.add("score 400", f"{number} tokens are too many")
-    >>> reasons.top()
-    [Reason(messages=2, tag='score 400', example='7 tokens are too many')]
-    """
-
-    def __init__(self) -> None:
-        self._counts: Counter[tuple[str, str]] = Counter()
-        self._examples: dict[tuple[str, str], str] = {}
-
-    def add(self, tag: str, text: str) -> None:
-        """Counts a message under a tag (its stage and status); equal messages with different tags are two kinds."""
-        key = (tag, _kind_of(text))
-        if key not in self._counts and len(self._counts) >= MOST_REASONS:
-            key, text = ("", ""), "other reasons"
-        self._counts[key] += 1
-        self._examples.setdefault(key, printable(text[:300]) or "no reason given")
-
-    def total(self) -> int:
-        """How many messages were counted."""
-        return sum(self._counts.values())
-
-    def top(self) -> list[Reason]:
-        """The MOST_SHOWN most frequent; equally frequent ones by name, so that the page stays the same."""
-        ordered = sorted(self._counts.items(), key=lambda item: (-item[1], item[0]))[:MOST_SHOWN]
-        return [Reason(messages, key[0], self._examples[key]) for key, messages in ordered]
-
-
-def _kind_of(text: str) -> str:
-    """A message without the addresses, ids and numbers in it."""
-    text = re.sub(r"https?://\S+", "URL", text[:1000])
-    text = re.sub(r"\b(?=[0-9a-f]*[0-9])[0-9a-f]{8,}\b", "ID", text)
-    return re.sub(r"\d+(?:\.\d+)?", "N", " ".join(text.split()))[:160]
 
 
 class LengthSample(NamedTuple):
@@ -94,7 +45,7 @@ class Totals:
         self.rows = 0
         self.exact: Counter[tuple[float, int]] = Counter()  # (score, status); incomplete once there are too many
         self.binned: Counter[tuple[int, int]] = Counter()  # (bin, status)
-        self.unscored = ReasonCounts()
+        self.unscored = ReasonCounts(tails=1)
         self.cut = ReasonCounts()  # by the finish reasons of the cut answers
         self.stopped = ReasonCounts()
         self.self_disagreement = RunningMean()  # the judge's spread over its own samples

@@ -16,6 +16,7 @@ from ..scoring.shapes import Scorer
 from ..servers.client import ChatClient
 from ..servers.local import LocalServer
 from .early_stopping import StopRule
+from .progress import LINE_EVERY
 from .sampler import Sampler
 
 
@@ -63,6 +64,7 @@ class Job:
     prices: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # by role: of prompt and completion tokens
     allow_mixed: bool = False  # add to an output that other settings wrote
     quiet: bool = False
+    line_every: float = LINE_EVERY  # seconds between two lines of progress, where stderr is not a terminal
     more_inputs: Sequence[str] = ()  # records of the same entries, whose answers are joined to those of ``input_file``
 
     @property

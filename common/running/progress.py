@@ -1,143 +1,217 @@
-"""The bar that a person sees during a run, and the summary at its end.
+"""What a person sees during a run: a bar on a terminal, and a plain line every half minute in a log.
 
-Example: ``print(summary("reject.py", counts, traffic, seconds=41.0, rows=[("output", "out.jsonl")]))``
+Example: ``task = asyncio.ensure_future(show_progress(Progress(counts, traffic, expected, per_entry=4), quiet=False))``
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import sys
-from collections import Counter
-from dataclasses import dataclass, field
-from typing import Callable, Iterable, Sequence
+import time
+from collections import deque
+from typing import Callable, NamedTuple, Sequence
 
 from tqdm import tqdm
 
-from ..errors import printable
-from ..records import Answer, Score
-from ..scoring.same_answer import FREE_TEXT
 from ..servers.client import Traffic
-from ..servers.known_servers import ended_by_itself
-from ..servers.slots import Server
+from .counts import Counts
 
-EVERY = 0.5  # seconds between two looks at the counts
+log = logging.getLogger(__name__)
 
-
-@dataclass
-class Counts:
-    """The numbers of this run's entries, answers and scores."""
-
-    done: int = 0
-    skipped: int = 0  # in the output before this run
-    duplicates: int = 0
-    failed: int = 0
-    postponed: int = 0  # begun, and left for the next run
-    answers: int = 0  # sampled in this run
-    recalled: int = 0  # answers taken from the ledger
-    scores: int = 0  # numbers in this run's records
-    unscored: int = 0
-    free_texts: int = 0  # answers that no rule could compare with their reference
-    score_sum: float = 0.0
-    cut: Counter[str] = field(default_factory=Counter)  # answers in this run's records, by finish reason
-
-    def add_answers(self, answers: Iterable[Answer]) -> None:
-        """Counts the cut answers of one record."""
-        self.cut.update(str(one.finish_reason) for one in answers if not ended_by_itself(one.finish_reason))
-
-    def add_scores(self, scores: Sequence[Score]) -> None:
-        """Counts the scores of one record."""
-        values = [score.value for score in scores if score.value is not None]
-        self.scores += len(values)
-        self.unscored += len(scores) - len(values)
-        self.free_texts += sum(score.unscored == FREE_TEXT for score in scores)
-        self.score_sum += sum(values)
-
-    def anything(self) -> bool:
-        """Whether there is anything to report."""
-        return any((self.done, self.skipped, self.duplicates, self.failed, self.postponed, self.answers))
-
-    @property
-    def mean_score(self) -> float | None:
-        return self.score_sum / self.scores if self.scores else None
+EVERY = 0.5  # seconds between two looks at the counts, for the bar
+LINE_EVERY = 30.0  # seconds between two plain lines
+WINDOW = 600.0  # seconds whose mean is the rate that is shown
+NARROWEST = 4  # columns of the bar itself
 
 
-def _total(traffic: Sequence[Traffic], name: str) -> int:
-    return sum(getattr(traffic, name) for traffic in traffic)
+class Look(NamedTuple):
+    """The state of a run at one time. ``total`` and ``left`` (seconds) are None if they are unknown."""
+
+    entries: int
+    expected: int | None  # entries
+    answers: int
+    total: int | None  # answers
+    rate: float  # answers per second
+    token_rate: float
+    left: float | None
 
 
-async def show_bar(counts: Counts, traffic: Sequence[Traffic], expected: Callable[[], int | None], quiet: bool) -> None:
-    """Shows a bar on a terminal until cancelled; ``expected`` returns the number of entries at the end, if known."""
-    hidden = quiet or not sys.stderr.isatty()
-    with tqdm(unit=" entries", disable=hidden, dynamic_ncols=True) as bar:
+class Progress:
+    """The counts of a run as they change. ``per_entry`` is how many answers an entry gets; None if they are given.
+
+    ``expected`` returns the number of entries in the input, if it is known. ``in_flight`` returns the number of
+    requests in flight, if it is known. ``clock`` returns seconds.
+    """
+
+    def __init__(
+        self,
+        counts: Counts,
+        traffic: Sequence[Traffic],
+        expected: Callable[[], int | None],
+        per_entry: int | None,
+        in_flight: Callable[[], int | None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.counts = counts
+        self.traffic = traffic
+        self._expected = expected
+        self._per_entry = per_entry
+        self._in_flight = in_flight
+        self._clock = clock
+        self._begun = clock()
+        self._past: deque[tuple[float, int, int]] = deque([(self._begun, 0, 0)])  # time, answers, tokens
+
+    def look(self) -> Look:
+        """The state of the run now."""
+        counts, each, expected = self.counts, self._each(), self._expected()
+        entries = counts.finished
+        made = counts.scored if self._per_entry is None else counts.there + counts.answers
+        answers, total = made + round(counts.skipped * each), None
+        if expected is not None:
+            expected = max(entries, expected)
+            total = max(answers, round((expected - counts.duplicates) * each) - counts.unneeded)
+        rate, token_rate = self._rates()
+        left = None if total is None or not rate else max(0.0, total - answers - counts.lost) * self._needed() / rate
+        return Look(entries, expected, answers, total, rate, token_rate, left)
+
+    def _each(self) -> float:
+        """The answers per entry, as far as they are known."""
+        if self._per_entry is not None:
+            return self._per_entry
+        return self.counts.there / self.counts.begun if self.counts.begun else 0.0
+
+    def _needed(self) -> float:
+        """The part of the further answers that is needed, where entries stop early."""
+        counts = self.counts
+        return counts.recorded / (counts.recorded + counts.unneeded) if counts.recorded else 1.0
+
+    def _rates(self) -> tuple[float, float]:
+        """Answers and completion tokens per second, lately."""
+        counts, now = self.counts, self._clock()
+        answers = counts.scored if self._per_entry is None else counts.answers
+        tokens = sum(one.tokens for one in self.traffic)
+        if now - self._past[-1][0] >= 1:
+            self._past.append((now, answers, tokens))
+            while now - self._past[1][0] > WINDOW:
+                self._past.popleft()
+        since, answers_then, tokens_then = self._past[0]
+        seconds = max(now - since, 1e-9)
+        return (answers - answers_then) / seconds, (tokens - tokens_then) / seconds
+
+    def line(self) -> str:
+        """The state as one line of a log."""
+        look, counts = self.look(), self.counts
+        prompts, completions = (sum(getattr(one, name) for one in self.traffic) for name in ("prompt_tokens", "tokens"))
+        parts = [
+            _of(look.entries, look.expected, "entries"),
+            _of(look.answers, look.total, "answers"),
+            f"{look.rate:.1f} answers/s",
+            f"{counts.failed:,} failed",
+            *self._quality(),
+            f"{prompts:,} prompt and {completions:,} completion tokens",
+        ]
+        return ", ".join(parts) + ("" if look.left is None else f", {duration(look.left)} left")
+
+    def bar_format(self, columns: int) -> str:
+        """The bar of tqdm in this many columns: the most important numbers first, and those that fit."""
+        look, counts = self.look(), self.counts
+        flying = self._in_flight()
+        items = [
+            clock_time(self._clock() - self._begun) + ("" if look.left is None else "<" + clock_time(look.left)),
+            f"{counts.failed:,} failed",
+            *([] if flying is None else [f"{flying:,} in flight"]),
+            *reversed(self._quality()),
+            f"{look.rate:.1f} answers/s",
+            f"{look.token_rate:.0f} tokens/s",
+            f"{sum(one.retries for one in self.traffic):,} retries",
+            f"{look.entries:,}/{'?' if look.expected is None else format(look.expected, ',')} entries",
+        ]
+        head = f"{look.answers:,}/{'?' if look.total is None else format(look.total, ',')} answers"
+        room = columns - len(f"100%|| {head} []") - NARROWEST
+        shown = ", ".join(_that_fit(items, room))
+        share = 100 * look.answers // look.total if look.total else 0
+        bar = "" if look.total is None else f"{share:3}%|{{bar}}| "
+        return f"{bar}{head} [{shown}]"
+
+    def _quality(self) -> list[str]:
+        """The scores so far, if there are any."""
+        counts, share = self.counts, self.counts.accepted_share
+        if not counts.scores and not counts.undecided:
+            return []
+        if share is not None:
+            return [f"{counts.undecided:,} unscored", f"{share:.0%} accepted"]
+        mean = "none" if counts.mean_score is None else f"{counts.mean_score:.2f}"
+        return [f"{counts.undecided:,} unscored", f"mean score {mean}"]
+
+
+def _that_fit(items: Sequence[str], room: int) -> list[str]:
+    """The first items whose texts, with commas between, take at most ``room`` columns."""
+    shown: list[str] = []
+    for item in items:
+        room -= len(item) + (2 if shown else 0)
+        if room < 0:
+            break
+        shown.append(item)
+    return shown
+
+
+def _of(number: int, total: int | None, unit: str) -> str:
+    return f"{number:,} {unit}" if total is None else f"{number:,} of {total:,} {unit}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them.
+
+    >>> duration(9), duration(150), duration(4620), duration(273600)
+    ('9 s', '2 min', '1 h 17 min', '3 d 4 h')
+    """
+    minutes, hours, days = (int(seconds // unit) for unit in (60, 3600, 86400))
+    if days:
+        return f"{days} d {hours % 24} h"
+    if hours:
+        return f"{hours} h {minutes % 60} min"
+    return f"{minutes} min" if minutes else f"{seconds:.0f} s"
+
+
+def clock_time(seconds: float) -> str:
+    """Seconds as a clock shows them.
+
+    >>> clock_time(9), clock_time(4620)
+    ('00:09', '1:17:00')
+    """
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
+
+
+async def show_progress(progress: Progress, quiet: bool, line_every: float = LINE_EVERY) -> None:
+    """Shows the progress until it is cancelled: as a bar if stderr is a terminal, as lines otherwise."""
+    if not quiet:
+        await (_show_bar(progress) if sys.stderr.isatty() else _log_lines(progress, line_every))
+
+
+async def _log_lines(progress: Progress, every: float) -> None:
+    while True:
+        await asyncio.sleep(every)
+        log.info("%s: %s", time.strftime("%Y-%m-%d %H:%M:%S"), progress.line())
+
+
+async def _show_bar(progress: Progress) -> None:
+    with tqdm(unit=" answers", dynamic_ncols=True) as bar:
         try:
-            while not hidden:
+            while True:
                 with contextlib.suppress(OSError):
-                    _update(bar, counts, traffic, expected())
+                    _draw(bar, progress)
                 await asyncio.sleep(EVERY)
         finally:
-            if not hidden:
-                with contextlib.suppress(OSError):  # the terminal is gone
-                    _update(bar, counts, traffic, expected())
+            with contextlib.suppress(OSError):  # the terminal is gone
+                _draw(bar, progress)
 
 
-def _update(bar: tqdm, counts: Counts, traffic: Sequence[Traffic], expected: int | None) -> None:  # type: ignore[type-arg]
-    over = counts.done + counts.skipped + counts.duplicates + counts.failed
-    bar.total = max(over, expected) if expected else None
-    if not bar.n and counts.skipped:  # they say nothing about the rate
-        bar.initial = counts.skipped
-    bar.n = over
-    seconds = max(bar.format_dict["elapsed"], 1e-9)
-    shown = [f"{counts.answers / seconds:.1f} answers/s", f"{_total(traffic, 'tokens') / seconds:.0f} tokens/s"]
-    shown += [f"{_total(traffic, 'retries')} retries", f"{counts.failed} failed"]
-    if counts.mean_score is not None:
-        shown.append(f"mean score {counts.mean_score:.2f}")
-    bar.set_postfix_str(", ".join(shown), refresh=False)
+def _draw(bar: tqdm, progress: Progress) -> None:  # type: ignore[type-arg]
+    look = progress.look()
+    bar.n, bar.total = look.answers, look.total
+    bar.bar_format = progress.bar_format(bar.format_dict["ncols"] or 80)
     bar.refresh()
-
-
-def server_rows(servers: Sequence[Server], found: bool) -> list[tuple[str, str]]:
-    """(kind, text) per server of a role, if there are several or if ``found``: ``auto`` found their concurrency."""
-    if len(servers) < 2 and not found:
-        return []
-    every = sum(server.requests for server in servers)
-    rows = []
-    for server in servers:
-        share = f"{server.requests:,} requests ({server.requests / max(1, every):.0%}), {server.errors:,} errors"
-        each = f"{server.seconds / max(1, server.requests):.2f} s each, up to {server.peak} in flight"
-        rows.append(("server", f"{server.url}: {share}, {each}" + (f", {server.limit} at the end" if found else "")))
-    return rows
-
-
-def summary(
-    script: str,
-    counts: Counts,
-    traffic: Sequence[Traffic],
-    seconds: float,
-    rows: Sequence[tuple[str, str]],
-) -> str:
-    """The end of a run in a few lines; ``rows`` are (kind, text) pairs that come last, such as the files."""
-    rate = 1 / max(seconds, 1e-9)
-    parts = [f"{counts.done:,} done", f"{counts.skipped:,} skipped (already done)", f"{counts.failed:,} failed"]
-    if counts.postponed:
-        parts.append(f"{counts.postponed:,} postponed")
-    if counts.duplicates:
-        parts.append(f"{counts.duplicates:,} duplicates left out")
-    lines: list[tuple[str, str]] = [("entries", ", ".join(parts) + f" in {seconds:.1f} s ({counts.done * rate:.1f}/s)")]
-    if counts.answers or counts.recalled:
-        again = f", {counts.recalled:,} from the ledger" if counts.recalled else ""
-        lines.append(("answers", f"{counts.answers:,} sampled{again} ({counts.answers * rate:.1f}/s)"))
-    if counts.cut:
-        reasons = ", ".join(f"{number:,} by {reason}" for reason, number in counts.cut.most_common())
-        lines.append(("cut", f"{sum(counts.cut.values()):,} answers: {printable(reasons)}"))
-    if traffic:
-        requests, retries, tokens = (_total(traffic, name) for name in ("requests", "retries", "tokens"))
-        dropped = _total(traffic, "cancelled")
-        sent = f"{requests:,} sent, {retries:,} retries" + (f", {dropped:,} dropped" if dropped else "")
-        lines.append(("requests", f"{sent}, {tokens:,} tokens ({tokens * rate:.0f}/s)"))
-    if counts.mean_score is not None or counts.unscored:
-        mean = "none" if counts.mean_score is None else f"{counts.mean_score:.2f}"
-        lines.append(("scores", f"mean {mean}, {counts.scores:,} scored, {counts.unscored:,} unscored"))
-    if counts.free_texts:
-        lines.append(("unscored", f"{counts.free_texts:,} because {FREE_TEXT}; add a judge: --scorer match judge"))
-    return "\n".join([script, *(f"  {name:<9} {printable(text)}" for name, text in [*lines, *rows])])

@@ -17,6 +17,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Any, Callable, Coroutine, Iterator
 
@@ -28,18 +29,21 @@ from ..images import load_images
 from ..input.files import InputFile, Item
 from ..input.joined import JoinedFiles, open_input
 from ..records import Entry, PendingEntry, Record
-from ..results.export import Extras, starts_of, write_selected
+from ..results.export import Extras, Selected, starts_of, write_selected
 from ..results.report import STARTS, write_report
+from ..servers.client import Traffic
 from ..servers.messages import chat_messages, check_marks
 from ..storage.result_files import ResultFiles
 from ..storage.run_files import RunFiles, settings_of
 from ..streams import kept_signals, say
+from .counts import Counts
 from .engine import Engine, LocalEngine
 from .entry_state import EntryState
 from .estimate import Pilot, survey_of
 from .job import Job
-from .progress import Counts, server_rows, show_bar, summary
+from .progress import Progress, show_progress
 from .ray_cluster import RayEngine
+from .summary import Ending, next_steps, server_rows, summary, warnings
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +52,14 @@ OPENING = 16  # entries whose images are read and whose requests are made at the
 SYNC_EVERY = 1.0  # seconds between two flushes to the disk
 SKIPS_AT_ONCE = 256  # finished entries passed over before the event loop gets its turn
 INTERRUPTED = "interrupted; run the same command again to go on"
+
+
+@dataclass
+class Written:
+    """What a run wrote at its end: (kind, text) rows for the summary, and the counts of the selection, if any."""
+
+    rows: list[tuple[str, str]] = field(default_factory=list)
+    selected: Selected | None = None
 
 
 class Interrupted(RunStopped):
@@ -77,7 +89,7 @@ def run(job: Job) -> int:
         if job.pipeline.sampler is not None:
             job.pipeline.sampler.signs = files.is_mixed
         current = Run(job, source, items, files, pilot)
-        written: list[tuple[str, str]] = []
+        written = Written()
         try:
             with files:
                 check_results(job, files.results)
@@ -86,6 +98,7 @@ def run(job: Job) -> int:
                 try:
                     with kept_signals():
                         uvloop.run(current.process_all())
+                    current.is_over = True
                 except (ToolkitError, KeyboardInterrupt):
                     os.chdir(folder)
                     write_results_anyway(job, files, written)
@@ -151,7 +164,7 @@ def _failure(read: Callable[[object, int], object], item: Item) -> BadEntry | No
     return None
 
 
-def write_results_anyway(job: Job, files: RunFiles, written: list[tuple[str, str]]) -> None:
+def write_results_anyway(job: Job, files: RunFiles, written: Written) -> None:
     """The results of a run that was stopped, if it has any entries; a failure to write them is only said."""
     try:
         path = files.settle()
@@ -173,8 +186,8 @@ def check_results(job: Job, results: ResultFiles) -> None:
         results.check("--report_file", job.results.report_file, STARTS)
 
 
-def write_results(job: Job, files: RunFiles, path: str, written: list[tuple[str, str]]) -> None:
-    """Writes the selection and the report of the records at ``path``, and adds (kind, path) of each to ``written``.
+def write_results(job: Job, files: RunFiles, path: str, written: Written) -> None:
+    """Writes the selection and the report of the records at ``path``, and notes each in ``written``.
 
     If the selection cannot be written, the report is written before RunStopped says so. A run of ``estimate`` writes
     neither.
@@ -191,16 +204,21 @@ def write_results(job: Job, files: RunFiles, path: str, written: list[tuple[str,
         raise failure
 
 
-def write_selection(job: Job, files: RunFiles, path: str, written: list[tuple[str, str]]) -> None:
+def write_selection(job: Job, files: RunFiles, path: str, written: Written) -> None:
     results = job.results
     if results.selected_file is not None:
         with files.results.replacing("--selected_file", results.selected_file):
             extras = Extras(results.selected_keys, results.selected_order, generator_of(job, files))
-            selected = write_selected(
-                files.records(path), results.selected_file, results.selection, results.selected_format, extras
+            written.selected = selected = write_selected(
+                files.records(path),
+                results.selected_file,
+                results.selection,
+                results.selected_format,
+                extras,
+                results.score_range[0],
             )
         counts = f"{selected.rows:,} from {selected.chosen:,} of the {selected.records:,} entries"
-        written.append(("selected", f"{counts}: {results.selected_file}"))
+        written.rows.append(("selected", f"{counts}: {results.selected_file}"))
 
 
 def generator_of(job: Job, files: RunFiles) -> str | None:
@@ -210,7 +228,7 @@ def generator_of(job: Job, files: RunFiles) -> str | None:
     return model if isinstance(model, str) else None
 
 
-def write_page(job: Job, files: RunFiles, path: str, written: list[tuple[str, str]]) -> None:
+def write_page(job: Job, files: RunFiles, path: str, written: Written) -> None:
     results = job.results
     if results.report_file is not None:
         files.output.check()
@@ -225,7 +243,7 @@ def write_page(job: Job, files: RunFiles, path: str, written: list[tuple[str, st
                 script=job.script,
                 stay_inside=job.image_root is not None,
             )
-        written.append(("report", results.report_file))
+        written.rows.append(("report", results.report_file))
 
 
 def make_engine(job: Job, run: Run) -> Engine:
@@ -247,7 +265,8 @@ class Run:
         files: RunFiles,
         pilot: Pilot | None = None,
     ) -> None:
-        self.counts = Counts()
+        self.counts = Counts(accept_score=job.results.selection.accept_score)
+        self.is_over = False  # whether nothing stopped the run before its end
         self.cut_short: BudgetSpent | None = None
         self._job = job
         self._source = source
@@ -259,16 +278,40 @@ class Run:
         self._broken: BrokenInput | None = None
         self._left_out = False  # whether entries were not begun
 
-    def summary(self, seconds: float, written: list[tuple[str, str]]) -> str:
-        """The end of the run as a person reads it; ``written`` is what ``write_results`` returns."""
+    def summary(self, seconds: float, written: Written) -> str:
+        """The end of the run as a person reads it."""
         job, clients = self._job, self._job.pipeline.clients
         rows = [row for client in clients for row in server_rows(client.pool.servers, client.concurrency is None)]
-        rows += [("output", job.output_file), *written]
+        rows += [("output", job.output_file), *written.rows]
         if os.path.exists(job.ledger_file):
             rows.append(("ledger", job.ledger_file))
         if self._files.first_error is not None:
             rows.append(("errors", f"{job.errors_file} (the first: {self._files.first_error})"))
-        return summary(job.script, self.counts, [client.traffic for client in clients], seconds, rows)
+        ending = self._ending(written)
+        rows += [("warning", text) for text in warnings(self.counts, ending)]
+        rows += [("next", text) for text in next_steps(self.counts, ending)]
+        return summary(job.script, self.counts, self._traffic(), seconds, rows)
+
+    def _ending(self, written: Written) -> Ending:
+        job, (_, sampler, scorer, _) = self._job, self._job.pipeline
+        return Ending(
+            script=job.script,
+            output_file=job.output_file,
+            errors_file=job.errors_file,
+            samples=sampler is not None,
+            scorer=None if scorer is None else scorer.name,
+            selection=job.results.selection,
+            lowest_score=job.results.score_range[0],
+            selected_file=job.results.selected_file,
+            selected=written.selected,
+            is_over=self.is_over and self.cut_short is None,
+        )
+
+    def _traffic(self) -> dict[str, Traffic]:
+        """The traffic of each role."""
+        clients, sampler = self._job.pipeline.clients, self._job.pipeline.sampler
+        is_generator = [sampler is not None and client is sampler.client for client in clients]
+        return {"generator" if own else "scorer": client.traffic for own, client in zip(is_generator, clients)}
 
     async def process_all(self) -> None:
         """Processes every pending entry; raises the error that stopped the run before its end."""
@@ -388,11 +431,20 @@ class Run:
                     client.urls = client.urls or [url]
                 self._run_beside(stack, job.local.watch())
             await stack.enter_async_context(self._engine)
-            traffic = [client.traffic for client in job.pipeline.clients]
-            bar = asyncio.ensure_future(show_bar(self.counts, traffic, self._expected, job.quiet))
-            stack.callback(bar.cancel)
+            shown = asyncio.ensure_future(show_progress(self._progress(), job.quiet, job.line_every))
+            stack.callback(shown.cancel)  # its failure would end nothing
             self._run_beside(stack, self._sync_regularly())
             await self._admit(pending)
+
+    def _progress(self) -> Progress:
+        job, (clients, sampler, _, _) = self._job, self._job.pipeline
+        return Progress(
+            self.counts,
+            [client.traffic for client in clients],
+            self._expected,
+            None if sampler is None else sampler.count,
+            lambda: None if job.ray is not None else sum(client.pool.in_flight for client in clients),
+        )
 
     def _run_beside(self, stack: contextlib.AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
         """Runs something until the stack ends it; its failure ends the run."""
@@ -449,14 +501,16 @@ class Run:
 
     async def _process(self, pending: PendingEntry, opening: asyncio.Semaphore) -> None:
         """One entry from its ledger lines to its record, or to the errors file."""
-        entry = pending.entry
+        entry, state, known = pending.entry, EntryState(pending.entry), 0
         try:
             try:
                 state = await self._open(pending)
             finally:
                 opening.release()
+            known = len(state.scores)
             stopped_by = await self._engine.process(state, self._keep)
         except EntryFailed as error:
+            self.counts.lost += len(state.missing(self._job.pipeline.sampler))
             self._fail(entry, entry.line, error)
             if self._pilot is not None:
                 self._pilot.ends(None)
@@ -468,6 +522,8 @@ class Run:
             if self._pilot is not None:
                 self._pilot.ends(record)
             self.counts.done += 1
+            self.counts.scored += len(scores) - (len(state.scores) - known)
+            self.counts.unneeded += len(state.missing(self._job.pipeline.sampler))
             self.counts.add_answers(state.answers.values())
             self.counts.add_scores(scores)
 
@@ -481,6 +537,8 @@ class Run:
         if self._pilot is not None:
             self._pilot.begin(pending.entry, lines)
         self.counts.recalled += len(state.answers) - known
+        self.counts.begun += 1
+        self.counts.there += len(state.answers)
         for line in replaced:  # scores that the new record does not hold
             if line not in lines:
                 ledger.append(line)
@@ -490,12 +548,13 @@ class Run:
     def _keep(self, line: Record) -> None:
         self._files.ledger.append(line)
         self.counts.answers += "answer" in line
+        self.counts.scored += "score" in line
         if self._pilot is not None:
             self._pilot.paid(line)
 
     def _fail(self, entry: Entry | None, line: int | None, error: EntryFailed) -> None:
         """Reports an entry that failed: in the counts, and in the errors file."""
-        self.counts.failed += 1
+        self.counts.add_failure(error)
         place = self._source.place(line) if line else None
         file = place.file if place and self._source.is_folder else None
         where = (f"{file}: " if file else "") + (f"{place.unit} {place.number}: " if place else "")

@@ -75,6 +75,7 @@ class Math(RuleScorer):
     name = "math"
     usage = "math"
     help = "the final answer equals the reference's as mathematics"
+    right_or_wrong = True
 
     def __init__(
         self,

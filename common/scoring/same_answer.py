@@ -25,6 +25,7 @@ from .sentence_number import TIED, is_harmless, sentence_number
 from .thinking import without_thoughts
 from .units import stem
 
+NO_REFERENCE = "no reference to match"
 FREE_TEXT = "the reference is a free text, which a rule cannot compare"
 _LONGEST = 1_000  # characters of a final answer that is compared
 _MOST_WORDS = 14  # of a reference without a mark; a longer one is free text
@@ -98,14 +99,14 @@ def decide(
     ``own`` are further patterns of final answers, and ``tolerance`` is the relative difference of equal numbers.
     """
     if reference is None:
-        return Decision(None, "no reference to match")
+        return Decision(None, NO_REFERENCE)
     reply = without_thoughts(answer)
     if reply is None:
         return Decision(None, "the thinking never ended")
     asked = about(question)
     wanted = read_reference(reference, question, tuple(own))
     if wanted.kind == "nothing":
-        return Decision(None, "no reference to match")
+        return Decision(None, NO_REFERENCE)
     if reply.strip() == reference.strip():
         return Decision(True)
     if wanted.kind == "text":

@@ -116,6 +116,15 @@ def needs_client(specs: Sequence[str]) -> bool:
     return any(_class_of(spec).needs_client for spec in specs)
 
 
+def right_or_wrong(specs: Sequence[str]) -> bool:
+    """Whether each of these scorers gives only the highest and the lowest score.
+
+    >>> right_or_wrong(["match", "math"]), right_or_wrong(["match", "judge"]), right_or_wrong([])
+    (True, False, False)
+    """
+    return bool(specs) and all(_class_of(spec).right_or_wrong for spec in specs)
+
+
 def make_scorer(args: argparse.Namespace, client: ChatClient | None) -> Scorer:
     """The scorer that the flags ask for; ``client`` is the judge's, and None if no scorer needs one.
 

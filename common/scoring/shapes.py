@@ -29,6 +29,7 @@ class Scorer:
     usage: ClassVar[str]  # how it is written after --scorer; a scorer with an argument has a colon here
     help: ClassVar[str]  # one line for --help
     needs_client: ClassVar[bool] = False  # whether it sends requests to a server
+    right_or_wrong: ClassVar[bool] = False  # whether all its scores are the highest or the lowest
     wants_images: bool = False
     retry_unscored: bool = False
 

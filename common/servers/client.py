@@ -23,10 +23,11 @@ from .auto_concurrency import Tuner
 from .connection import Connection, HttpReply
 from .deadlines import Deadlines
 from .health import CircuitBreaker, Sleep, patience, pause, report_silences
+from .notices import Notices
 from .rate_limit import RateLimit
 from .redaction import KeyRemover
 from .refusals import Refusals, distinct
-from .replies import EmptyReply, empty_reply, failure, parse_completion, token_count
+from .replies import EmptyReply, empty_reply, failure, read_completion, token_count
 from .slots import Pool, Server
 
 LARGE = 1 << 16  # bytes of messages that are not copied for each request
@@ -42,7 +43,8 @@ class Traffic:
 
     requests: int = 0
     retries: int = 0
-    tokens: int = 0  # completion tokens, as the servers counted them
+    prompt_tokens: int = 0  # as the servers counted them
+    tokens: int = 0  # completion tokens, also as the servers counted them
     cancelled: int = 0  # requests given up in flight, since their answers were no longer needed
     uncounted: int = 0  # replies without a count of tokens
 
@@ -74,7 +76,8 @@ class ChatClient:
     seconds a server may ask to wait. ``may_start`` is called before each request is sent, and raises RunStopped if no
     more may be. ``observe`` is told the entry of each request that was answered or timed out, and the seconds that it
     held its slot. ``answered_before`` says that an earlier run of the same job got answers. ``sends`` False: each
-    request raises NotSent, which holds the request, in place of being sent.
+    request raises NotSent, which holds the request, in place of being sent. ``notices`` are those of all clients of a
+    run.
     """
 
     def __init__(
@@ -90,6 +93,7 @@ class ChatClient:
         rate_limit: RateLimit | None = None,
         max_concurrency: int = auto_concurrency.MAX_LIMIT,
         longest_wait: float = LONGEST_WAIT,
+        notices: Notices | None = None,
     ) -> None:
         self.urls = list(urls)
         self.model = model
@@ -110,6 +114,7 @@ class ChatClient:
         self._rate_limit = rate_limit
         self._deadlines = Deadlines(request_timeout)
         self._longest_wait = longest_wait
+        self._notices = notices or Notices()
         self._breaker = self._make_breaker()
         self._refusals = self._make_refusals()
         self._connections: dict[Server, Connection] = {}
@@ -121,8 +126,9 @@ class ChatClient:
         self.pool = Pool(self.urls, self.concurrency or auto_concurrency.START * len(self.urls))
         self._breaker = self._make_breaker()
         self._refusals = self._make_refusals()
-        self._connections = {server: Connection(server.url, self._api_key, self.sends) for server in self.pool.servers}
-        helpers = [self._deadlines.watch(), report_silences(self.pool)]
+        servers, key = self.pool.servers, self._api_key
+        self._connections = {server: Connection(server.url, key, self._notices, self.sends) for server in servers}
+        helpers = [self._deadlines.watch(), report_silences(self.pool, self._notices)]
         if self.concurrency is None:
             self._tuners = {server: Tuner(max_limit=self.max_concurrency) for server in self.pool.servers}
             helpers += [
@@ -134,7 +140,7 @@ class ChatClient:
 
     def _make_breaker(self) -> CircuitBreaker:
         away = math.inf if self.kept_up else patience(self.max_retries, self._longest_wait)
-        breaker = CircuitBreaker(self.pool, self._is_back, away, self._longest_wait, self._sleep)
+        breaker = CircuitBreaker(self.pool, self._is_back, away, self._longest_wait, self._sleep, self._notices)
         if self.kept_up:
             breaker.answered()
         return breaker
@@ -284,8 +290,8 @@ class ChatClient:
         self._breaker.answered()
         if not 200 <= reply.status < 300:
             raise failure(server.url, reply.status, reply.headers, reply.body, self._without_key)
-        answers, tokens = parse_completion(reply.body, empty_ok, self._without_key)
-        self._count_success(server, time.monotonic() - sent, answers, tokens)
+        answers, usage = read_completion(reply.body, empty_ok, self._without_key)
+        self._count_success(server, time.monotonic() - sent, usage)
         if not answers:
             raise empty_reply(server.url, reply.status, reply.body, self._without_key)
         self._refusals.answered(server)
@@ -301,17 +307,19 @@ class ChatClient:
             self.traffic.requests -= 1
             raise
 
-    def _count_success(self, server: Server, seconds: float, answers: list[Answer], tokens: int | None) -> None:
+    def _count_success(self, server: Server, seconds: float, usage: dict[str, Any] | None) -> None:
+        tokens = token_count(usage, "completion_tokens")
         self._breaker.succeeded(server)
         self._given_up.clear()
         server.requests += 1
         server.seconds += seconds
+        self.traffic.prompt_tokens += token_count(usage, "prompt_tokens") or 0
         self.traffic.tokens += tokens or 0
         self.traffic.uncounted += tokens is None
         if self._tuners:
             self._tuners[server].completed(tokens or 1)
-        if self._rate_limit is not None and answers and answers[0].usage:
-            self._rate_limit.spent(token_count(answers[0].usage, "total_tokens") or tokens or 0)
+        if self._rate_limit is not None and usage:
+            self._rate_limit.spent(token_count(usage, "total_tokens") or tokens or 0)
 
     def _count_failure(self, server: Server, entry_id: str, sent: float, error: Retryable) -> None:
         """A server that is too busy gets fewer requests. Other failures may send the next try elsewhere."""

@@ -6,7 +6,6 @@ Example: ``reply = await Connection("http://127.0.0.1:8000/v1", api_key=None).po
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import socket
 import ssl
@@ -20,6 +19,7 @@ from yarl import URL
 
 from ..errors import Retryable, RunStopped, Unreachable
 from .known_servers import SERVER_KEEPALIVE
+from .notices import Notices
 from .redaction import KeyRemover
 from .tls import TLS_ALERT, TLS_WANTED, speaks_tls, tls_fault
 from .unpacking import ACCEPTED, unpacked
@@ -28,7 +28,6 @@ from .urls import endpoint, has_version, metrics_url, proxy_of, with_version, wi
 if TYPE_CHECKING:
     from aiohttp.client_proto import ResponseHandler
 
-log = logging.getLogger(__name__)
 
 CONNECT_LIMIT = 30  # seconds until a connection must be made
 GET_LIMIT = aiohttp.ClientTimeout(total=30)
@@ -62,20 +61,22 @@ class NotSent(RunStopped):
 class Connection:
     """What is sent to the server at ``base_url``, with ``api_key`` as the bearer token. Needs a running loop.
 
-    If it does not ``send``, no connection is made, and ``post_chat`` raises NotSent.
+    ``notices`` are those of all clients of a run. If it does not ``send``, no connection is made, and ``post_chat``
+    raises NotSent.
     """
 
-    def __init__(self, base_url: str, api_key: str | None, send: bool = True) -> None:
+    def __init__(self, base_url: str, api_key: str | None, notices: Notices | None = None, send: bool = True) -> None:
         headers = {"Content-Type": "application/json", "Accept-Encoding": ACCEPTED}
         if api_key:
             headers["Authorization"] = f"Bearer {api_key}"
         self._base_url = base_url
+        self._notices = notices or Notices()
         self._chat_url = endpoint(base_url, "chat/completions")
         self._proxy = proxy_of(base_url)
         self._redact = KeyRemover(api_key)
         self._has_answered = False
         self._session = aiohttp.ClientSession(
-            connector=_Connector(base_url, limit=0) if send else _NoConnector(),
+            connector=_Connector(base_url, self._notices, limit=0) if send else _NoConnector(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_LIMIT),
             headers=headers,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -146,7 +147,8 @@ class Connection:
         if reply.status in (404, 405):
             return refusal
         if not has_version(self._base_url):
-            log.warning("%s: %d at /chat/completions, so %s is used", self._base_url, refusal.status, url)
+            text = f"{self._base_url}: {refusal.status} at /chat/completions, so {url} is used"
+            self._notices.warn(self, text, text)
             self._base_url, self._chat_url = url, endpoint(url, "chat/completions")
         return reply
 
@@ -179,8 +181,9 @@ class _Connector(aiohttp.TCPConnector):
     connection to this server is used twice.
     """
 
-    def __init__(self, base_url: str, **options: Any) -> None:
+    def __init__(self, base_url: str, notices: Notices, **options: Any) -> None:
         super().__init__(**options)
+        self._notices = notices
         self._base_url = base_url
         self._idle: deque[tuple[float, Any, ResponseHandler]] = deque()  # in the order of their last replies
         self._answers_twice = False
@@ -215,11 +218,11 @@ class _Connector(aiohttp.TCPConnector):
             return True
         if protocol.is_connected() and not self._answers_twice:
             self._answers_twice = True
-            log.warning(
-                "%s sent more than one reply to a request: the others are dropped, and each request now gets a new "
-                "connection",
-                self._base_url,
+            text = (
+                f"{self._base_url} sent more than one reply to a request: the others are dropped, and each request now "
+                "gets a new connection"
             )
+            self._notices.warn(self, text, text)
         return False
 
 

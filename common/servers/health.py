@@ -18,6 +18,7 @@ from typing import Awaitable, Callable
 import tenacity
 
 from ..errors import RunStopped, ServerBusy, ServerGone, Unreachable
+from .notices import Notices
 from .slots import Pool, Server
 
 log = logging.getLogger(__name__)
@@ -72,15 +73,24 @@ class CircuitBreaker:
     A server that cannot be reached, or fails ``MAX_STRIKES`` times in a row, is out until ``is_back`` says that it
     answers. A server that asks for a pause is closed until then. The pool is stopped with ServerGone if no server ever
     answered, or if each was away for ``patience`` seconds or asks for a pause of more than ``longest_wait`` seconds.
-    ``sleep`` waits.
+    ``sleep`` waits. ``notices`` are those of all roles.
     """
 
-    def __init__(self, pool: Pool, is_back: IsBack, patience: float, longest_wait: float, sleep: Sleep) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        is_back: IsBack,
+        patience: float,
+        longest_wait: float,
+        sleep: Sleep,
+        notices: Notices | None = None,
+    ) -> None:
         self._pool = pool
         self._is_back = is_back
         self._patience = patience
         self._longest_wait = longest_wait
         self._sleep = sleep
+        self._notices = notices or Notices()
         self._circuits = {server: Circuit() for server in pool.servers}
         self._any_answered = False
 
@@ -92,7 +102,10 @@ class CircuitBreaker:
         circuit = self._circuits[server]
         circuit.strikes = circuit.refusals = 0
         circuit.away = circuit.waited = 0.0
-        circuit.hopeless = circuit.told_sum = False
+        circuit.hopeless = False
+        if circuit.told_sum:
+            circuit.told_sum = False
+            self._notices.ended(f"{server.url} is busy")
         if 0 < server.cap < server.limit:
             self._pool.set_cap(server, server.cap + max(1 / server.cap, GROWTH))
 
@@ -128,7 +141,7 @@ class CircuitBreaker:
         seconds = self._close_for(server, max(1, circuit.refusals), wished)
         if too_long:
             self.give_up(server, ServerGone(self._too_long(error)))
-        self._report_wait(circuit, error)
+        self._report_wait(server, error)
         return seconds
 
     def _close_for(self, server: Server, number: int, wished: float) -> float:
@@ -142,14 +155,16 @@ class CircuitBreaker:
         circuit.pause += longer
         return seconds
 
-    def _report_wait(self, circuit: Circuit, error: ServerBusy) -> None:
+    def _report_wait(self, server: Server, error: ServerBusy) -> None:
         """Reports a pause of more than a minute, and once that shorter ones add up to more than one such window."""
-        wished = error.retry_after or 0.0
+        circuit, wished = self._circuits[server], error.retry_after or 0.0
         if wished > max(LONG_WAIT, 1.5 * circuit.told):  # the refusals of one burst wish nearly the same
             circuit.told = wished
-            log.warning("%s; nothing is sent there for the next %.0f s, as it wishes", error, wished)
+            text = f"{error}; nothing is sent there for the next {wished:.0f} s, as it wishes"
+            self._notices.warn(self, f"{server.url} is closed", text, wished)
         elif circuit.waited > LONG_WAIT + MOST_JITTER and not (circuit.told or circuit.told_sum):
-            log.warning("%s; this server refuses requests again and again, and the run waits", error)
+            text = f"{error}; this server refuses requests again and again, and the run waits"
+            self._notices.warn(self, f"{server.url} is busy", text)
         circuit.told_sum = circuit.waited > LONG_WAIT + MOST_JITTER
 
     def give_up(self, server: Server, error: RunStopped) -> None:
@@ -163,7 +178,8 @@ class CircuitBreaker:
         """Takes the server out for good; raises ``error`` if it was the last."""
         self.give_up(server, error)
         if server.up:
-            log.warning("%s; its requests go to the others", error)
+            text = f"{error}; its requests go to the others"
+            self._notices.warn(self, text, text)
             server.up = False
             self._pool.assign_all_slots()
 
@@ -185,12 +201,12 @@ class CircuitBreaker:
 
     async def _probe(self, server: Server, reason: str) -> None:
         """Asks 2, 4, 8, 10, 10, ... seconds apart whether the server is back."""
-        circuit, wait = self._circuits[server], 1
+        circuit, wait, away = self._circuits[server], 1, f"{server.url} is away"
         while True:
             if wait < LONGEST_PAUSE:
                 wait = min(LONGEST_PAUSE, 2 * wait)
                 every = "every" if wait == LONGEST_PAUSE else "in"
-                log.warning("%s; trying again %s %d s", reason, every, wait)
+                self._notices.warn(self, away, f"{reason}; trying again {every} {wait} s", wait)
             await self._sleep(wait)
             begun = time.monotonic()
             if await self._answers(server):
@@ -201,7 +217,8 @@ class CircuitBreaker:
                     self.give_up(server, ServerGone(f"{reason}; it did not come back; {START_IT}"))
                 except ServerGone:  # the pool tells everybody
                     return
-        log.warning("%s is back", server.url)
+        if self._notices.ended(away):
+            log.warning("%s is back", server.url)
         circuit.hopeless, server.up = False, True
         self._pool.assign_all_slots()
 
@@ -220,6 +237,7 @@ class CircuitBreaker:
             await self._sleep(left)
             slept += left
         server.closed = False
+        self._notices.ended(f"{server.url} is closed")
         self._pool.assign_all_slots()
 
     def _too_long(self, error: ServerBusy) -> str:
@@ -238,9 +256,19 @@ def silence(server: Server, now: float) -> str | None:
     return f"no reply from {server.url} for {now - since:.0f} s, with {flying}; it may hang"
 
 
-async def report_silences(pool: Pool) -> None:
+async def report_silences(pool: Pool, notices: Notices) -> None:
     """Looks every second for servers that do not reply, until it is cancelled."""
     while True:
         await asyncio.sleep(1)
-        for line in filter(None, [silence(server, time.monotonic()) for server in pool.servers]):
-            log.warning("%s", line)
+        for server in pool.servers:
+            report_silence(pool, server, time.monotonic(), notices)
+
+
+def report_silence(pool: Pool, server: Server, now: float, notices: Notices) -> None:
+    """Reports a server that does not reply, unless another role did so."""
+    topic, line = f"{server.url} is silent", silence(server, now)
+    if line is not None:
+        notices.warn(pool, topic, line)
+    elif server.told_silence is not None and server.told_silence != server.unheard_since:
+        notices.ended(topic)  # it replied
+        server.told_silence = None

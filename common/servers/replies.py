@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 from ..errors import RequestFailed, Retryable, ServerBusy, ServerRefused, ToolkitError, printable
 from ..fast_json import dumps, loads, small_int
@@ -54,8 +54,21 @@ class _GivenUp(ValueError):
     """The server gave a choice up."""
 
 
+class Completion(NamedTuple):
+    """The answers of a chat completion, and the usage that its server reports."""
+
+    answers: list[Answer]
+    usage: dict[str, Any] | None
+
+
 def parse_completion(data: bytes, empty_ok: bool = False, redact: Redact = str) -> tuple[list[Answer], int | None]:
-    """The choices of a chat completion in the order of their ``index``, and the completion tokens if it counts them.
+    """The answers as ``read_completion`` reads them, and the completion tokens if the server counts them."""
+    answers, usage = read_completion(data, empty_ok, redact)
+    return answers, token_count(usage, "completion_tokens")
+
+
+def read_completion(data: bytes, empty_ok: bool = False, redact: Redact = str) -> Completion:
+    """The choices of a chat completion in the order of their ``index``, and its usage.
 
     A choice without text is left out, unless it was cut by its length or ``empty_ok``. So is a choice of another shape
     beside others. The first answer holds the usage. Raises Retryable if ``data`` is not a chat completion; ``redact``
@@ -75,7 +88,7 @@ def parse_completion(data: bytes, empty_ok: bool = False, redact: Redact = str) 
     answers = [answer for answer in answers if empty_ok or answer.text.strip() or answer.cut]
     if answers and usage:
         answers[0].usage = usage
-    return answers, token_count(usage, "completion_tokens")
+    return Completion(answers, usage)
 
 
 def empty_reply(server: str, status: int, data: bytes, redact: Redact = str) -> EmptyReply:

@@ -162,6 +162,11 @@ class Pool:
         """Whether a request made now would be sent at once."""
         return self.queued == self.backing_off == 0 and any(map(self.has_free_slot, self.servers))
 
+    @property
+    def in_flight(self) -> int:
+        """The requests in flight to all servers."""
+        return self._in_flight
+
     def quiet(self) -> bool:
         """Whether nothing is in flight, and nothing waits for a slot."""
         return self.queued == self._in_flight == 0

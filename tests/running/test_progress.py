@@ -1,122 +1,162 @@
-"""What is counted in a run, and the summary it ends with."""
+"""What a person sees during a run: the bar on a terminal, and the lines of a log."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import re
 import sys
-from typing import List, Optional, Sequence, Tuple
+from pathlib import Path
+from typing import List, Optional
 
 import pytest
 
-from common.records import Score
-from common.running.progress import Counts, show_bar, summary
-from common.scoring.same_answer import FREE_TEXT
+from common.records import Answer, Score
+from common.running.counts import Counts
+from common.running.progress import LINE_EVERY, Progress, show_progress
+from common.running.run import run
 from common.servers.client import Traffic
+from tests.helpers import questions
+from tests.running.test_run import make_job
+from tests.scripted_server import Reply, Request, ScriptedServer, completion
 
 
-def text_of(
-    counts: Counts,
-    traffic: Optional[List[Traffic]] = None,
-    seconds: float = 10.0,
-    files: Sequence[Tuple[str, str]] = (),
-) -> str:
-    return summary("reject.py", counts, traffic or [], seconds, files)
+class Scene:
+    """A run of ``entries`` entries with ``per_entry`` answers each, at a time that the test sets."""
+
+    def __init__(self, entries: Optional[int] = 100, per_entry: Optional[int] = 4, accept: Optional[float] = 8) -> None:
+        self.now = 0.0
+        self.counts = Counts(accept_score=accept)
+        self.traffic = [Traffic()]
+        self.progress = Progress(
+            self.counts, self.traffic, lambda: entries, per_entry, lambda: 12, clock=lambda: self.now
+        )
+
+    def record(self, *scores: Optional[float]) -> None:
+        """An entry is done, with these scores."""
+        self.counts.done += 1
+        self.counts.add_answers([Answer("a", "stop") for _ in scores])
+        self.counts.add_scores([Score(score) for score in scores])
 
 
-def row(text: str, name: str) -> Optional[str]:
-    """What the summary's row of that name says; None if there is no such row."""
-    rows = [line.split(None, 1) for line in text.splitlines()[1:]]
-    return next((said for found, said in rows if found == name), None)
+def busy(entries: Optional[int] = 100) -> Scene:
+    """30 seconds after its begin: 10 entries done, 1 failed, 50 answers."""
+    scene = Scene(entries)
+    scene.now = 30.0
+    for _ in range(10):
+        scene.record(9, 2, 8, None)
+    scene.counts.failed, scene.counts.answers = 1, 50
+    scene.traffic[0].prompt_tokens, scene.traffic[0].tokens = 1000, 6000
+    return scene
 
 
-def test_a_score_of_zero_counts_and_none_is_unscored() -> None:
-    counts = Counts()
-    counts.add_scores([Score(0.0), Score(None), Score(6.0)])
-    assert (counts.scores, counts.unscored, counts.mean_score) == (2, 1, 3.0)
+def test_a_line_says_all_that_a_person_asks_of_a_log() -> None:
+    assert busy().progress.line() == (
+        "11 of 100 entries, 50 of 400 answers, 1.7 answers/s, 1 failed, 10 unscored, 50% accepted, "
+        "1,000 prompt and 6,000 completion tokens, 3 min left"
+    )
 
 
-def test_scores_of_several_records_add_up() -> None:
-    counts = Counts()
-    for values in ([1.0, 2.0], [], [None], [6.0]):
-        counts.add_scores([Score(value) for value in values])
-    assert (counts.scores, counts.unscored, counts.mean_score) == (3, 1, 3.0)
+def test_a_line_of_an_input_of_unknown_length_claims_no_end() -> None:
+    assert re.fullmatch(r"11 entries, 50 answers, .* tokens", busy(None).progress.line())
 
 
-def test_without_a_score_there_is_no_mean() -> None:
-    counts = Counts()
-    counts.add_scores([Score(None), Score(None)])
-    assert counts.mean_score is None
+def test_a_run_that_only_samples_says_nothing_of_scores() -> None:
+    scene = Scene(accept=None)
+    scene.counts.answers = 3
+    assert "accepted" not in scene.progress.line()
+    assert "unscored" not in scene.progress.line()
 
 
-def test_a_mean_of_zero_is_shown() -> None:
-    counts = Counts()
-    counts.add_scores([Score(0.0)])
-    assert row(text_of(counts), "scores") == "mean 0.00, 1 scored, 0 unscored"
+def test_without_a_score_to_accept_the_mean_is_shown() -> None:
+    scene = Scene(accept=None)
+    scene.record(9, 4)
+    assert ", 0 unscored, mean score 6.50, " in scene.progress.line()
 
 
-def test_a_run_with_nothing_but_unscored_says_so() -> None:
-    assert row(text_of(Counts(unscored=3)), "scores") == "mean none, 0 scored, 3 unscored"
+def test_answers_count_before_their_entries_are_done() -> None:
+    scene = Scene(entries=5)
+    scene.counts.answers, scene.counts.there = 7, 2
+    look = scene.progress.look()
+    assert (look.entries, look.answers, look.total) == (0, 9, 20)
 
 
-def test_entries_are_told_apart_by_what_became_of_them() -> None:
-    said = row(text_of(Counts(done=1200, skipped=30, failed=10)), "entries")
-    assert said == "1,200 done, 30 skipped (already done), 10 failed in 10.0 s (120.0/s)"
+def test_entries_of_an_earlier_run_count_with_all_their_answers_but_not_in_the_rate() -> None:
+    scene = Scene(entries=10)
+    scene.counts.skipped, scene.counts.answers, scene.now = 5, 10, 10.0
+    look = scene.progress.look()
+    assert (look.answers, look.total, look.rate, look.left) == (30, 40, 1.0, 10.0)
 
 
-def test_duplicates_are_named_only_if_there_are_any() -> None:
-    assert "duplicates" not in text_of(Counts(done=1))
-    assert "2 duplicates left out" in text_of(Counts(done=1, duplicates=2))
+def test_answers_that_were_given_count_once_they_are_scored() -> None:
+    """score.py: entries with 3 answers each."""
+    scene = Scene(entries=10, per_entry=None)
+    scene.counts.begun, scene.counts.there, scene.counts.scored = 4, 12, 5
+    look = scene.progress.look()
+    assert (look.answers, look.total) == (5, 30)
 
 
-def test_answers_from_the_ledger_are_not_counted_as_sampled() -> None:
-    assert row(text_of(Counts(answers=40, recalled=5)), "answers") == "40 sampled, 5 from the ledger (4.0/s)"
-    assert row(text_of(Counts(recalled=5)), "answers") == "0 sampled, 5 from the ledger (0.0/s)"
-    assert row(text_of(Counts(answers=40)), "answers") == "40 sampled (4.0/s)"
+def test_where_entries_stop_early_the_time_left_is_that_of_the_answers_they_need() -> None:
+    scene = Scene(entries=20, per_entry=8)
+    scene.now = 10.0
+    for _ in range(10):
+        scene.record(9, 9)
+    scene.counts.answers, scene.counts.unneeded = 20, 60
+    look = scene.progress.look()
+    assert (look.answers, look.total, look.left) == (20, 100, 10.0)
 
 
-def test_the_requests_of_both_roles_are_summed() -> None:
-    traffic = [Traffic(requests=1000, retries=2, tokens=5000), Traffic(requests=500, retries=1, tokens=70)]
-    assert row(text_of(Counts(), traffic), "requests") == "1,500 sent, 3 retries, 5,070 tokens (507/s)"
+def test_the_rate_is_that_of_the_last_minutes() -> None:
+    scene = Scene(entries=1000)
+    for minute in range(30):
+        scene.now = 60.0 * minute
+        scene.counts.answers += 6 if minute < 15 else 60
+        look = scene.progress.look()
+    assert look.rate == pytest.approx(1.0, rel=0.02)
 
 
-@pytest.mark.parametrize("name", ["answers", "requests", "scores", "selected", "errors"])
-def test_what_a_run_did_not_do_has_no_row(name: str) -> None:
-    assert row(text_of(Counts(done=3)), name) is None
+@pytest.mark.parametrize("columns", [60, 80, 120, 200])
+def test_the_bar_shows_failures_and_never_more_than_fits(columns: int) -> None:
+    scene = busy(2_000_000)
+    scene.counts.answers, scene.counts.failed, scene.now = 1_234_567, 12_345, 200_000.0
+    text = scene.progress.bar_format(columns).replace("{bar}", "#" * 4)
+    assert len(text) <= columns
+    assert ("12,345 failed" in text) == (columns > 60)
 
 
-def test_requests_that_were_dropped_and_entries_that_wait_are_named_only_if_there_are_any() -> None:
-    said = text_of(Counts(done=1, postponed=3), [Traffic(requests=9, cancelled=2)])
-    assert row(said, "entries") == "1 done, 0 skipped (already done), 0 failed, 3 postponed in 10.0 s (0.1/s)"
-    assert row(said, "requests") == "9 sent, 0 retries, 2 dropped, 0 tokens (0/s)"
-    assert "postponed" not in text_of(Counts(done=1), [Traffic(requests=1)])
+def test_at_80_columns_the_usual_bar_shows_failed_in_flight_and_accepted() -> None:
+    text = busy().progress.bar_format(80)
+    assert all(word in text for word in ("50/400 answers", "00:30<", "1 failed", "12 in flight", "50% accepted"))
 
 
-def test_the_files_come_last_and_as_they_were_named() -> None:
-    files = [("output", "a b/out.jsonl"), ("errors", "out.jsonl.errors.jsonl")]
-    lines = text_of(Counts(done=1), files=files).splitlines()
-    assert lines[0] == "reject.py"
-    assert [line.split(None, 1) for line in lines[-2:]] == [list(file) for file in files]
+def test_the_wider_the_bar_the_more_it_says() -> None:
+    text = busy().progress.bar_format(200)
+    assert all(word in text for word in ("10 unscored", "answers/s", "tokens/s", "0 retries", "11/100 entries"))
 
 
-def test_a_run_that_took_no_time_has_a_summary() -> None:
-    assert "0 done" in text_of(Counts(), [Traffic()], seconds=0.0)
-
-
-@pytest.mark.parametrize("quiet", [True, False])
-def test_no_bar_is_drawn_where_no_terminal_is(quiet: bool, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_terminal_a_run_says_a_line_from_time_to_time(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert LINE_EVERY == 30
     assert not sys.stderr.isatty()
+    questions(tmp_path / "in.json", 5)
 
+    def script(request: Request) -> Reply:
+        """The last answer waits until a line was said."""
+        last = request.number == 19
+        return completion("a", delay=0.2 if last else 0)
+
+    with caplog.at_level(logging.INFO), ScriptedServer(script) as server:
+        assert run(make_job(tmp_path, server, quiet=False, line_every=0.02)) == 0
+    lines = [text for text in caplog.messages if "answers/s" in text]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d: \d of 5 entries, \d+ of 20 answers, .*", lines[-1]), lines
+
+
+def test_a_quiet_run_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
     def expected() -> int:
         raise AssertionError("nobody looks at it")
 
-    asyncio.run(show_bar(Counts(), [], expected, quiet))
-    assert capsys.readouterr() == ("", "")
-
-
-def test_answers_whose_reference_is_a_free_text_have_a_row_of_their_own() -> None:
-    counts = Counts()
-    counts.add_scores([Score(None, unscored=FREE_TEXT), Score(None, unscored="no reference to match"), Score(1.0)])
-    assert row(text_of(counts), "unscored") == f"1 because {FREE_TEXT}; add a judge: --scorer match judge"
-    counts = Counts()
-    counts.add_scores([Score(None)])
-    assert row(text_of(counts), "unscored") is None
+    with caplog.at_level(logging.INFO):
+        asyncio.run(show_progress(Progress(Counts(), [], expected, 4), quiet=True, line_every=0.0))
+    lines: List[str] = caplog.messages
+    assert lines == []

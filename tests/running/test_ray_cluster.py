@@ -229,7 +229,7 @@ def test_ctrl_c_ends_the_run_at_once(tmp_path: Path, nodes: RayNodes) -> None:
         said = run.communicate(timeout=30)
         assert run.returncode == 130, said
         assert time.monotonic() - begun < 10
-        assert said[1] == "sampling.py: error: interrupted; run the same command again to go on\n"
+        assert said[1] == "sampling.py: interrupted; run the same command again to go on\n"
 
 
 def rule_file(folder: Path, body: str) -> str:
@@ -286,7 +286,7 @@ def test_sigterm_is_one_line(tmp_path: Path, nodes: RayNodes) -> None:
         run.terminate()
         said = run.communicate(timeout=30)
     assert run.returncode == 130, said
-    assert said[1] == "sampling.py: error: interrupted; run the same command again to go on\n"
+    assert said[1] == "sampling.py: interrupted; run the same command again to go on\n"
 
 
 @pytest.mark.parametrize("words", [["--ray"], ["--ray", "local"]])

@@ -1,0 +1,210 @@
+"""The end of a run in a few lines: what was done, what it cost, what failed and why, and what to do next.
+
+Example: ``print(summary("reject.py", counts, {"generator": traffic}, seconds=41.0, rows=[("output", "out.jsonl")]))``
+"""
+
+from __future__ import annotations
+
+from typing import Mapping, NamedTuple, Sequence
+
+from ..errors import printable
+from ..results.export import Selected
+from ..results.reasons import ReasonCounts
+from ..results.selection import Selection
+from ..scoring.same_answer import FREE_TEXT, NO_REFERENCE
+from ..servers.client import Traffic
+from ..servers.slots import Server
+from .counts import Counts
+
+MOST_REASONS = 5  # reasons in each list
+MANY = 0.05  # share of cut answers from which a larger limit is advised
+LAST = ("warning", "next")  # rows that come after all others, in this order
+REMEDIES = {  # what to do about a reason of unscored answers
+    FREE_TEXT: "a rule cannot compare free texts: add a judge (--scorer match judge)",
+    NO_REFERENCE: "name the key of the references (--reference_key), or score with a judge (--scorer judge)",
+}
+JUDGE_SAID = "the judge's reply"  # begins the reasons that another reply may change
+
+
+def server_rows(servers: Sequence[Server], found: bool) -> list[tuple[str, str]]:
+    """(kind, text) per server of a role, if there are several or if ``found``: ``auto`` found their concurrency."""
+    if len(servers) < 2 and not found:
+        return []
+    every = sum(server.requests for server in servers)
+    rows = []
+    for server in servers:
+        share = f"{server.requests:,} requests ({server.requests / max(1, every):.0%}), {server.errors:,} errors"
+        each = f"{server.seconds / max(1, server.requests):.2f} s each, up to {server.peak} in flight"
+        rows.append(("server", f"{server.url}: {share}, {each}" + (f", {server.limit} at the end" if found else "")))
+    return rows
+
+
+def summary(
+    script: str,
+    counts: Counts,
+    traffic: Mapping[str, Traffic],
+    seconds: float,
+    rows: Sequence[tuple[str, str]],
+) -> str:
+    """The end of a run; ``traffic`` is by role, ``rows`` are (kind, text) pairs such as the files and what to do."""
+    rate = 1 / max(seconds, 1e-9)
+    lines = [
+        _entries(counts, seconds),
+        *_answers(counts, rate),
+        *_requests(traffic, rate),
+        *_scores(counts),
+        *reason_rows("failed", counts.failures),
+        *reason_rows("unscored", counts.reasons),
+        *sorted(rows, key=lambda row: LAST.index(row[0]) if row[0] in LAST else -1),
+    ]
+    return "\n".join([script, *(f"  {name:<9} {printable(text)}" for name, text in lines)])
+
+
+def _entries(counts: Counts, seconds: float) -> tuple[str, str]:
+    parts = [f"{counts.done:,} done", f"{counts.skipped:,} skipped (already done)", f"{counts.failed:,} failed"]
+    if counts.postponed:
+        parts.append(f"{counts.postponed:,} postponed")
+    if counts.duplicates:
+        parts.append(f"{counts.duplicates:,} duplicates left out")
+    return "entries", ", ".join(parts) + f" in {seconds:.1f} s ({counts.done / max(seconds, 1e-9):.1f}/s)"
+
+
+def _answers(counts: Counts, rate: float) -> list[tuple[str, str]]:
+    """The answers, and those that were cut."""
+    rows = []
+    if counts.answers or counts.recalled:
+        again = f", {counts.recalled:,} from the ledger" if counts.recalled else ""
+        rows.append(("answers", f"{counts.answers:,} sampled{again} ({counts.answers * rate:.1f}/s)"))
+    if counts.cut:
+        reasons = ", ".join(f"{number:,} by {reason}" for reason, number in counts.cut.most_common())
+        rows.append(("cut", f"{sum(counts.cut.values()):,} answers: {reasons}"))
+    return rows
+
+
+def _requests(traffic: Mapping[str, Traffic], rate: float) -> list[tuple[str, str]]:
+    """The requests of all roles, and the tokens of each."""
+    if not traffic:
+        return []
+    requests, retries, dropped = (
+        sum(getattr(one, name) for one in traffic.values()) for name in ("requests", "retries", "cancelled")
+    )
+    sent = f"{requests:,} sent, {retries:,} retries" + (f", {dropped:,} dropped" if dropped else "")
+    return [
+        ("requests", sent),
+        *(
+            ("tokens", f"{role}: {one.prompt_tokens:,} prompt, {one.tokens:,} completion ({one.tokens * rate:.0f}/s)")
+            for role, one in traffic.items()
+        ),
+    ]
+
+
+def _scores(counts: Counts) -> list[tuple[str, str]]:
+    if counts.mean_score is None and not counts.unscored:
+        return []
+    mean = "none" if counts.mean_score is None else f"{counts.mean_score:.2f}"
+    text = f"mean {mean}, {counts.scores:,} scored, {counts.unscored:,} unscored"
+    share = counts.accepted_share
+    return [("scores", text + (f", {counts.accepted:,} accepted ({share:.0%})" if share is not None else ""))]
+
+
+def reason_rows(kind: str, reasons: ReasonCounts) -> list[tuple[str, str]]:
+    """A row per reason, the most frequent first.
+
+    >>> reasons = ReasonCounts()
+    >>> reasons.add("sample 400", "the prompt is too long")
+    >>> reason_rows("failed", reasons)
+    [('failed', '1 (sample 400): the prompt is too long')]
+    """
+    top = reasons.top(MOST_REASONS)
+    rows = [
+        (kind, f"{one.messages:,}{f' ({one.tag}):' if one.tag else ' because'} {_clipped(one.example)}") for one in top
+    ]
+    others = reasons.total() - sum(one.messages for one in top)
+    return rows + ([(kind, f"{others:,} for other reasons")] if others else [])
+
+
+def _clipped(text: str) -> str:
+    return text if len(text) <= 200 else text[:200] + "..."
+
+
+class Ending(NamedTuple):
+    """How a run ended, as far as it says what to do next."""
+
+    script: str  # as the user calls it
+    output_file: str
+    errors_file: str
+    samples: bool  # whether the run samples answers
+    scorer: str | None  # its name
+    selection: Selection
+    lowest_score: float
+    selected_file: str | None
+    selected: Selected | None  # what is in that file, if it was written
+    is_over: bool  # whether nothing stopped the run before its end
+
+
+def warnings(counts: Counts, ending: Ending) -> list[str]:
+    """What is probably not as the user wants it."""
+    texts, selected, accept = [], ending.selected, ending.selection.accept_score
+    if counts.undecided and not counts.scores:
+        texts.append(f"--scorer {ending.scorer} decided nothing: none of {counts.undecided:,} answers has a score")
+    if selected is not None and selected.lowest:
+        texts.append(
+            f"{selected.lowest:,} of the {selected.rows:,} selected answers have the lowest score, "
+            f"{ending.lowest_score:g}: --accept_score S selects only answers that score at least S"
+        )
+    if selected is not None and selected.records and not selected.rows:
+        least = "" if accept is None else f": none scores at least {accept:g} (--accept_score)"
+        texts.append(f"no answer is selected{least}")
+    return texts
+
+
+def next_steps(counts: Counts, ending: Ending) -> list[str]:
+    """What to do next, the most urgent first."""
+    return [*_go_on(counts, ending), *_improve(counts, ending), *_use(ending)]
+
+
+def _go_on(counts: Counts, ending: Ending) -> list[str]:
+    """What the same command would do."""
+    if not ending.is_over or counts.postponed:
+        return ["run the same command again to go on"]
+    if counts.failed > counts.hopeless:
+        return ["run the same command again: it requests only what is missing"]
+    if counts.failed:
+        return [f"correct the entries that {ending.errors_file} names, and run the same command again"]
+    return []
+
+
+def _improve(counts: Counts, ending: Ending) -> list[str]:
+    """What would make more of the answers useful."""
+    steps = []
+    cut = counts.cut["length"]
+    if cut >= max(1, MANY * counts.recorded):
+        share = f"the token limit cut {cut:,} of {counts.recorded:,} answers"
+        again = "the same command then samples only these again" if ending.samples else "and sample these again"
+        steps.append(f"raise --max_tokens: {share}; {again}")
+    seen = {reason.example for reason in counts.reasons.top(MOST_REASONS)}
+    steps += [remedy for reason, remedy in REMEDIES.items() if reason in seen]
+    if any(reason.startswith(JUDGE_SAID) for reason in seen):
+        steps.append("add --retry_unscored to ask the judge again where its reply had no score")
+    return steps
+
+
+def _use(ending: Ending) -> list[str]:
+    """What the files are for."""
+    if not ending.is_over:
+        return []
+    if ending.scorer is None:
+        score = score_command(ending.script)
+        return [f"score the answers: {score} --input_file {ending.output_file} --output_file FILE ..."]
+    if ending.selected_file is None:
+        return ["add --selected_file FILE to write the best answers as training data; this requests nothing"]
+    return [f"train on {ending.selected_file}"] if ending.selected is not None and ending.selected.rows else []
+
+
+def score_command(script: str) -> str:
+    """How a user who calls the first script so calls ``score.py``.
+
+    >>> score_command("sampling.py"), score_command("rejection-sampling sample")
+    ('python score.py', 'rejection-sampling score')
+    """
+    return "python score.py" if script.endswith(".py") else f"{script.rpartition(' ')[0]} score".strip()
