@@ -15,8 +15,9 @@ SCRIPTS = {command.script: command for command in COMMANDS.values()}
 INTRODUCTION = """\
 # Flags
 
-This page is generated from the parsers by `python -m tests.flags_page > docs/flags.md`; `--help` shows the same texts.
-A flag without a default is off, or not set. The column "commands" names the scripts that have the flag. The installed
+This page is generated from the parsers by `python -m tests.flags_page > docs/flags.md`. `--help` shows the flags that
+most users need, and `--help_all` shows all. A flag without a default is off, or not set. Two names in one row mean the
+same flag. The column "commands" names the scripts that have the flag. The installed
 commands `rejection-sampling sample`, `score` and `reject` have the same flags.
 """
 
@@ -46,7 +47,7 @@ def page() -> str:
     for command in SCRIPTS:
         for group in make_parser(command)._action_groups:
             for action in group._group_actions:
-                if action.dest not in ("help", "version"):
+                if action.dest not in ("help", "help_all", "version"):
                     rows = groups.setdefault(str(group.title), {})
                     rows.setdefault(_row(action), []).append(command)
     return INTRODUCTION + "".join(_table(title, rows) for title, rows in groups.items())
@@ -68,7 +69,8 @@ def _row(action: argparse.Action) -> Row:
     elif action.nargs == "+":
         values = f"{values} ..."
     text = ((action.help or "") % vars(action)).replace("|", "\\|").replace("<", "&lt;")
-    return Row(f"{action.option_strings[-1]} {values}".strip(), _default(action), text)
+    names = ", ".join(name for name in action.option_strings if name.startswith("--"))
+    return Row(f"{names} {values}".strip(), _default(action), text)
 
 
 def _default(action: argparse.Action) -> str:

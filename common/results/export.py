@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 ROW_GROUP = 4 << 20  # bytes of rows held before they are written as one row group of a Parquet file
 FIRST_READ = 1 << 20  # bytes of a JSONL file that any reader looks at before it settles the columns
+ENDINGS = (".json", ".jsonl", ".parquet")  # of the files that can be written
 MEDIUM_MARK = re.compile("<(image|video|audio)>")  # trainers take it for a medium wherever it stands in a text
 SPEAKERS = {"user": "human", "assistant": "gpt", "system": "system"}  # the names that trainers know by default
 
@@ -79,6 +80,8 @@ def check_selection(selection: Selection, selected_format: str, path: str | None
     for flag, is_given in pair_flags.items():
         if is_given and not selection.makes_pairs:
             raise UsageError(f"{flag} is about pairs; add --select dpo")
+    if path is not None and not path.endswith(ENDINGS):
+        raise UsageError(f"--selected_file {path}: its name must end in {', '.join(ENDINGS)}")
     if path is not None and path.endswith(".parquet"):
         _pyarrow(path)
 
