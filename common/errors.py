@@ -45,7 +45,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     plain = {_plain(one): one for one in known}
     wanted = _plain(name)
     near = [one for one in plain if len(wanted) > 2 and one.startswith(wanted)]
+    near += [one for one in plain if one.endswith(f"_{wanted}")]
     near += difflib.get_close_matches(wanted, plain, 1)
+    near += [one for one in plain if wanted.endswith(f"_{one}")]
     return f"; did you mean {plain[near[0]]}?" if near else ""
 
 

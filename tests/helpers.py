@@ -40,8 +40,8 @@ def command(script: str, *flags: object) -> List[str]:
 
 
 def environment(**more: str) -> Dict[str, str]:
-    """This environment without proxies and keys, with ``more``."""
-    kept = {k: v for k, v in os.environ.items() if "proxy" not in k.lower() and k != "OPENAI_API_KEY"}
+    """This environment without proxies, keys and servers, with ``more``."""
+    kept = {k: v for k, v in os.environ.items() if "proxy" not in k.lower() and not k.startswith("OPENAI_")}
     return {**kept, **more}
 
 

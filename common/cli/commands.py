@@ -44,7 +44,7 @@ class Command:
     name: str
     script: str
     help: str
-    add_flags: Callable[[argparse.ArgumentParser], None]
+    add_flags: Callable[[Parser], None]
     make_job: Callable[[argparse.Namespace, str], Job]
     example: str
 
@@ -57,7 +57,7 @@ class Command:
         return parser
 
 
-def add_sample_flags(parser: argparse.ArgumentParser) -> None:
+def add_sample_flags(parser: Parser) -> None:
     flags.add_files(parser, flags.CONVERSATIONS, "records: one line per entry")
     flags.add_columns(parser)
     flags.add_concurrency(flags.add_server(parser, GENERATOR), "--concurrent_requests", 10)
@@ -65,7 +65,7 @@ def add_sample_flags(parser: argparse.ArgumentParser) -> None:
     flags.add_running(parser)
 
 
-def add_score_flags(parser: argparse.ArgumentParser) -> None:
+def add_score_flags(parser: Parser) -> None:
     flags.add_files(
         parser,
         "records of sampling.py; of several files, the answers to the same entry are joined",
@@ -78,7 +78,7 @@ def add_score_flags(parser: argparse.ArgumentParser) -> None:
     flags.add_running(parser)
 
 
-def add_reject_flags(parser: argparse.ArgumentParser) -> None:
+def add_reject_flags(parser: Parser) -> None:
     files = flags.add_files(parser, flags.CONVERSATIONS, "records with scores: one line per entry")
     files.add_argument(
         "--cache_file",
@@ -105,7 +105,8 @@ COMMANDS = {
             "Sample N answers per question.",
             add_sample_flags,
             lambda args, script: make_job(args, script, make_reader(args), generator=GENERATOR),
-            "--input_file data/input.json --output_file data/sampled.jsonl --port 31415 --answers_per_question 10",
+            "python sampling.py --input_file data/input.json --output_file data/sampled.jsonl --port 31415 "
+            "--answers_per_question 10",
         ),
         Command(
             "score",
@@ -113,7 +114,8 @@ COMMANDS = {
             "Score each answer of sampling.py's records.",
             add_score_flags,
             lambda args, script: make_job(args, script, work_from_record, scorer=JUDGE),
-            "--input_file data/sampled.jsonl --output_file data/scored.jsonl --port 31415 --concurrency 10",
+            "python score.py --input_file data/sampled.jsonl --output_file data/scored.jsonl --port 31415 "
+            "--concurrency 10",
         ),
         Command(
             "reject",
@@ -123,8 +125,8 @@ COMMANDS = {
             lambda args, script: make_job(
                 args, script, make_reader(args), generator=REJECT_GENERATOR, scorer=REJECT_JUDGE
             ),
-            "--input_file data/input.json --output_file data/results.jsonl --port 31415 --scorer match "
-            "--accept_score 10 --selected_file data/train.jsonl",
+            "python reject.py --input_file data/input.json --output_file data/results.jsonl --port 31415 "
+            "--scorer match --accept_score 10 --selected_file data/train.jsonl",
         ),
     )
 }

@@ -1,7 +1,6 @@
 """``--config FILE``: flags by name in YAML, TOML or JSON. The command line wins.
 
-The settings file that a run writes beside its output can be read back: it holds what made the answers and the scores.
-It names neither files nor servers.
+The settings file that a run writes beside its output can be read back, see run_settings.py.
 
 Example: ``args = parse(COMMANDS["sample"].make_parser(), ["--config", "job.yaml", "--output_file", "out.jsonl"])``
 """
@@ -11,20 +10,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import sys
-from typing import Any, Callable, Collection, Mapping, Sequence
+from typing import Any, Callable, Collection, Sequence
 
 from ..errors import UsageError, did_you_mean
 from ..extras import require
 from ..flag_types import Parser
 from ..flag_types import path as expanded
-from ..records import fingerprint
-from ..scoring.judge import MAX_TOKENS
-from ..scoring.judge_prompt import ENDINGS, JUDGE_PROMPT
-from ..scoring.scorers import SCORERS
-from ..storage.result_files import WRITTEN
 from .effects import Source
+from .run_settings import flags_of_settings, is_settings
 
 NOT_IN_A_FILE = {"help", "help_all", "version", "config", "print_judge_prompt"}
 NEEDS_NO_FILES = {"print_judge_prompt"}  # flags of which one is enough
@@ -90,22 +84,16 @@ def _set_from_file(
         if action.dest not in taken_away and converted is not False:
             setattr(namespace, action.dest, converted)
             sources[action.dest] = Source(key, in_file=True)
-    _refuse_alternatives(path, sources, groups)
+    if {"local", "ray"} <= sources.keys():
+        raise UsageError(f"{path}: local and ray exclude each other; keep one")
     return {flag: source._replace(name=f"{path}: {source.name}") for flag, source in sources.items()}
 
 
 def alternatives(is_scorer_only: bool) -> list[set[str]]:
-    """The flags of which one excludes the others: where the first role's servers are, and where the judge's are."""
+    """The flags of which one on the command line takes others away: where the entries are processed, and by which
+    servers."""
     judge, generator = ({f"{role}_port", f"{role}_base_url"} for role in ("scorer", "generator"))
     return [{"local", "ray"}, *([{"local", *judge}] if is_scorer_only else [{"local", *generator}, judge])]
-
-
-def _refuse_alternatives(path: str, sources: Mapping[str, Source], groups: Collection[set[str]]) -> None:
-    """UsageError if a file holds flags that exclude each other."""
-    for group in groups:
-        both = sorted(sources[flag].name for flag in group & sources.keys())
-        if len(both) > 1:
-            raise UsageError(f"{path}: {' and '.join(both)} exclude each other; keep one")
 
 
 def read_config(path: str) -> dict[Any, Any]:
@@ -185,49 +173,3 @@ def _one_value(action: argparse.Action, value: Any, place: str) -> Any:
     if action.choices is not None and converted not in action.choices:
         raise UsageError(f"{place}: must be one of {', '.join(map(str, action.choices))}, not {value!r}")
     return converted
-
-
-# the settings file of a run
-
-
-def is_settings(values: Mapping[Any, Any]) -> bool:
-    """Whether a file's values are the settings that a run wrote beside its output.
-
-    >>> is_settings({"generator model": "m", "written": {}}), is_settings({"temperature": 1})
-    (True, False)
-    """
-    return WRITTEN in values or any(re.match("(generator|scorer) ", str(name)) for name in values)
-
-
-def flags_of_settings(
-    settings: Mapping[str, Any], path: str, flags: Collection[str], named: Collection[str]
-) -> dict[str, Any]:
-    """The flags, by destination, that make a run with these settings. What this command has no flag for is left out.
-
-    UsageError if the judge had a prompt of the user's own, which settings do not hold, and ``named`` lacks one too.
-    """
-    found: dict[str, Any] = {}
-    for name, value in settings.items():
-        role, space, rest = name.partition(" ")
-        flag = next((one for one in (f"{role}_{rest}", rest if space else name) if one in flags), None)
-        if flag is not None:
-            found[flag] = value
-    if "scorer" in found:
-        found["scorer"] = re.split(f" (?=(?:{'|'.join(SCORERS)})(?:[ :]|$))", found["scorer"])
-    mode = settings.get("scorer judge_mode")
-    if "judge_mode" in found and mode in ENDINGS:
-        _leave_out_judge_defaults(found, mode)
-        is_ours = settings.get("scorer prompt") == fingerprint(JUDGE_PROMPT + ENDINGS[mode])
-        if not (is_ours or {"judge_prompt", "scorer"} & set(named)):
-            raise UsageError(
-                f"{path} does not hold the judge's prompt, which was not ours: name it with --judge_prompt"
-            )
-    return found
-
-
-def _leave_out_judge_defaults(found: dict[str, Any], mode: str) -> None:
-    """Removes what the judge's other flags give by themselves."""
-    if found.get("judge_temperature") == float(found.get("judge_samples", 1) > 1):
-        del found["judge_temperature"]
-    if found.get("judge_max_tokens") == MAX_TOKENS[mode]:
-        del found["judge_max_tokens"]

@@ -73,20 +73,19 @@ class Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFo
 
 def make_parser(prog: str, description: str, example: str) -> Parser:
     """A parser with ``--version``; its ``--help`` ends with an example."""
-    called = f"python {prog}" if prog.endswith(".py") else prog
-    parser = Parser(
-        prog=prog,
-        description=description,
-        usage="%(prog)s --input_file PATH --output_file FILE [--FLAG VALUE ...]",
-        epilog=f"example:\n  {called} {example}",
-        formatter_class=Help,
-    )
-    parser.basic = BASIC
+    parser = Parser(prog=prog, description=description, epilog=f"example:\n  {example}", formatter_class=Help)
     parser.set_defaults(**ABSENT)
-    add = parser.add_argument
-    add("--help_all", action=HelpAll, help="show all flags and exit")
-    add("--version", action="version", version=f"rejection-sampling {__version__}", help="show the version and exit")
+    parser.add_argument(
+        "--version", action="version", version=f"rejection-sampling {__version__}", help="show the version and exit"
+    )
     return parser
+
+
+def show_basic_flags(parser: Parser) -> None:
+    """Makes ``--help`` show the flags that most users need, and adds ``--help_all``."""
+    parser.basic = BASIC
+    parser.usage = "%(prog)s --input_file PATH --output_file FILE [--FLAG VALUE ...]"
+    parser.add_argument("--help_all", action=HelpAll, help="show all flags and exit")
 
 
 def base_url(text: str) -> str:
@@ -115,10 +114,9 @@ def concurrency(text: str) -> int | None:
     return None if text == "auto" else int_between(1)(text)
 
 
-def add_files(
-    parser: argparse.ArgumentParser, input_help: str, output_help: str, several: bool = False
-) -> argparse._ArgumentGroup:
+def add_files(parser: Parser, input_help: str, output_help: str, several: bool = False) -> argparse._ArgumentGroup:
     """Where the input is (or the ``several`` inputs are) and where the output goes."""
+    show_basic_flags(parser)
     group = parser.add_argument_group("files")
     add = group.add_argument
     add("--input_file", required=True, type=path, metavar="PATH", nargs="+" if several else None, help=input_help)
