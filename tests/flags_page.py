@@ -19,6 +19,32 @@ This page is generated from the parsers by `python -m tests.flags_page > docs/fl
 most users need, and `--help_all` shows all. A flag without a default is off, or not set. Two names in one row mean the
 same flag. The column "commands" names the scripts that have the flag. The installed
 commands `rejection-sampling sample`, `score` and `reject` have the same flags.
+
+- `--port`, `--model` and `--concurrency` mean the same in all three scripts. They are other names of `--api_port`,
+  `--generator_port`, `--model_name`, `--generator_model` and `--concurrent_requests`.
+- A flag cannot be abbreviated. An unknown flag is refused, and the message names the flag that was meant.
+- A flag that has no effect with the others is refused, such as `--judge_samples 3` with `--scorer match`. A value that is
+  the default is never refused.
+- `~` at the start of a path is the user's home.
+
+## A file of flags
+
+`--config job.yaml` sets flags by name. The file may be YAML, TOML (`.toml`) or JSON (`.json`). YAML, and TOML before
+Python 3.11, need `pip install ".[config]"`.
+
+```yaml
+input_file: data/input.json
+output_file: out/answers.jsonl
+port: [8000, 8001]
+scorer: [match, judge]
+judge_images: true
+extra_body: {top_k: 20}
+```
+
+- The command line wins. Relative paths are relative to the folder where the command runs.
+- An unknown name is refused.
+- A run's own `OUTPUT.settings.json` can be read back. It holds what made the answers and the scores. It does not hold
+  files, servers, the selection and the text of a judge's prompt.
 """
 
 

@@ -302,7 +302,14 @@ def bad_flag(folder: Path) -> str:
 @fault
 def unknown_flag(folder: Path) -> str:
     """A flag that does not exist."""
-    return against(good, folder, "--n", 4)
+    return against(good, folder, "--temprature", 0.5)
+
+
+@fault
+def unknown_name(folder: Path) -> str:
+    """The file of flags holds an unknown name."""
+    (folder / "job.json").write_text('{"answers_per_qestion": 4}')
+    return against(good, folder, "--config", "job.json")
 
 
 @fault
@@ -689,6 +696,25 @@ def damaged_ledger(folder: Path) -> str:
 def no_charts(folder: Path) -> str:
     """A report, and plotly is not installed."""
     return rejected(folder, "--report_file", "report.html", code=without("plotly", "reject.py"))
+
+
+@fault
+def no_effect(folder: Path) -> str:
+    """A flag has no effect with the others."""
+    return rejected(folder, "--scorer", "match", "--judge_samples", 3)
+
+
+@fault
+def unknown_place(folder: Path) -> str:
+    """The judge's prompt holds an unknown name."""
+    (folder / "prompt.txt").write_text("Grade {answer} by {rubrik}.")
+    return rejected(folder, "--judge_prompt", "prompt.txt")
+
+
+@fault
+def unwritable_ending(folder: Path) -> str:
+    """The selected file has an ending that cannot be written."""
+    return rejected(folder, "--selected_file", "train.csv")
 
 
 @fault
