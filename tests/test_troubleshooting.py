@@ -500,8 +500,9 @@ def scored(folder: Path, script: Callable[[Request], Reply], *flags: object) -> 
     """The last line that score.py says on stderr of three answers."""
     against(good, folder)
     with ScriptedServer(script) as server:
-        words = ["--input_file", "out.jsonl", "--output_file", "scored.jsonl", "--model_name", "judge"]
-        line = command("score.py", *words, "--api_port", server.port, *flags)
+        words = ["--input_file", "out.jsonl", "--output_file", "scored.jsonl"]
+        judge = [] if "--scorer" in flags else ["--model_name", "judge", "--api_port", str(server.port)]
+        line = command("score.py", *words, *judge, *flags)
         run = subprocess.run(line, cwd=folder, capture_output=True, text=True, env=environment(), check=False)
         return run.stderr.strip().split("\n")[-1].replace(str(server.port), "31415")
 
@@ -708,7 +709,7 @@ def no_effect(folder: Path) -> str:
 def unknown_place(folder: Path) -> str:
     """The judge's prompt holds an unknown name."""
     (folder / "prompt.txt").write_text("Grade {answer} by {rubrik}.")
-    return rejected(folder, "--judge_prompt", "prompt.txt")
+    return rejected(folder, "--scorer", "judge", "--judge_prompt", "prompt.txt")
 
 
 @fault
@@ -732,7 +733,7 @@ def broken_pattern(folder: Path) -> str:
 @fault
 def unreachable_score(folder: Path) -> str:
     """No answer can reach the score to accept."""
-    return rejected(folder, "--accept_score", 11)
+    return rejected(folder, "--accept_score", 11, "--selected_file", "train.jsonl")
 
 
 def locally(folder: Path, *flags: object) -> List[str]:
