@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -32,6 +33,15 @@ def write_input(path: Path, items: Sequence[Any]) -> Path:
 def questions(path: Path, count: int) -> Path:
     """An input file of ``count`` questions "question 0?", "question 1?", ... with references "0", "1", ..."""
     return write_input(path, [conversation(f"question {n}?", str(n)) for n in range(count)])
+
+
+def judge_flags(flags: Sequence[object], *words: object) -> List[object]:
+    """The ``words`` that name the judge's model and server; none if ``flags`` choose scorers without a judge."""
+    texts = list(map(str, flags))
+    if "--scorer" not in texts:
+        return list(words)
+    chosen = itertools.takewhile(lambda text: not text.startswith("--"), texts[texts.index("--scorer") + 1 :])
+    return list(words) if "judge" in chosen else []
 
 
 def command(script: str, *flags: object) -> List[str]:

@@ -24,7 +24,7 @@ from ..running.early_stopping import StopRule
 from ..running.job import Job, Pipeline, Results
 from ..running.ray_connection import import_ray
 from ..running.sampler import Sampler
-from ..scoring.judge_prompt import check_names
+from ..scoring.judge_prompt import check_names, read_judge_prompt
 from ..scoring.scorers import make_scorer, needs_client
 from ..scoring.shapes import EntryScorer
 from ..servers.client import ChatClient, need_open_files
@@ -52,6 +52,8 @@ def make_job(
     Raises UsageError if flags contradict each other, or a file or a package that they need is missing.
     """
     check_effects(args, vars(args).get("given", {}))
+    if vars(args).get("judge_prompt"):
+        read_judge_prompt(args.judge_prompt)  # refused here, before a server is asked for its model
     args.input_file, *more_inputs = different_files(args.input_file)
     check_files(args, more_inputs)
     results, stop_rule = make_results(args), make_stop_rule(args)
