@@ -70,7 +70,7 @@ def play(questions: List[Question], enough: int, *flags: object) -> Outcome:
         source = write_input(Path(folder) / "in.jsonl", [conversation(question.text, "42") for question in questions])
         output = Path(folder) / "out.jsonl"
         names = ["--input_file", source, "--output_file", output, "--generator_model", "m", "--scorer", "match"]
-        more = ["--generator_port", server.port, "--concurrency", 64, "--seed", 1, "--quiet"]
+        more = ["--generator_port", server.port, "--concurrency", 64, "--seed", 1, "--accept_score", 10, "--quiet"]
         command = [sys.executable, str(ROOT / "reject.py"), *map(str, [*names, *more, *flags])]
         subprocess.run(command, check=True, env=environment())
         accepted = sum(min(enough, record["generated_scores"].count(10.0)) for record in read_lines(output))
@@ -89,15 +89,8 @@ def main() -> None:
     for enough in (1, 4):
         ways: Dict[str, List[object]] = {
             f"fixed N = {args.answers}": [],
-            f"--stop_after {enough}": ["--accept_score", 10, "--stop_after", enough],
-            f"--stop_after {enough} --give_up_after 8": [
-                "--accept_score",
-                10,
-                "--stop_after",
-                enough,
-                "--give_up_after",
-                8,
-            ],
+            f"--stop_after {enough}": ["--stop_after", enough],
+            f"--stop_after {enough} --give_up_after 8": ["--stop_after", enough, "--give_up_after", 8],
         }
         fixed = None
         for name, flags in ways.items():

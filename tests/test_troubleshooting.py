@@ -733,7 +733,7 @@ def broken_pattern(folder: Path) -> str:
 @fault
 def unreachable_score(folder: Path) -> str:
     """No answer can reach the score to accept."""
-    return rejected(folder, "--accept_score", 11, "--selected_file", "train.jsonl")
+    return rejected(folder, "--accept_score", 11)
 
 
 def locally(folder: Path, *flags: object) -> List[str]:

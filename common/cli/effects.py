@@ -1,6 +1,7 @@
 """Which flags have an effect only with others. One that was given, and has none, is refused before anything is sent.
 
-A flag that is not in ``needs_of`` always has an effect. So has one whose value is its default.
+A flag that is not in ``needs_of`` always has an effect (--accept_score: accepted answers are counted during a run). So
+has one whose value is its default.
 
 Example: ``check_effects(args, {"judge_samples": Source("--judge_samples")})`` refuses it with ``--scorer match``.
 """
@@ -13,7 +14,7 @@ from typing import Collection, Iterator, Mapping, NamedTuple
 from ..errors import UsageError
 from ..scoring.scorers import needs_client, users_of
 
-SELECTION = "select accept_score top_k select_seed pairs_per_entry min_margin length_match reference_as_chosen".split()
+SELECTION = "select top_k select_seed pairs_per_entry min_margin length_match reference_as_chosen".split()
 SENDING = "max_retries request_timeout longest_wait local".split()
 SERVER = "port base_url model api_key_env extra_body requests_per_minute tokens_per_minute".split()
 
@@ -65,8 +66,7 @@ def needs_of(flag: str, args: argparse.Namespace) -> Iterator[Need]:
 def _needs_of_results(flag: str, args: argparse.Namespace) -> Iterator[Need]:
     """What the flags of the selection and of the report need: a file to write to."""
     if flag in SELECTION:
-        stops = ["stop_after", "give_up_after"] if flag == "accept_score" and "generator_port" in vars(args) else []
-        files = ["selected_file", "report_file", *stops]
+        files = ["selected_file", "report_file"]
         yield Need(_any_of(args, files), f"without {_listed(files)}", files)
     for file in ("selected_file", "report_file"):
         if flag != file and flag.startswith(file[: -len("file")]):

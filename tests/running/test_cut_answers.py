@@ -15,7 +15,7 @@ from tests.scripted_server import Reply, Request, ScriptedServer, completion
 
 BAD = ["length", "max_tokens", "MAX_TOKENS", "content_filter", "tool_calls", "repetition", "SAFETY", "a new one"]
 GOOD = ["stop", "eos", "end_turn", "STOP", ""]
-JUDGE = ("--model_name", "j", "--scorer", "judge")
+JUDGE = ("--model_name", "j", "--scorer", "judge", "--accept_score", 5)
 
 
 def scored(folder: Path, judge: ScriptedServer, details: List[Dict[str, Any]], *flags: object) -> Dict[str, Any]:
@@ -40,7 +40,7 @@ def scored(folder: Path, judge: ScriptedServer, details: List[Dict[str, Any]], *
 def test_score_sends_only_whole_answers_to_the_judge(tmp_path: Path) -> None:
     details: List[Dict[str, Any]] = [{"finish_reason": reason} for reason in BAD + GOOD] + [{"finish_reason": None}, {}]
     with ScriptedServer(lambda _: completion("Score: 9")) as judge:
-        selection = ("--selected_file", tmp_path / "all.jsonl", "--select", "threshold", "--accept_score", 5)
+        selection = ("--selected_file", tmp_path / "all.jsonl", "--select", "threshold")
         record = scored(tmp_path, judge, details, *selection)
         whole = len(details) - len(BAD)
         assert len(judge.chats) == whole
