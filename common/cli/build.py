@@ -51,9 +51,7 @@ def make_job(
 
     Raises UsageError if flags contradict each other, or a file or a package that they need is missing.
     """
-    check_effects(args, vars(args).get("given", {}))
-    if vars(args).get("judge_prompt"):
-        read_judge_prompt(args.judge_prompt)  # refused here, before a server is asked for its model
+    check_flags(args)
     args.input_file, *more_inputs = different_files(args.input_file)
     check_files(args, more_inputs)
     results, stop_rule = make_results(args), make_stop_rule(args)
@@ -92,6 +90,13 @@ def make_job(
         quiet=args.quiet,
         more_inputs=more_inputs,
     )
+
+
+def check_flags(args: argparse.Namespace) -> None:
+    """UsageError if a flag has no effect, or a prompt is wrong: before a server is asked for its model."""
+    check_effects(args, vars(args).get("given", {}))
+    if vars(args).get("judge_prompt"):
+        read_judge_prompt(args.judge_prompt)
 
 
 def make_reader(args: argparse.Namespace) -> ItemReader:
