@@ -19,7 +19,8 @@ Example: ``raise BadEntry("turn 2 has the unknown role 'robot'")``
 
 from __future__ import annotations
 
-from typing import Optional
+import difflib
+from typing import Iterable, Optional
 
 LONGEST_MESSAGE = 1000  # characters: others' paths and texts stand in messages
 
@@ -33,6 +34,25 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else " " if c.isspace() else ascii(c)[1:-1] for c in text)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint for an unknown name: the known one that it resembles; nothing if none does.
+
+    >>> did_you_mean("--temprature", ["--temperature", "--top_p"]), did_you_mean("--input", ["--input_file"])
+    ('; did you mean --temperature?', '; did you mean --input_file?')
+    """
+    plain = {_plain(one): one for one in known}
+    wanted = _plain(name)
+    near = [one for one in plain if len(wanted) > 2 and one.startswith(wanted)]
+    near += [one for one in plain if one.endswith(f"_{wanted}")]
+    near += difflib.get_close_matches(wanted, plain, 1)
+    near += [one for one in plain if wanted.endswith(f"_{one}")]
+    return f"; did you mean {plain[near[0]]}?" if near else ""
+
+
+def _plain(name: str) -> str:
+    return name.lstrip("-").replace("-", "_").lower()
 
 
 class ToolkitError(Exception):

@@ -13,21 +13,103 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import re
 import sys
-from typing import Any, Callable, NoReturn
+from typing import Any, Callable, Collection, Iterator, NoReturn, Sequence
 
-from .errors import printable
+from .errors import did_you_mean, printable
 from .streams import say
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one printable line, and which minds no closed stream."""
+    """A parser whose errors are one printable line, and which minds no closed stream.
+
+    No flag can be abbreviated. ``basic`` holds the destinations of the flags that ``--help`` shows; if it is empty,
+    ``--help`` shows all.
+    """
+
+    basic: Collection[str] = ()
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, **options})
+
+    def parse_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> argparse.Namespace:
+        """As argparse does it. But an unknown flag is refused first, with the name of one that it resembles."""
+        words = sys.argv[1:] if args is None else list(args)
+        self.given_flags(words)
+        found: argparse.Namespace = super().parse_args(words, namespace)
+        return found
+
+    def given_flags(self, words: Sequence[str]) -> dict[str, str]:
+        """The flags among the words of a command line: their destinations, and how the user wrote them.
+
+        Ends the program if one is unknown, or if two names of one flag are there.
+        """
+        given: dict[str, str] = {}
+        for name in _flags_among(words, self._option_string_actions):
+            if name not in self._option_string_actions:
+                self.error(f"unrecognized arguments: {name}{did_you_mean(name, self._option_string_actions)}")
+            destination = self._option_string_actions[name].dest
+            if given.setdefault(destination, name) != name:
+                self.error(f"{given[destination]} and {name} are two names of one flag; give one of them")
+        return given
+
+    def format_help(self) -> str:
+        """The help of the basic flags."""
+        return self.help_of(lambda action: not self.basic or action.dest in self.basic)
+
+    def help_of(self, shows: Callable[[argparse.Action], bool]) -> str:
+        """The help of the flags for which ``shows`` holds, by group."""
+        formatter = self._get_formatter()
+        formatter.add_usage(self.usage, self._actions, self._mutually_exclusive_groups)
+        formatter.add_text(self.description)
+        for group in self._action_groups:
+            formatter.start_section(group.title)
+            formatter.add_text(group.description)
+            formatter.add_arguments([action for action in group._group_actions if shows(action)])
+            formatter.end_section()
+        formatter.add_text(self.epilog)
+        return formatter.format_help()
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, printable(f"{self.prog}: error: {message} (see {self.prog} --help)") + "\n")
 
     def _print_message(self, message: str, file: Any = None) -> None:
         say(message[:-1] if message.endswith("\n") else message, file or sys.stderr)
+
+
+class HelpAll(argparse.Action):
+    """The flag that shows the help of all flags."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, **options)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        assert isinstance(parser, Parser)
+        parser._print_message(parser.help_of(lambda action: True), sys.stdout)
+        parser.exit()
+
+
+def _flags_among(words: Sequence[str], known: Collection[str]) -> Iterator[str]:
+    """The words that argparse takes for flags, without their values. A word with a space can only be a value."""
+    for word in words:
+        if word == "--":
+            return
+        name = word if word in known else word.partition("=")[0]
+        if name in known or (re.match("--?[A-Za-z]", word) and " " not in word):
+            yield name
+
+
+def path(text: str) -> str:
+    """A flag's type: the path of a file or a folder, in which ``~`` is the user's home.
+
+    >>> path("data/input.json")
+    'data/input.json'
+    """
+    return os.path.expanduser(text)
 
 
 def int_between(low: int, high: int | None = None) -> Callable[[str], int]:

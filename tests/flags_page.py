@@ -15,9 +15,36 @@ SCRIPTS = {command.script: command for command in COMMANDS.values()}
 INTRODUCTION = """\
 # Flags
 
-This page is generated from the parsers by `python -m tests.flags_page > docs/flags.md`; `--help` shows the same texts.
-A flag without a default is off, or not set. The column "commands" names the scripts that have the flag. The installed
+This page is generated from the parsers by `python -m tests.flags_page > docs/flags.md`. `--help` shows the flags that
+most users need, and `--help_all` shows all. A flag without a default is off, or not set. Two names in one row mean the
+same flag. The column "commands" names the scripts that have the flag. The installed
 commands `rejection-sampling sample`, `score` and `reject` have the same flags.
+
+- `--port`, `--model` and `--concurrency` mean the same in all three scripts. They are other names of `--api_port`,
+  `--generator_port`, `--model_name`, `--generator_model` and `--concurrent_requests`.
+- A flag cannot be abbreviated. An unknown flag is refused, and the message names the flag that was meant.
+- A flag that has no effect with the others is refused, such as `--judge_samples 3` with `--scorer match`. A value that
+  is the default is never refused.
+- `~` at the start of a path is the user's home.
+
+## A file of flags
+
+`--config job.yaml` sets flags by name. The file may be YAML, TOML (`.toml`) or JSON (`.json`). YAML, and TOML before
+Python 3.11, need `pip install ".[config]"`.
+
+```yaml
+input_file: data/input.json
+output_file: out/answers.jsonl
+port: [8000, 8001]
+scorer: [match, judge]
+judge_images: true
+extra_body: {top_k: 20}
+```
+
+- The command line wins. Relative paths are relative to the folder where the command runs.
+- An unknown name is refused.
+- A run's own `OUTPUT.settings.json` can be read back. It holds what made the answers and the scores. It does not hold
+  files, servers, the selection and the text of a judge's prompt.
 """
 
 
@@ -46,7 +73,7 @@ def page() -> str:
     for command in SCRIPTS:
         for group in make_parser(command)._action_groups:
             for action in group._group_actions:
-                if action.dest not in ("help", "version"):
+                if action.dest not in ("help", "help_all", "version"):
                     rows = groups.setdefault(str(group.title), {})
                     rows.setdefault(_row(action), []).append(command)
     return INTRODUCTION + "".join(_table(title, rows) for title, rows in groups.items())
@@ -68,7 +95,8 @@ def _row(action: argparse.Action) -> Row:
     elif action.nargs == "+":
         values = f"{values} ..."
     text = ((action.help or "") % vars(action)).replace("|", "\\|").replace("<", "&lt;")
-    return Row(f"{action.option_strings[-1]} {values}".strip(), _default(action), text)
+    names = ", ".join(name for name in action.option_strings if name.startswith("--"))
+    return Row(f"{names} {values}".strip(), _default(action), text)
 
 
 def _default(action: argparse.Action) -> str:

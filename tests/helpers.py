@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -34,14 +35,23 @@ def questions(path: Path, count: int) -> Path:
     return write_input(path, [conversation(f"question {n}?", str(n)) for n in range(count)])
 
 
+def judge_flags(flags: Sequence[object], *words: object) -> List[object]:
+    """The ``words`` that name the judge's model and server; none if ``flags`` choose scorers without a judge."""
+    texts = list(map(str, flags))
+    if "--scorer" not in texts:
+        return list(words)
+    chosen = itertools.takewhile(lambda text: not text.startswith("--"), texts[texts.index("--scorer") + 1 :])
+    return list(words) if "judge" in chosen else []
+
+
 def command(script: str, *flags: object) -> List[str]:
     """The command line that runs a script of this project with warnings as errors."""
     return [sys.executable, "-W", "error", str(ROOT / script), *map(str, flags)]
 
 
 def environment(**more: str) -> Dict[str, str]:
-    """This environment without proxies and keys, with ``more``."""
-    kept = {k: v for k, v in os.environ.items() if "proxy" not in k.lower() and k != "OPENAI_API_KEY"}
+    """This environment without proxies, keys and servers, with ``more``."""
+    kept = {k: v for k, v in os.environ.items() if "proxy" not in k.lower() and not k.startswith("OPENAI_")}
     return {**kept, **more}
 
 

@@ -44,9 +44,9 @@ NOT_RUN = {  # by its exact text: why a command of the pages is not run here
     "python -m pytest tests/scoring/test_match.py": "runs with all tests",
     "pre-commit install": "changes the hooks of this clone",
 }
-# Flags in the text that are not ours: llama.cpp's, llama-cpp-python's, the benchmarks'. --n is an example of a mistake.
+# Flags in the text that are not ours: llama.cpp's, llama-cpp-python's, the benchmarks'. One is an example of a mistake.
 OTHER_PROGRAMS = {
-    *"--metrics --n --name --data --pairs --plot --rounds --seconds --api_key --model --n_ctx --slots".split(),
+    *"--metrics --temprature --name --data --pairs --plot --rounds --seconds --api_key --model --n_ctx --slots".split(),
     *("--help", "--version"),
 }
 

@@ -659,7 +659,7 @@ def test_another_variable_may_hold_the_key(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("script", ["sampling.py", "score.py", "reject.py"])
 def test_help_is_grouped_and_shows_defaults_and_an_example(script: str) -> None:
-    text = run_script(script, "--help").stdout
+    text = run_script(script, "--help_all").stdout
     assert all(f"\n{group}:" in text for group in ("files", "running"))
     assert "(default: 5)" in text
     assert f"python {script} --input_file" in text

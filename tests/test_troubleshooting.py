@@ -302,7 +302,14 @@ def bad_flag(folder: Path) -> str:
 @fault
 def unknown_flag(folder: Path) -> str:
     """A flag that does not exist."""
-    return against(good, folder, "--n", 4)
+    return against(good, folder, "--temprature", 0.5)
+
+
+@fault
+def unknown_name(folder: Path) -> str:
+    """The file of flags holds an unknown name."""
+    (folder / "job.json").write_text('{"answers_per_qestion": 4}')
+    return against(good, folder, "--config", "job.json")
 
 
 @fault
@@ -493,8 +500,9 @@ def scored(folder: Path, script: Callable[[Request], Reply], *flags: object) -> 
     """The last line that score.py says on stderr of three answers."""
     against(good, folder)
     with ScriptedServer(script) as server:
-        words = ["--input_file", "out.jsonl", "--output_file", "scored.jsonl", "--model_name", "judge"]
-        line = command("score.py", *words, "--api_port", server.port, *flags)
+        words = ["--input_file", "out.jsonl", "--output_file", "scored.jsonl"]
+        judge = [] if "--scorer" in flags else ["--model_name", "judge", "--api_port", str(server.port)]
+        line = command("score.py", *words, *judge, *flags)
         run = subprocess.run(line, cwd=folder, capture_output=True, text=True, env=environment(), check=False)
         return run.stderr.strip().split("\n")[-1].replace(str(server.port), "31415")
 
@@ -689,6 +697,25 @@ def damaged_ledger(folder: Path) -> str:
 def no_charts(folder: Path) -> str:
     """A report, and plotly is not installed."""
     return rejected(folder, "--report_file", "report.html", code=without("plotly", "reject.py"))
+
+
+@fault
+def no_effect(folder: Path) -> str:
+    """A flag has no effect with the others."""
+    return rejected(folder, "--scorer", "match", "--judge_samples", 3)
+
+
+@fault
+def unknown_place(folder: Path) -> str:
+    """The judge's prompt holds an unknown name."""
+    (folder / "prompt.txt").write_text("Grade {answer} by {rubrik}.")
+    return rejected(folder, "--scorer", "judge", "--judge_prompt", "prompt.txt")
+
+
+@fault
+def unwritable_ending(folder: Path) -> str:
+    """The selected file has an ending that cannot be written."""
+    return rejected(folder, "--selected_file", "train.csv")
 
 
 @fault

@@ -24,6 +24,7 @@ from ..running.early_stopping import StopRule
 from ..running.job import Job, Pipeline, Results
 from ..running.ray_connection import import_ray
 from ..running.sampler import Sampler
+from ..scoring.judge_prompt import check_names, read_judge_prompt
 from ..scoring.scorers import make_scorer, needs_client, right_or_wrong
 from ..scoring.shapes import EntryScorer
 from ..servers.client import ChatClient, need_open_files
@@ -34,11 +35,13 @@ from ..servers.rate_limit import RateLimit
 from ..servers.urls import base_url, proxy_of
 from ..storage.held import check_place
 from ..storage.run_files import settings_of
+from .effects import check_effects
 from .flags import Role
 
 log = logging.getLogger(__name__)
 
 UNKNOWN_MODEL = "(the model that the server lists)"  # in the requests of a dry run, which asks no server
+BASE_URL = "OPENAI_BASE_URL"
 LOCAL_SLOTS = 8  # of the embedded server, where --concurrency is auto
 
 Read = Callable[[object, int], PendingEntry]
@@ -51,6 +54,7 @@ def make_job(
 
     Raises UsageError if flags contradict each other, or a file or a package that they need is missing.
     """
+    check_flags(args)
     args.input_file, *more_inputs = different_files(args.input_file)
     check_files(args, more_inputs)
     results, stop_rule = make_results(args), make_stop_rule(args)
@@ -94,6 +98,13 @@ def make_job(
     )
 
 
+def check_flags(args: argparse.Namespace) -> None:
+    """UsageError if a flag has no effect, or a prompt is wrong: before a server is asked for its model."""
+    check_effects(args, vars(args).get("given", {}))
+    if vars(args).get("judge_prompt"):
+        read_judge_prompt(args.judge_prompt)
+
+
 def make_reader(args: argparse.Namespace) -> ItemReader:
     """What makes an entry of an input item. UsageError if the prompt template cannot be read."""
     path = args.prompt_template
@@ -117,6 +128,7 @@ def read_template(flag: str, path: str, needed: str) -> str:
         raise UsageError(f"{flag}: cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
     if needed not in text:
         raise UsageError(f"{flag}: {path} must hold {needed}")
+    check_names(flag, path, text, [needed.strip("{}")], has_row=True)
     return text
 
 
@@ -215,7 +227,7 @@ def make_client(
     shared = generator if not urls and not is_local else None
     key = None if is_local else role_key(args, role, shared is not None)
     if not urls and not is_local:
-        urls = list(shared.urls) if shared is not None else [f"http://127.0.0.1:{role.default_port}/v1"]
+        urls = list(shared.urls) if shared is not None else [default_url(role)]
     for url in urls:
         proxy_of(url)
     model: Any = role.value(args, "model")
@@ -249,6 +261,19 @@ def named_urls(args: argparse.Namespace, role: Role) -> list[str]:
         if urlsplit(urls[-1]).path != urlsplit(text).path.rstrip("/"):
             log.warning("%s %s: %s is used", role.url_flag, text, urls[-1])
     return urls
+
+
+def default_url(role: Role) -> str:
+    """The base URL where no flag names a server: the environment's, or the default port. UsageError if it is wrong."""
+    named = os.environ.get(BASE_URL, "").strip()
+    if not named:
+        return f"http://127.0.0.1:{role.default_port}/v1"
+    try:
+        url = base_url(named)
+    except ValueError as error:
+        raise UsageError(f"the environment variable {BASE_URL} {error}") from error
+    log.info("the server is %s, from the environment variable %s", url, BASE_URL)
+    return url
 
 
 def role_key(args: argparse.Namespace, role: Role, is_shared: bool) -> str | None:
@@ -390,11 +415,11 @@ def make_results(args: argparse.Namespace) -> Results:
         reference_score=args.score_max,
         seed=args.select_seed,
     )
-    if args.selected_file is None and args.report_file is None and args.select != "best":
-        raise UsageError(f"--select {args.select} needs --selected_file FILE to write to")
     selected_format = args.selected_format or ("preference" if args.select == "dpo" else "sharegpt")
     check_selection(selection, selected_format, args.selected_file, args.selected_keys)
     if args.report_file is not None:
+        if not args.report_file.endswith((".html", ".htm")):
+            raise UsageError(f"--report_file {args.report_file}: its name must end in .html")
         require_packages()
     return Results(
         selection,

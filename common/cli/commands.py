@@ -16,16 +16,18 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from .. import __version__
 from ..errors import ToolkitError, printable
-from ..flag_types import Parser
+from ..flag_types import Parser, path
 from ..input.conversations import work_from_record
 from ..running.dry_run import dry_run
 from ..running.job import Job
 from ..running.run import INTERRUPTED, Interrupted, run
+from ..scoring.judge import prompt_of_flags
 from ..scoring.scorers import add_scorer_flags
 from ..servers import local
 from ..streams import let_interrupts_raise, say
 from . import flags
 from .build import make_job, make_reader
+from .config import parse
 from .flags import Role
 
 GENERATOR = Role("generator", "server", "--port", 31415, "--model_name", "--base_url")
@@ -43,11 +45,11 @@ class Command:
     name: str
     script: str
     help: str
-    add_flags: Callable[[argparse.ArgumentParser], None]
+    add_flags: Callable[[Parser], None]
     make_job: Callable[[argparse.Namespace, str], Job]
     example: str
 
-    def make_parser(self, prog: str | None = None) -> argparse.ArgumentParser:
+    def make_parser(self, prog: str | None = None) -> Parser:
         """The command's parser; ``prog`` is how the user calls it (default: its script)."""
         parser = flags.make_parser(
             prog or self.script, f"{self.help} Run the same command again to resume.", self.example
@@ -56,7 +58,7 @@ class Command:
         return parser
 
 
-def add_sample_flags(parser: argparse.ArgumentParser) -> None:
+def add_sample_flags(parser: Parser) -> None:
     flags.add_files(parser, flags.CONVERSATIONS, "records: one line per entry")
     flags.add_columns(parser)
     flags.add_concurrency(flags.add_server(parser, GENERATOR), "--concurrent_requests", 10)
@@ -65,7 +67,7 @@ def add_sample_flags(parser: argparse.ArgumentParser) -> None:
     flags.add_planning(parser)
 
 
-def add_score_flags(parser: argparse.ArgumentParser) -> None:
+def add_score_flags(parser: Parser) -> None:
     flags.add_files(
         parser,
         "records of sampling.py; of several files, the answers to the same entry are joined",
@@ -79,10 +81,11 @@ def add_score_flags(parser: argparse.ArgumentParser) -> None:
     flags.add_planning(parser)
 
 
-def add_reject_flags(parser: argparse.ArgumentParser) -> None:
+def add_reject_flags(parser: Parser) -> None:
     files = flags.add_files(parser, flags.CONVERSATIONS, "records with scores: one line per entry")
     files.add_argument(
         "--cache_file",
+        type=path,
         metavar="FILE",
         help="keep each answer and each score here for later runs (without it they are kept until the run is complete)",
     )
@@ -106,8 +109,8 @@ COMMANDS = {
             "Sample N answers per question.",
             add_sample_flags,
             lambda args, script: make_job(args, script, make_reader(args), generator=GENERATOR),
-            "python sampling.py --input_file data/input.json --output_file data/sampled.jsonl "
-            "--model_name your-model-name --port 31415 --concurrent_requests 10 --answers_per_question 10",
+            "python sampling.py --input_file data/input.json --output_file data/sampled.jsonl --port 31415 "
+            "--answers_per_question 10",
         ),
         Command(
             "score",
@@ -115,8 +118,8 @@ COMMANDS = {
             "Score each answer of sampling.py's records.",
             add_score_flags,
             lambda args, script: make_job(args, script, work_from_record, scorer=JUDGE),
-            "python score.py --input_file data/sampled.jsonl --output_file data/scored.jsonl "
-            "--model_name judge-model-name --api_port 31415 --concurrency 10",
+            "python score.py --input_file data/sampled.jsonl --output_file data/scored.jsonl --port 31415 "
+            "--concurrency 10",
         ),
         Command(
             "reject",
@@ -126,9 +129,8 @@ COMMANDS = {
             lambda args, script: make_job(
                 args, script, make_reader(args), generator=REJECT_GENERATOR, scorer=REJECT_JUDGE
             ),
-            "python reject.py --input_file data/input.json --output_file data/final_results.jsonl "
-            "--cache_file data/sampling_cache.jsonl --generator_model gen-model --scorer_model judge-model "
-            "--generator_port 31415 --scorer_port 31416 --concurrency 5 --answers_per_question 4",
+            "python reject.py --input_file data/input.json --output_file data/results.jsonl --port 31415 "
+            "--scorer match --accept_score 10 --selected_file data/train.jsonl",
         ),
     )
 }
@@ -153,12 +155,15 @@ def main(prog: str, arguments: Sequence[str]) -> int:
 def run_command(name: str, prog: str, arguments: Sequence[str]) -> int:
     """Parses, runs, and turns each ToolkitError into one line on stderr and its exit code."""
     command = COMMANDS[name]
-    args = command.make_parser(prog).parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a path must not end the run
-    log_to_stderr(prog, logging.ERROR if args.quiet else logging.INFO)
     try:
+        args = parse(command.make_parser(prog), arguments)
+        if args.print_judge_prompt:
+            say(prompt_of_flags(args), sys.stdout)
+            return 0
+        log_to_stderr(prog, logging.ERROR if args.quiet else logging.INFO)
         with logging_redirect_tqdm():
             job = command.make_job(args, prog)
             let_interrupts_raise()

@@ -6,10 +6,10 @@ Example: ``parser = make_parser("sampling.py", "Sample answers.", "python sampli
 from __future__ import annotations
 
 import argparse
-from typing import Any, Callable, Dict, NamedTuple
+from typing import Any, Dict, NamedTuple
 
 from .. import __version__
-from ..flag_types import Parser, finite, float_between, int_between, json_object
+from ..flag_types import HelpAll, Parser, finite, float_between, int_between, json_object, path
 from ..results.export import ORDERS
 from ..results.formats import FORMATS, formats_help
 from ..results.selected_keys import parse_keys
@@ -25,6 +25,7 @@ ABSENT: Dict[str, Any] = {  # the values of the flags that not every command has
     "score_min": 0.0,
     "score_max": 10.0,
     "retry_unscored": False,
+    "print_judge_prompt": False,
     "accept_score": None,
     "select": "best",
     "top_k": 1,
@@ -41,6 +42,13 @@ ABSENT: Dict[str, Any] = {  # the values of the flags that not every command has
 }
 
 ACCEPT_HELP = "an answer is accepted if it scores at least S (default for match and math: --score_max)"
+BASIC = frozenset(  # what --help shows; --help_all shows all flags
+    "help help_all version input_file output_file cache_file config dry_run estimate question_key reference_key "
+    "generator_port generator_base_url generator_model scorer_port scorer_base_url scorer_model concurrency "
+    "answers_per_question temperature max_tokens scorer judge_prompt print_judge_prompt selected_file select "
+    "accept_score report_file local".split()
+)
+
 CONVERSATIONS = "conversations or rows: JSON, JSONL, CSV, TSV (plain, .gz or .zst), Parquet, or a folder of such files"
 
 
@@ -68,14 +76,21 @@ class Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFo
         return action.help if silent else super()._get_help_string(action)
 
 
-def make_parser(prog: str, description: str, example: str) -> argparse.ArgumentParser:
+def make_parser(prog: str, description: str, example: str) -> Parser:
     """A parser with ``--version``; its ``--help`` ends with an example."""
-    parser = Parser(
-        prog=prog, description=description, epilog=f"example:\n  {example}", formatter_class=Help, allow_abbrev=False
-    )
+    parser = Parser(prog=prog, description=description, epilog=f"example:\n  {example}", formatter_class=Help)
     parser.set_defaults(**ABSENT)
-    parser.add_argument("--version", action="version", version=f"rejection-sampling {__version__}")
+    parser.add_argument(
+        "--version", action="version", version=f"rejection-sampling {__version__}", help="show the version and exit"
+    )
     return parser
+
+
+def show_basic_flags(parser: Parser) -> None:
+    """Makes ``--help`` show the flags that most users need, and adds ``--help_all``."""
+    parser.basic = BASIC
+    parser.usage = "%(prog)s --input_file PATH --output_file FILE [--FLAG VALUE ...]"
+    parser.add_argument("--help_all", action=HelpAll, help="show all flags and exit")
 
 
 def base_url(text: str) -> str:
@@ -104,17 +119,23 @@ def concurrency(text: str) -> int | None:
     return None if text == "auto" else int_between(1)(text)
 
 
-def add_files(
-    parser: argparse.ArgumentParser, input_help: str, output_help: str, several: bool = False
-) -> argparse._ArgumentGroup:
+def add_files(parser: Parser, input_help: str, output_help: str, several: bool = False) -> argparse._ArgumentGroup:
     """Where the input is (or the ``several`` inputs are) and where the output goes."""
+    show_basic_flags(parser)
     group = parser.add_argument_group("files")
     add = group.add_argument
-    add("--input_file", required=True, metavar="PATH", nargs="+" if several else None, help=input_help)
-    add("--output_file", required=True, metavar="FILE", help=output_help)
+    add("--input_file", required=True, type=path, metavar="PATH", nargs="+" if several else None, help=input_help)
+    add("--output_file", required=True, type=path, metavar="FILE", help=output_help)
+    add(
+        "--config",
+        type=path,
+        metavar="FILE",
+        help="set flags by name in a .yaml, .toml or .json file, such as a run's .settings.json; the command line wins",
+    )
     add("--limit", type=int_between(1), metavar="N", help="process only the first N entries of the input")
     add(
         "--image_root",
+        type=path,
         metavar="DIR",
         help="folder that image paths are relative to and may not leave (default: relative to the input file's folder, "
         "and free to leave it)",
@@ -135,6 +156,7 @@ def add_columns(parser: argparse.ArgumentParser) -> None:
     add("--images_key", metavar="KEY", help="holds the images (default: images, or image)")
     add(
         "--prompt_template",
+        type=path,
         metavar="FILE",
         help="text around each question: it holds {question}, and may hold {row.KEY} for other keys of the entry",
     )
@@ -147,7 +169,9 @@ def add_server(parser: argparse.ArgumentParser, role: Role) -> argparse._Argumen
     default_server = "the generator's server" if shares else role.default_port
 
     def add(flag: str, name: str, help: str, **options: object) -> None:
-        group.add_argument(flag, dest=f"{role.name}_{name}", help=help, **options)  # type: ignore[arg-type]
+        has_common_name = name in ("port", "model") and not shares
+        names = dict.fromkeys([flag, f"--{name}"] if has_common_name else [flag])  # each once
+        group.add_argument(*names, dest=f"{role.name}_{name}", help=help, **options)  # type: ignore[arg-type]
 
     add(
         role.port_flag,
@@ -160,7 +184,8 @@ def add_server(parser: argparse.ArgumentParser, role: Role) -> argparse._Argumen
     add(
         role.url_flag,
         "base_url",
-        f"base URL(s) ending in /v1, instead of {role.port_flag}",
+        f"base URL(s) ending in /v1, instead of {role.port_flag}"
+        + ("" if shares else " (default: that of the environment variable OPENAI_BASE_URL, if it is set)"),
         type=base_url,
         nargs="+",
         metavar="URL",
@@ -202,7 +227,7 @@ def add_server(parser: argparse.ArgumentParser, role: Role) -> argparse._Argumen
 def add_concurrency(group: argparse._ArgumentGroup, flag: str, default: int, per_role: str = "") -> None:
     """How many requests are in flight."""
     group.add_argument(
-        flag,
+        *dict.fromkeys([flag, "--concurrency"]),
         dest="concurrency",
         type=concurrency,
         default=default,
@@ -217,6 +242,7 @@ def add_running(parser: argparse.ArgumentParser) -> None:
     where = group.add_mutually_exclusive_group()
     where.add_argument(
         "--local",
+        type=path,
         nargs="?",
         const="",
         metavar="GGUF",
@@ -275,7 +301,12 @@ def add_stopping(parser: argparse.ArgumentParser) -> None:
 def add_selection(parser: argparse.ArgumentParser) -> None:
     """Which candidates are kept, in which format, and the report."""
     add = parser.add_argument_group("selection").add_argument
-    add("--selected_file", metavar="FILE", help="write the selected answers here: .json (a list), .jsonl or .parquet")
+    add(
+        "--selected_file",
+        type=path,
+        metavar="FILE",
+        help="write the selected answers here: .json (a list), .jsonl or .parquet",
+    )
     add(
         "--selected_format",
         choices=list(FORMATS),
@@ -297,7 +328,7 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     add("--min_margin", type=float_between(0), default=0.0, metavar="S", help="least difference of a pair's scores")
     add("--length_match", action="store_true", help="prefer pairs of similar length")
     add("--reference_as_chosen", action="store_true", help="the reference is the chosen answer of each pair")
-    add("--report_file", metavar="FILE", help="write a page (.html) that shows the results of the run")
+    add("--report_file", type=path, metavar="FILE", help="write a page (.html) that shows the results of the run")
 
 
 def add_planning(parser: argparse.ArgumentParser) -> None:
@@ -324,6 +355,3 @@ def add_planning(parser: argparse.ArgumentParser) -> None:
             help=f"price per million {tokens} tokens, for --estimate: one for all roles, or the generator's and the "
             "judge's",
         )
-
-
-AddFlags = Callable[[argparse.ArgumentParser], None]

@@ -37,6 +37,7 @@ Place = Tuple[Any, ...]  # an entry's file and line
 ROW_GROUP = 4 << 20  # bytes of rows held before they are written as one row group of a Parquet file
 FIRST_READ = 1 << 20  # bytes of a JSONL file that any reader looks at before it settles the columns
 WITH_IMAGES = (b" ", b"i")  # before the line of an example: without, and with images
+ENDINGS = (".json", ".jsonl", ".parquet")  # of the files that can be written
 MEDIUM_MARK = re.compile("<(image|video|audio)>")  # trainers take it for a medium wherever it stands in a text
 ORDERS = ("input", "output")
 SPEAKERS = {"user": "human", "assistant": "gpt", "system": "system"}  # the names that trainers know by default
@@ -111,6 +112,8 @@ def check_selection(selection: Selection, selected_format: str, path: str | None
     for flag, is_given in pair_flags.items():
         if is_given and not selection.makes_pairs:
             raise UsageError(f"{flag} is about pairs; add --select dpo")
+    if path is not None and not path.endswith(ENDINGS):
+        raise UsageError(f"--selected_file {path}: its name must end in {', '.join(ENDINGS)}")
     if path is not None and path.endswith(".parquet"):
         _pyarrow(path)
 

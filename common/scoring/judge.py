@@ -17,7 +17,7 @@ import statistics
 from typing import Any, Iterator, Sequence
 
 from ..errors import BadEntry, RequestFailed, Retryable, UsageError
-from ..flag_types import float_between, int_between
+from ..flag_types import float_between, int_between, path
 from ..records import Answer, Entry, Score, fingerprint, number_text
 from ..servers.client import ChatClient
 from ..servers.messages import Message
@@ -26,6 +26,7 @@ from .judge_prompt import (
     ENDINGS,
     JUDGE_PROMPT,
     ask_again,
+    default_template,
     judge_messages,
     judge_text,
     read_judge_prompt,
@@ -110,9 +111,11 @@ class Judge(AnswerScorer):
         add = group.add_argument
         add(
             "--judge_prompt",
+            type=path,
             metavar="FILE",
             help="a prompt of your own with {question}, {reference}, {answer}, and {row.KEY} for a key of the entry",
         )
+        add("--print_judge_prompt", action="store_true", help="print the judge's default prompt and exit")
         add("--judge_images", action="store_true", help="show the judge the entry's images")
         add("--judge_thoughts", action="store_true", help="show the judge the thoughts of the answers too")
         add("--judge_mode", choices=MODES, default="text", help="how the judge says its score")
@@ -232,6 +235,12 @@ class Judge(AnswerScorer):
     def _reason(self, reading: Reading) -> str:
         bounds = f" from {number_text(self._low)} to {number_text(self._high)}" if reading == NO_SCORE else ""
         return f"{reading.why}{bounds}"
+
+
+def prompt_of_flags(args: argparse.Namespace) -> str:
+    """The default prompt for the flags' mode and range, in the form of a ``--judge_prompt`` file."""
+    check_flags(args)
+    return default_template(args.score_min, args.score_max, args.judge_mode)
 
 
 def check_flags(args: argparse.Namespace) -> None:

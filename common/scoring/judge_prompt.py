@@ -10,7 +10,7 @@ import re
 import zlib
 from typing import Sequence
 
-from ..errors import UsageError
+from ..errors import UsageError, did_you_mean
 from ..records import ROLES, Answer, Entry, number_text
 from ..servers.messages import Message, image_part, text_part
 
@@ -51,6 +51,10 @@ REFERENCE ANSWER (trusted; another wording or another valid way is as good)
 """
 
 NUDGE = "That reply holds no score from {low} to {high}. Answer with one line in exactly this form:\n{form}"
+NAMES = ("question", "reference", "answer")  # in a template of the user's own
+_NAME = re.compile(r"\{([^\W\d][\w.]*)\}")
+_LATEX = re.compile(r"(?:\\[A-Za-z]+\*?(?:\[[^\[\]{}]*\])?|[_^])(?:\{[^{}]*\})+")  # a command and its arguments
+
 FORMS = {"text": "Score: <number>", "json": '{"reasoning": "...", "score": <number>}'}
 
 
@@ -84,8 +88,43 @@ def _fill(template: str, values: dict[str, str]) -> str:
     return re.sub(r"\{(\w+|row\.[^{}]+)\}", lambda match: values.get(match.group(1), match.group(0)), template)
 
 
+def default_template(low: float, high: float, mode: str = "text") -> str:
+    """Our prompt as a template of the user's own: all but question, reference and answer is filled in.
+
+    It is the prompt of an entry with a reference. ``judge_text`` makes other marks for each answer.
+
+    >>> "SCALE" in default_template(0, 10).upper(), "{answer}" in default_template(0, 10)
+    (True, True)
+    """
+    values = {
+        "low": number_text(low),
+        "middle": number_text((low + high) / 2),
+        "high": number_text(high),
+        "reference": REFERENCE_PART,
+        "answer": "<answer>\n{answer}\n</answer>",
+        "measure": "the reference",
+    }
+    return _fill(JUDGE_PROMPT + ENDINGS[mode], values)
+
+
+def check_names(flag: str, path: str, template: str, known: Sequence[str], has_row: bool = False) -> None:
+    """UsageError if a template has the ``{name}`` of something that is not there; ``has_row`` allows ``{row.KEY}``.
+
+    The braces of LaTeX, as in ``\\boxed{x}``, hold no names.
+    """
+    for name in _NAME.findall(_LATEX.sub("", template)):
+        if name not in known and not (has_row and name.startswith("row.")):
+            names = ", ".join(f"{{{one}}}" for one in known)
+            raise UsageError(
+                f"{flag}: {path} has the unknown name {{{name}}}{did_you_mean(name, known)} (the names are {names})"
+            )
+
+
 def read_judge_prompt(path: str) -> str:
-    """The template in a ``--judge_prompt`` file; UsageError if it cannot be read or has no ``{answer}``."""
+    """The template in a ``--judge_prompt`` file.
+
+    UsageError if it cannot be read, has no ``{answer}``, or has an unknown ``{name}``.
+    """
     try:
         with open(path, encoding="utf-8-sig") as file:
             template = file.read()
@@ -93,6 +132,7 @@ def read_judge_prompt(path: str) -> str:
         raise UsageError(f"--judge_prompt: cannot read {path}: {error}") from error
     if "{answer}" not in template:
         raise UsageError(f"--judge_prompt: {path} has no {{answer}} (and may use {{question}}, {{reference}})")
+    check_names("--judge_prompt", path, template, NAMES, has_row=True)
     return template
 
 

@@ -27,7 +27,7 @@ from .. import extras
 from ..records import Entry, Score
 from ..servers.client import ChatClient
 from .answer_value import Value
-from .match import reading_settings
+from .match import add_reading_flags, reading_settings
 from .math_text import is_words, variables
 from .patterns import Rule as Pattern
 from .patterns import any_word, either
@@ -91,6 +91,12 @@ class Math(RuleScorer):
         super().__init__(settings, low, high, make_runner)
         self._own = tuple(map(re.compile, own))
         self._tolerance = tolerance
+
+    @staticmethod
+    def add_flags(group: argparse._ArgumentGroup) -> None:
+        """--answer_pattern, --math_tolerance, --verifier_timeout"""
+        add_reading_flags(group)
+        RuleScorer.add_flags(group)
 
     @classmethod
     def from_flags(cls, spec: str, args: argparse.Namespace, client: ChatClient | None) -> Math:

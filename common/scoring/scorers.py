@@ -8,7 +8,7 @@ Example: ``score = await Cascade([Match(0, 10), Judge(client, 0, 10)]).score(ent
 from __future__ import annotations
 
 import argparse
-from typing import Sequence
+from typing import Any, Sequence
 
 from ..errors import UsageError
 from ..flag_types import finite
@@ -104,7 +104,36 @@ def add_scorer_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--score_max", type=finite, default=10.0, metavar="S", help="highest score")
     group.add_argument("--retry_unscored", action="store_true", help="score the answers again that are unscored")
     for add_flags in dict.fromkeys(scorer.add_flags for scorer in SCORERS.values()):  # some scorers share theirs
-        add_flags(group)
+        add_flags(_Once(group))
+
+
+class _Once(argparse._ArgumentGroup):
+    """A group to which each flag is added once, however many scorers have it."""
+
+    def __init__(self, group: argparse._ArgumentGroup) -> None:
+        super().__init__(group)
+        self._group = group
+
+    def add_argument(self, *names: str, **options: Any) -> argparse.Action:
+        """Adds a flag; one that is there already stays as it is."""
+        known = self._option_string_actions.get(names[0])
+        return known or self._group.add_argument(*names, **options)
+
+
+def flags_of(scorer: type[Scorer]) -> dict[str, object]:
+    """The flags that a scorer has, besides those of all scorers: their destinations and defaults."""
+    parser = argparse.ArgumentParser(add_help=False)
+    scorer.add_flags(parser.add_argument_group())
+    return vars(parser.parse_args([]))
+
+
+def users_of(flag: str) -> list[str]:
+    """The scorers that have a flag, named by its destination; none if it is not a scorer's own.
+
+    >>> users_of("judge_mode"), users_of("score_max")
+    (['judge'], [])
+    """
+    return [name for name, scorer in SCORERS.items() if flag in flags_of(scorer)]
 
 
 def needs_client(specs: Sequence[str]) -> bool:

@@ -95,6 +95,7 @@ class Target(NamedTuple):
 def parse_target(spec: str) -> Target:
     """The function that ``python:FILE.py:FUNCTION`` names; UsageError if it has another form or there is no file."""
     path, _, function = spec.partition(":")[2].rpartition(":")  # the last colon: a path may have one
+    path = os.path.expanduser(path)
     if not path or not function.isidentifier():
         raise UsageError(f"--scorer {spec}: it must be {UserFunction.usage}")
     if not os.path.isfile(path):

@@ -226,6 +226,7 @@ def serve(model: str, slots: int, port: int) -> Any:
 
 def gguf_file(path: str) -> str:
     """A flag's type: a file that exists."""
+    path = os.path.expanduser(path)
     if not os.path.isfile(path):
         raise argparse.ArgumentTypeError(f"no file {path}")
     return path

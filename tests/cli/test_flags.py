@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any, Callable
 
 import pytest
@@ -11,6 +12,9 @@ from common.cli.build import api_key, check_files
 from common.cli.commands import COMMANDS
 from common.cli.flags import base_url
 from common.errors import UsageError
+from common.scoring.judge_prompt import read_judge_prompt
+from tests.helpers import questions, run_script
+from tests.scripted_server import ScriptedServer, completion
 
 
 @pytest.mark.parametrize(
@@ -92,3 +96,113 @@ def test_what_cannot_be_a_key_is_refused_without_showing_it(monkeypatch: pytest.
     with pytest.raises(UsageError, match="SOME_KEY") as caught:
         api_key("SOME_KEY")
     assert "secret" not in str(caught.value)
+
+
+NAMES_IN_ALL = "--port 8000 --model m --concurrency 3"
+
+
+@pytest.mark.parametrize("name", SEED)
+def test_port_model_and_concurrency_mean_the_same_in_all_commands(name: str) -> None:
+    args = COMMANDS[name].make_parser().parse_args(f"--input_file a --output_file b {NAMES_IN_ALL}".split())
+    role = "scorer" if name == "score" else "generator"
+    values = vars(args)
+    assert (values[f"{role}_port"], values[f"{role}_model"], args.concurrency) == ([[8000]], "m", 3)
+    if name == "reject":  # the judge has the generator's server
+        assert (args.scorer_port, args.scorer_model) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("score", "--port 1 --api_port 2"),
+        ("sample", "--concurrency 1 --concurrent_requests=2"),
+        ("reject", "--model a --generator_model a"),
+    ],
+)
+def test_two_names_of_one_flag_are_refused(name: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        COMMANDS[name].make_parser().parse_args(f"--input_file a --output_file b {words}".split())
+    assert caught.value.code == 2
+    assert "are two names of one flag" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("--temprature", "--temperature"),
+        ("--input", "--input_file"),
+        ("--input-file", "--input_file"),
+        ("-input_file", "--input_file"),
+        ("--Top_P", "--top_p"),
+        ("--answers=3", "--answers_per_question"),
+        ("--select_file", "--selected_file"),
+    ],
+)
+def test_an_unknown_flag_names_the_one_that_was_meant(
+    word: str, meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:  # though required flags are missing
+        COMMANDS["reject"].make_parser().parse_args([word, "1"])
+    assert caught.value.code == 2
+    assert f"unrecognized arguments: {word.partition('=')[0]}; did you mean {meant}?" in capsys.readouterr().err
+
+
+def test_a_value_may_look_like_a_flag_if_it_has_a_space() -> None:
+    words = ["--input_file", "a", "--output_file", "b", "--system_prompt", "--be brief"]
+    assert COMMANDS["sample"].make_parser().parse_args(words).system_prompt == "--be brief"
+
+
+@pytest.mark.parametrize("name", SEED)
+def test_help_shows_the_flags_that_a_user_needs_and_help_all_shows_all(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parser = COMMANDS[name].make_parser()
+    shown = parser.format_help()
+    with pytest.raises(SystemExit) as caught:
+        parser.parse_args(["--help_all"])
+    assert caught.value.code == 0
+    everything = capsys.readouterr().out
+    flags = {action.option_strings[0] for action in parser._actions}
+    assert {flag for flag in flags if f"  {flag}" not in everything} == set()
+    assert 14 <= len([flag for flag in flags if f"  {flag}" in shown]) <= 27
+    assert "--max_retries" not in shown
+
+
+@pytest.mark.parametrize("name", SEED)
+def test_a_path_may_begin_in_the_users_home(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    for action in COMMANDS[name].make_parser()._actions:
+        if action.metavar in ("PATH", "FILE", "DIR", "GGUF"):
+            assert callable(action.type)
+            assert action.type("~/x") == "/home/me/x", action.option_strings
+
+
+def test_the_environments_server_is_used_if_no_flag_names_one(tmp_path: Path) -> None:
+    flags = ("--input_file", questions(tmp_path / "i.json", 1), "--model", "m", "--answers_per_question", 1)
+    with ScriptedServer(lambda _: completion("4")) as server, ScriptedServer(lambda _: completion("5")) as other:
+        env = {"OPENAI_BASE_URL": server.url + "/"}
+        run = run_script("sampling.py", *flags, "--output_file", tmp_path / "a", **env)
+        assert (run.returncode, len(server.chats)) == (0, 1), run
+        assert "from the environment variable OPENAI_BASE_URL" in run.stderr
+        run = run_script("sampling.py", *flags, "--output_file", tmp_path / "b", "--port", other.port, **env)
+        assert (run.stderr, len(server.chats), len(other.chats)) == ("", 1, 1)
+    run = run_script("sampling.py", *flags, "--output_file", tmp_path / "c", OPENAI_BASE_URL="localhost:8000")
+    assert (run.returncode, run.stderr.count("\n")) == (2, 1)
+    assert "the environment variable OPENAI_BASE_URL must be a URL" in run.stderr
+
+
+def test_the_judges_default_prompt_is_printed_as_a_template(tmp_path: Path) -> None:
+    run = run_script("score.py", "--print_judge_prompt", "--score_max", 5, "--judge_mode", "json")
+    assert (run.returncode, run.stderr) == (0, "")
+    assert "Scale, from 0 to 5" in run.stdout
+    assert '"score": <number from 0 to 5>' in run.stdout
+    (tmp_path / "p.txt").write_text(run.stdout)
+    assert read_judge_prompt(str(tmp_path / "p.txt")) == run.stdout
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.json.gz", "x", "x.JSON"])
+def test_a_file_that_cannot_be_written_is_refused(name: str, tmp_path: Path) -> None:
+    flags = ("--input_file", questions(tmp_path / "i.json", 1), "--output_file", tmp_path / "o", "--scorer", "match")
+    run = run_script("reject.py", *flags, "--model", "m", "--selected_file", tmp_path / name)
+    assert (run.returncode, run.stderr.count("\n")) == (2, 1)
+    assert "its name must end in .json, .jsonl, .parquet" in run.stderr

@@ -10,7 +10,7 @@ from typing import Any, Dict, List
 
 import pytest
 
-from tests.helpers import conversation, questions, read_lines, run_script, write_input
+from tests.helpers import conversation, judge_flags, questions, read_lines, run_script, write_input
 from tests.scripted_server import Reply, Request, ScriptedServer, completion
 
 RIGHT = ("--scorer", "match", "--accept_score", 10)
@@ -42,8 +42,8 @@ def reject(server: ScriptedServer, folder: Path, *flags: object) -> subprocess.C
     return run_script(
         "reject.py",
         *("--input_file", source, "--output_file", folder / "out.jsonl", "--cache_file", folder / "cache.jsonl"),
-        *("--generator_model", "g", "--scorer_model", "j", "--generator_port", server.port),
-        *("--scorer_port", server.port, *flags),
+        *("--generator_model", "g", "--generator_port", server.port, *flags),
+        *judge_flags(flags, "--scorer_model", "j", "--scorer_port", server.port),
     )
 
 

@@ -12,7 +12,7 @@ from typing import Dict, List, Tuple
 import pytest
 
 from tests.forked import forked
-from tests.helpers import questions, read_lines
+from tests.helpers import judge_flags, questions, read_lines
 from tests.scripted_server import Reply, Request, ScriptedServer, completion
 
 ENTRIES = 6
@@ -38,13 +38,15 @@ def reject(server: ScriptedServer, folder: Path, *flags: object, kill_at: int = 
     if not source.exists():
         questions(source, ENTRIES)
     words = ["--input_file", source, "--output_file", folder / "out.jsonl", "--generator_model", "g"]
-    words += ["--scorer_model", "j", "--generator_port", server.port, "--scorer_port", server.port]
+    words += ["--generator_port", server.port]
+    words += judge_flags(flags, "--scorer_model", "j", "--scorer_port", server.port)
     return forked("reject", [*words, *flags], folder, kill_at)
 
 
 def score(server: ScriptedServer, folder: Path, *flags: object, kill_at: int = 0) -> subprocess.CompletedProcess[str]:
     words: List[object] = ["--input_file", folder / "out.jsonl", "--output_file", folder / "scored.jsonl"]
-    return forked("score", [*words, "--model_name", "j", "--api_port", server.port, *flags], folder, kill_at)
+    words += judge_flags(flags, "--model_name", "j", "--api_port", server.port)
+    return forked("score", [*words, *flags], folder, kill_at)
 
 
 def done(run: subprocess.CompletedProcess[str]) -> None:

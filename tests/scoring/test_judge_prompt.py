@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from common.errors import UsageError
 from common.input.conversations import entry_from_conversation
 from common.records import Entry
-from common.scoring.judge_prompt import ask_again, fence, judge_messages, judge_text, read_judge_prompt
+from common.scoring.judge_prompt import (
+    ask_again,
+    default_template,
+    fence,
+    judge_messages,
+    judge_text,
+    read_judge_prompt,
+)
 from common.servers.messages import chat_messages
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(16)
@@ -166,3 +173,50 @@ def test_asking_again_adds_the_reply_and_a_nudge_and_changes_nothing_before() ->
     assert first == before == again[:1]
     assert [message["role"] for message in again] == ["user", "assistant", "user"]
     assert again[1]["content"] == "I say {high}."
+
+
+# names in a template
+
+
+@pytest.mark.parametrize(
+    ("template", "name", "meant"),
+    [
+        ("{qestion} {answer}", "{qestion}", "; did you mean question?"),
+        ("{question} {answer} {Reference}", "{Reference}", "; did you mean reference?"),
+        ("{answer} {rubric}", "{rubric}", " (the names are {question}, {reference}, {answer})"),
+        ("{answer} {{score_max}}", "{score_max}", " (the names"),
+        ("{answer} {question.text}", "{question.text}", ""),
+        ("{answer} {frage_ü}", "{frage_ü}", ""),
+    ],
+)
+def test_an_unknown_name_in_a_template_is_refused(template: str, name: str, meant: str, tmp_path: Path) -> None:
+    path = tmp_path / "prompt.txt"
+    path.write_text(template, encoding="utf-8")
+    with pytest.raises(UsageError) as caught:
+        read_judge_prompt(str(path))
+    assert f"{path} has the unknown name {name}{meant}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        r"Put it in \boxed{value}, as \frac{a}{b} or \sqrt[n]{x}, or x_{max}^{n}.",
+        'Reply with {"score": 3, "why": {}} or { score }.',
+        "Count from {1} to {10}.",
+        "{question}{reference}",
+    ],
+)
+def test_other_braces_in_a_template_are_left_alone(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "prompt.txt"
+    path.write_text(text + "{answer}")
+    assert read_judge_prompt(str(path)) == text + "{answer}"
+
+
+@pytest.mark.parametrize("mode", ["text", "json", "logprob"])
+def test_the_default_template_asks_what_the_default_prompt_asks(mode: str, tmp_path: Path) -> None:
+    one = entry("human:2+2?", "gpt:4")
+    ours = judge_text(one, "It is 4.", 0, 10, mode=mode)
+    path = tmp_path / "prompt.txt"
+    path.write_text(default_template(0, 10, mode))
+    shown = judge_text(one, "It is 4.", 0, 10, read_judge_prompt(str(path)), mode)
+    assert shown == ours.replace(fence("It is 4."), "<answer>\nIt is 4.\n</answer>")

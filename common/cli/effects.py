@@ -1,0 +1,113 @@
+"""Which flags have an effect only with others. One that was given, and has none, is refused before anything is sent.
+
+A flag that is not in ``needs_of`` always has an effect (--accept_score: accepted answers are counted during a run). So
+has one whose value is its default. A port, a model and --concurrency are never refused, so that a command with a judge
+becomes one with a rule by --scorer alone.
+
+Example: ``check_effects(args, {"judge_samples": Source("--judge_samples")})`` refuses it with ``--scorer match``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Collection, Iterator, Mapping, NamedTuple
+
+from ..errors import UsageError
+from ..scoring.scorers import needs_client, users_of
+
+SELECTION = "select top_k select_seed pairs_per_entry min_margin length_match reference_as_chosen".split()
+SENDING = "max_retries request_timeout longest_wait local".split()
+SERVER = "base_url api_key_env extra_body requests_per_minute tokens_per_minute".split()
+
+
+class Source(NamedTuple):
+    """Where a flag was given: its name as the user wrote it, after the file's name if it stands in a file."""
+
+    name: str
+    in_file: bool = False
+
+
+class Need(NamedTuple):
+    """What a flag needs to have an effect."""
+
+    is_met: bool
+    text: str  # "without --selected_file FILE", as it follows "has no effect"
+    deciding: Collection[str]  # the flags that decide whether it is met
+
+
+def check_effects(args: argparse.Namespace, given: Mapping[str, Source]) -> None:
+    """UsageError if one of the ``given`` flags (by destination) has no effect with the others.
+
+    A flag of a file may have none if the command line has a flag that takes it away: the command line wins.
+    """
+    on_command_line = {flag for flag, source in given.items() if not source.in_file}
+    for flag, source in given.items():
+        for need in needs_of(flag, args):
+            if not (need.is_met or (source.in_file and on_command_line & set(need.deciding))):
+                raise UsageError(f"{source.name} has no effect {need.text}")
+
+
+def needs_of(flag: str, args: argparse.Namespace) -> Iterator[Need]:
+    """All that a flag needs, by its destination."""
+    values = vars(args)
+    yield from _needs_of_results(flag, args)
+    if "scorer" in values:
+        yield from _needs_of_scoring(flag, args)
+    if flag == "local":
+        urls = [name for role in ("generator", "scorer") for name in (f"{role}_port", f"{role}_base_url")]
+        yield Need(not _servers_are_named(args), "where a port or a base URL names the server", urls)
+    if flag.endswith("_api_key_env") and values.get("local") is not None:
+        role = flag[: -len("_api_key_env")]
+        own = [f"{role}_port", f"{role}_base_url"]
+        yield Need(any(values[name] for name in own), "with --local, whose server needs no key", ["local", *own])
+    if flag == "samples_per_request":
+        yield Need(args.temperature != 0, "at --temperature 0, where all answers are one text", ["temperature"])
+
+
+def _needs_of_results(flag: str, args: argparse.Namespace) -> Iterator[Need]:
+    """What the flags of the selection and of the report need: a file to write to."""
+    if flag in SELECTION:
+        files = ["selected_file", "report_file"]
+        yield Need(_any_of(args, files), f"without {_listed(files)}", files)
+    for file in ("selected_file", "report_file"):
+        if flag != file and flag.startswith(file[: -len("file")]):
+            yield Need(_any_of(args, [file]), f"without --{file}", [file])
+    if flag == "select_seed":
+        yield Need(args.select == "random", "without --select random", ["select"])
+
+
+def _needs_of_scoring(flag: str, args: argparse.Namespace) -> Iterator[Need]:
+    """What the flags of the scorers and of their servers need: a scorer that has them."""
+    chosen = f"with --scorer {' '.join(args.scorer)}"
+    users = users_of(flag)
+    if users:
+        names = [spec.partition(":")[0] for spec in args.scorer]
+        is_met = any(name in users for name in names)
+        yield Need(is_met, f"{chosen}: only {_listed(users, '')} has it", ["scorer"])
+    if flag in [f"scorer_{name}" for name in SERVER]:
+        yield Need(needs_client(args.scorer), f"{chosen}, which sends no requests", ["scorer"])
+    if "generator_port" in vars(args):
+        return
+    if flag in SENDING:
+        yield Need(needs_client(args.scorer), f"{chosen}, which sends no requests", ["scorer"])
+    if flag in ("image_root", "max_image_mb"):
+        yield Need(args.judge_images, "without --judge_images: no other request shows images", ["judge_images"])
+
+
+def _servers_are_named(args: argparse.Namespace) -> bool:
+    """Whether flags name the servers of all roles. A judge without any has the generator's."""
+    values = vars(args)
+    roles = [role for role in ("generator", "scorer") if f"{role}_port" in values]
+    if "scorer" in values and not needs_client(args.scorer):
+        roles.remove("scorer")
+    return all(values[f"{role}_port"] or values[f"{role}_base_url"] for role in roles)
+
+
+def _any_of(args: argparse.Namespace, flags: Collection[str]) -> bool:
+    return any(vars(args)[flag] is not None for flag in flags)
+
+
+def _listed(names: Collection[str], start: str = "--") -> str:
+    """Names as a list in a sentence."""
+    *others, last = [start + name for name in names]
+    return f"{', '.join(others)} or {last}" if others else last

@@ -1,0 +1,65 @@
+"""The settings that a run writes beside its output, read back as flags: what made the answers and the scores.
+
+They name neither files nor servers, and not the prompt of a judge, of which they hold the fingerprint.
+
+Example: ``flags_of_settings({"generator temperature": 0.3}, "out.jsonl.settings.json", ["temperature"], [])``
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Collection, Mapping
+
+from ..errors import UsageError, did_you_mean
+from ..records import fingerprint
+from ..scoring.judge import MAX_TOKENS
+from ..scoring.judge_prompt import ENDINGS, JUDGE_PROMPT
+from ..scoring.scorers import SCORERS
+from ..storage.result_files import WRITTEN
+
+# What the settings hold and not every command has a flag for.
+WITHOUT_FLAG = {WRITTEN, *"input answers_per_question max_tokens accept_score stop_after give_up_after".split()}
+
+
+def is_settings(values: Mapping[Any, Any]) -> bool:
+    """Whether a file's values are the settings that a run wrote beside its output.
+
+    >>> is_settings({"generator model": "m", "written": {}}), is_settings({"temperature": 1})
+    (True, False)
+    """
+    return WRITTEN in values or any(re.match("(generator|scorer) ", str(name)) for name in values)
+
+
+def flags_of_settings(
+    settings: Mapping[str, Any], path: str, flags: Collection[str], named: Collection[str]
+) -> dict[str, Any]:
+    """The flags, by destination, that make a run with these settings. What this command has no flag for is left out.
+
+    UsageError if the judge had a prompt of the user's own, which settings do not hold, and ``named`` lacks one too.
+    """
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        role, space, rest = str(name).partition(" ")
+        flag = next((one for one in (f"{role}_{rest}", rest if space else name) if one in flags), None)
+        is_mistaken = not space and name not in WITHOUT_FLAG and did_you_mean(role, flags)
+        if flag is not None or is_mistaken:
+            found[flag or name] = value
+    if isinstance(found.get("scorer"), str):
+        found["scorer"] = re.split(f" (?=(?:{'|'.join(SCORERS)})(?:[ :]|$))", found["scorer"])
+    mode = str(settings.get("scorer judge_mode"))
+    if "judge_mode" in found and mode in ENDINGS:
+        _leave_out_judge_defaults(found, mode)
+        is_ours = settings.get("scorer prompt") == fingerprint(JUDGE_PROMPT + ENDINGS[mode])
+        if not (is_ours or {"judge_prompt", "scorer"} & set(named)):
+            raise UsageError(
+                f"{path} does not hold the judge's prompt, which was not ours: name it with --judge_prompt"
+            )
+    return found
+
+
+def _leave_out_judge_defaults(found: dict[str, Any], mode: str) -> None:
+    """Removes what the judge's other flags give by themselves."""
+    if found.get("judge_temperature") == float(found.get("judge_samples", 1) != 1):
+        del found["judge_temperature"]
+    if found.get("judge_max_tokens") == MAX_TOKENS[mode]:
+        del found["judge_max_tokens"]
