@@ -103,6 +103,8 @@ def parsed(code: str) -> ast.Module | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return ast.parse(code)
+            tree = ast.parse(code)
+            compile(tree, "answer", "exec", dont_inherit=True)  # refuses "return" outside of a function too
+            return tree
     except _CANNOT_PARSE:
         return None

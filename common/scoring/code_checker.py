@@ -63,9 +63,18 @@ def check(tests: RowTests, answer: str, remote: Remote, outcome: Outcome) -> Non
         outcome.add(str(error))
     except CannotTell:
         pass
-    if remote.fault is not None and outcome.first_failure is None:
-        outcome.add(remote.fault)
-    outcome.why = outcome.why or remote.doubt
+    if remote.fault is not None:
+        if outcome.first_failure is None:
+            outcome.add(remote.fault)
+        outcome.of = max(outcome.of, planned(tests))
+    if outcome.first_failure is None:
+        outcome.why = outcome.why or remote.doubt
+
+
+def planned(tests: RowTests) -> int:
+    """The number of tests, as far as it shows before they run."""
+    trees = filter(None, map(parsed, tests.asserts))
+    return len(tests.pairs) or sum(isinstance(node, ast.Assert) for tree in trees for node in ast.walk(tree))
 
 
 # Pairs of input and output
@@ -238,7 +247,7 @@ class _PythonTests:
             for piece in pieces:
                 self._run(lambda piece=piece: exec(piece, self._names))  # type: ignore[misc]
             self._run_functions()
-        if not self._outcome.of:
+        if not self._outcome.of and not self._outcome.why:
             self._outcome.why = "the row's tests assert nothing"
 
     def _prepare(self) -> bool:

@@ -106,7 +106,9 @@ class Remote:
     def _sent(self, value: Any) -> Any:
         if isinstance(value, RemoteObject):
             return value.reference
-        raise self.cannot_tell(f"the tests give the answer a {type(value).__name__}, which cannot be sent to its process")
+        raise self.cannot_tell(
+            f"the tests give the answer a {type(value).__name__}, which cannot be sent to its process"
+        )
 
     def cannot_tell(self, doubt: str) -> CannotTell:
         """The error of a test that is undecided."""

@@ -13,22 +13,24 @@ import json
 import os
 import secrets
 import select
+import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import asdict
 from typing import Any
 
 from .code_checker import Outcome, check, leave_streams
+from .code_confine import MEMORY, PROCESSES, protect
 from .code_remote import Remote
-from .code_sandbox import MEMORY, PROCESSES, command, environment, protect
+from .code_sandbox import command, environment
 from .code_tests import RowTests, read_tests
 from .process_tree import HAS_GUARD, SET_CHILD_SUBREAPER, _prctl, descendants, end_all
 from .rules import Rule, Verdict
 
 GRACE = 2.0  # seconds for the tests' process to say what happened, after the answer's was killed
+OWN_PROCESSES = 16  # more than those of the sandbox, and of code that the system counts otherwise
 LOOK_EVERY = 0.1  # seconds between two looks at the memory and the number of the answer's processes
 CHECKER_MEMORY = 4 << 30  # bytes of address space of the tests' process
 
@@ -50,10 +52,8 @@ def load_rule(sandbox: str, timeout: str) -> Rule:
 
 def run(tests: RowTests, answer: str, sandbox: str, timeout: float) -> Outcome:
     """What the tests say of an answer's code."""
-    with tempfile.TemporaryDirectory(prefix="answer-", ignore_cleanup_errors=True) if sys.version_info >= (
-        3,
-        10,
-    ) else tempfile.TemporaryDirectory(prefix="answer-") as folder:
+    folder = tempfile.mkdtemp(prefix="answer-")
+    try:
         process = subprocess.Popen(
             command(sandbox, folder),
             stdin=subprocess.PIPE,
@@ -66,6 +66,8 @@ def run(tests: RowTests, answer: str, sandbox: str, timeout: float) -> Outcome:
             return _watched(tests, answer, process, timeout)
         finally:
             _end(process)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _watched(tests: RowTests, answer: str, process: subprocess.Popen[bytes], timeout: float) -> Outcome:
@@ -102,9 +104,7 @@ def _outcome_of(said: bytes, token: str, stopped: str | None) -> Outcome:
     return outcome
 
 
-def _run_checker(
-    tests: RowTests, answer: str, process: subprocess.Popen[bytes], write: int, token: str
-) -> None:
+def _run_checker(tests: RowTests, answer: str, process: subprocess.Popen[bytes], write: int, token: str) -> None:
     """In the tests' process: sends the token and the outcome after the last test, and ends."""
     try:
         _limit_memory()
@@ -153,7 +153,7 @@ def _excess(answer: int) -> str | None:
     if not HAS_GUARD:
         return None
     below = descendants(answer)
-    if len(below) > PROCESSES:
+    if len(below) > PROCESSES + OWN_PROCESSES:
         return f"it started more than {PROCESSES} processes"
     if sum(map(_memory, [answer, *below])) > MEMORY:
         return f"it used more than {MEMORY >> 30} GB of memory"
