@@ -20,7 +20,7 @@ from ..servers.client import ChatClient
 from .code_runner import load_rule
 from .code_sandbox import KINDS, find_sandbox
 from .rule_processes import RuleProcesses
-from .rules import RuleScorer, Verdict, score_of
+from .rules import RuleFailed, RuleScorer, Verdict, score_of
 
 MARGIN = 15  # seconds beyond the limit of an answer, for its processes to start and to end
 
@@ -73,10 +73,21 @@ class Code(RuleScorer):
     async def score(self, entry: Entry, images: Sequence[str], text: str) -> Score:
         """The score of one answer's code, with ``tests``: how many passed, of how many, and the first failure."""
         job = json.dumps([_extra_of(entry.extra), self._key, entry.question])
-        verdict = await self._runner.check(job, None, text)
+        verdict = await self._check(job, text)
         outcome = json.loads(verdict.why or "{}")
         score = score_of(Verdict(verdict.value, outcome["why"]), self.name, self._low, self._high)
         return score._replace(tests=_tests_of(outcome)) if outcome["of"] else score
+
+    async def _check(self, job: str, text: str) -> Verdict:
+        """The verdict of the tests. Code that ends the process that watches it, twice, is wrong."""
+        try:
+            return await self._runner.check(job, None, text)
+        except RuleFailed:
+            pass  # the system may have ended the process
+        try:
+            return await self._runner.check(job, None, text)
+        except RuleFailed as error:
+            return Verdict(False, json.dumps({"passed": 0, "of": 1, "first_failure": str(error), "why": None}))
 
     def summary_rows(self) -> list[tuple[str, str]]:
         """Says if the code of the answers ran without a sandbox."""

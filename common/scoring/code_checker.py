@@ -114,7 +114,7 @@ def _same_word(printed: str, wanted: str) -> bool:
         ours, theirs = Decimal(printed), Decimal(wanted)
         if not (ours.is_finite() and theirs.is_finite()):
             return False
-        return ours == theirs or ("." in wanted and abs(ours - theirs) <= TOLERANCE * max(1, abs(theirs)))
+        return ours == theirs or ("." in wanted and abs(ours - theirs) <= TOLERANCE * max(Decimal(1), abs(theirs)))
     except (InvalidOperation, ArithmeticError):
         return False
 
@@ -238,9 +238,9 @@ class _PythonTests:
 
     def run(self) -> None:
         """Runs all tests. A test that ends with an exception fails, with the asserts that it did not reach."""
-        trees = [parsed(text) for text in self._tests.asserts]
-        if None in trees:
-            self._outcome.why = f"test {trees.index(None) + 1} of the row is not Python"
+        trees = [tree for tree in map(parsed, self._tests.asserts) if tree is not None]
+        if len(trees) < len(self._tests.asserts):
+            self._outcome.why = "the row's tests are not Python"
             return
         pieces = [compile(self._count.visit(tree), "tests", "exec", dont_inherit=True) for tree in trees]
         if self._prepare():

@@ -13,6 +13,7 @@ only.
 from __future__ import annotations
 
 import collections
+import contextlib
 import datetime
 import decimal
 import fractions
@@ -152,10 +153,8 @@ class Answer:
             os.setpgid(0, 0)
             raise _Program("\n".join(request["parts"]))
         status = os.waitpid(child, 0)[1]
-        try:
+        with contextlib.suppress(OSError):  # nothing may be left of it
             os.killpg(child, signal.SIGKILL)
-        except OSError:
-            pass  # nothing is left of it
         said = _read("err").strip().split("\n")[-1]
         return {"stdout": _read("out"), "status": status, "text": said[:500]}
 

@@ -20,8 +20,8 @@ FOLDER_BYTES = 64 << 20  # of all files
 SHOWN = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc/alternatives", "/etc/ld.so.cache")
 DEVICES = ("null", "zero", "full", "random", "urandom")
 PRELOADED = (  # by root, where there is no sandbox
-    "array bisect cmath collections copy ctypes dataclasses datetime decimal fractions functools hashlib heapq itertools json "
-    "math operator random re resource statistics string threading typing"
+    "array bisect cmath collections copy ctypes dataclasses datetime decimal fractions functools hashlib heapq "
+    "itertools json math operator random re resource signal statistics string threading types typing"
 ).split()
 OWN_USERS = 1 << 20  # root gives each answer a user of its own: this number plus a process id
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import builtins
 import json
-from typing import Any, BinaryIO, Iterator
+from typing import IO, Any, Iterator
 
 from .code_child import decode, encode
 
@@ -26,9 +26,9 @@ class CannotTell(BaseException):
 
 
 class Remote:
-    """The answer's process, by its pipes. ``fault`` says why it can give no more replies, ``last`` is its last value."""
+    """The answer's process, by its pipes. ``fault`` says why it gives no more replies, ``last`` is its last value."""
 
-    def __init__(self, requests: BinaryIO, replies: BinaryIO) -> None:
+    def __init__(self, requests: IO[bytes], replies: IO[bytes]) -> None:
         self.fault: str | None = None
         self.doubt: str | None = None
         self.last: Any = None

@@ -3,7 +3,7 @@
 This process watches both: their time, and the memory and number of the answer's processes. It believes a result only if
 it comes with the token of this check, which the tests' process sends after the last test. An exit code says nothing.
 
-Example: ``load_rule("unshare", "30").check(json.dumps([{"test": "assert f() == 1"}, "test"]), None, "def f(): return 1")``
+Example: ``load_rule("unshare", "30").check(json.dumps([{"test": "assert f() == 1"}, "test", ""]), None, answer)``
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Where an answer's code runs: limits, an empty folder, and if the system allows it a sandbox without network and files.
+"""Where an answer's code runs: under limits, in an empty folder, and if the system allows it in a sandbox.
 
-Two sandboxes are known: ``bubblewrap`` (its command ``bwrap``), and ``unshare`` (the namespaces of Linux, which this
-toolkit enters by itself). In both, the code sees the system's programs and Python, read-only, and nothing else: no files
+Two sandboxes are known: ``unshare`` (the namespaces of Linux, which the toolkit enters by itself), and ``bubblewrap``
+(its command ``bwrap``). In both, the code sees the system's programs and Python, read-only, and nothing else: no files
 of the user, no other process, no network. ``none`` has only the limits. code_confine.py enters the sandbox.
 
 Example: ``command("unshare", "/tmp/empty")`` is the command that starts code_child.py in the sandbox.

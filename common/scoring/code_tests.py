@@ -1,4 +1,4 @@
-"""The tests of a row: in Python (HumanEval's ``check(candidate)``, MBPP's list of asserts), or pairs of input and output.
+"""The tests of a row: in Python (HumanEval's ``check(candidate)``, MBPP's asserts), or pairs of input and output.
 
 >>> read_tests({"cases": '{"inputs": ["1 2"], "outputs": ["3"]}'}, "cases", "").pairs
 [('1 2', '3')]

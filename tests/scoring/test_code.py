@@ -70,6 +70,9 @@ def test_code_passes_as_a_whole_function_and_as_the_body_of_the_prompt() -> None
     imports_of_the_prompt = fenced(f"def area(r):\n{RIGHT}")
     answers = [whole, body, without_indentation, imports_of_the_prompt, RIGHT, f"<think>```\nx\n```</think>{whole}"]
     assert values(AREA, "test", *answers) == [10.0] * 6
+    row = {name: AREA[name] for name in ("entry_point", "test")}
+    questions = [HEAD, f"Complete this function:\n```python\n{HEAD}```"]
+    assert [values(row, "test", body, question=question) for question in questions] == [[10], [10]]
 
 
 def test_wrong_code_has_its_first_failure_and_the_number_of_passed_tests() -> None:
@@ -165,7 +168,7 @@ UNDECIDED: List[Tuple[Dict[str, Any], str, str]] = [
     ({"test": ""}, fenced("x = 1"), "the row has no tests under test"),
     ({"test": 7}, fenced("x = 1"), "the tests under test cannot be read"),
     ({"test": {"inputs": ["1"], "outputs": []}}, fenced("x = 1"), "there are 1 inputs and 0 outputs"),
-    ({"test": "assert f("}, fenced("def f(): pass"), "test 1 of the row is not Python"),
+    ({"test": "assert f("}, fenced("def f(): pass"), "the row's tests are not Python"),
     ({"test": "x = 1"}, fenced("x = 1"), "the row's tests assert nothing"),
     ({"test": "def check(c): assert c()"}, fenced("def f(): pass"), "does not say which function"),
     (
@@ -204,13 +207,13 @@ def test_no_cheat_passes(sandbox: str) -> None:
 
 def test_what_takes_too_long_ends_at_the_time_limit() -> None:
     (found,) = scores(SECRET, "test", [fenced(CHEATS["ignores SIGALRM"].replace("NAME", "f"))], limit=1)
-    assert (found.value, found.tests) == (0, {"passed": 0, "of": 5, "first_failure": "it took longer than 1 s"})
+    assert (found.value, found.tests) == (0, {"passed": 0, "of": 4, "first_failure": "it took longer than 1 s"})
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs the limits of Linux")
 def test_the_number_of_processes_is_limited() -> None:
-    code = "import os, time\ndef f():\n    n = 0\n    while n < 200:\n"
-    code += "        try: pid = os.fork()\n        except OSError: return n\n        if pid == 0: time.sleep(60)\n        n += 1\n    return n"
+    code = "import os, time\ndef f():\n    for n in range(200):\n        try: pid = os.fork()\n"
+    code += "        except OSError: return n\n        if pid == 0: time.sleep(60)\n"
     assert values({"t": "assert 10 < f() < 100"}, "t", fenced(code)) == [10]
 
 
