@@ -14,6 +14,8 @@ import asyncio
 import contextlib
 import random
 import statistics
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
@@ -51,10 +53,17 @@ def changes(tree: ast.AST) -> Iterator[Tuple[ast.AST, str, Any]]:
             yield node, "op", ast.And() if isinstance(node.op, ast.Or) else ast.Or()
         elif isinstance(node, ast.Constant) and not isinstance(node.value, (str, bytes)) and node.value is not None:
             yield node, "value", not node.value if isinstance(node.value, bool) else node.value + 1
+            yield node, "value", 7
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node, "value", node.value + "x"
         elif isinstance(node, ast.Return) and node.value is not None:
             yield node, "value", ast.Constant(None)
+            yield node, "value", ast.List([node.value], ast.Load())
+            yield node, "value", ast.UnaryOp(ast.Not(), node.value)
+        elif isinstance(node, ast.Call) and node.args:
+            yield node, "args", node.args[:-1]
+        elif isinstance(node, ast.Subscript):
+            yield node, "slice", ast.Constant(0)
         elif isinstance(node, (ast.If, ast.While, ast.IfExp)):
             yield node, "test", ast.UnaryOp(ast.Not(), node.test)
 
@@ -134,7 +143,23 @@ async def measure(scorer: Code, rows: Sequence[Dict[str, Any]], count: int) -> N
         (row, code) for row in rows for code in mutants(row["prompt"], row["canonical_solution"], count, row["task_id"])
     ]
     if changed:
-        show("mutants", await score_all(scorer, changed), [row["task_id"] for row, _ in changed], 0)
+        found = await score_all(scorer, changed)
+        show("mutants", found, [row["task_id"] for row, _ in changed], 0)
+        others = [passes_alone(row, code) for row, code in changed]
+        differ = [
+            row["task_id"] for (row, _), one, other in zip(changed, found, others) if (one.score.value == 1) != other
+        ]
+        print(f"\nthe tests in the answer's own process say otherwise of {len(differ)} mutants: {' '.join(differ)}")
+
+
+def passes_alone(row: Dict[str, Any], code: str) -> bool:
+    """The control: whether the tests pass in one process with the answer, as HumanEval's own harness runs them."""
+    program = f"{code}\n{row['test']}\ncheck({row['entry_point']})\nprint('passed the last test')"
+    try:
+        run = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, timeout=5, check=False)
+    except subprocess.TimeoutExpired:
+        return False
+    return run.stdout.endswith(b"passed the last test\n")
 
 
 if __name__ == "__main__":

@@ -46,8 +46,8 @@ NOT_RUN = {  # by its exact text: why a command of the pages is not run here
 }
 # Flags in the text that are not ours: llama.cpp's, llama-cpp-python's, the benchmarks'. --n is an example of a mistake.
 OTHER_PROGRAMS = {
-    *"--metrics --n --name --data --humaneval --pairs --plot --rounds --seconds --api_key --model --n_ctx --slots".split(),
-    *("--help", "--version"),
+    *"--metrics --n --name --data --pairs --plot --rounds --seconds --api_key --model --n_ctx --slots".split(),
+    *("--help", "--version", "--humaneval"),
 }
 
 

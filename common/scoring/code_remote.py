@@ -105,7 +105,7 @@ class Remote:
 
     def _sent(self, value: Any) -> Any:
         if isinstance(value, RemoteObject):
-            return value.reference
+            return value._answer_reference
         raise self.cannot_tell(
             f"the tests give the answer a {type(value).__name__}, which cannot be sent to its process"
         )
@@ -120,20 +120,20 @@ class RemoteObject:
     """A function, a class or another object of the answer's, which stays in the answer's process."""
 
     def __init__(self, remote: Remote, number: int) -> None:
-        self.reference = {"object": number}
-        self._remote = remote
+        self._answer_reference = {"object": number}
+        self._answer_remote = remote
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
-        return self._remote.call(self.reference, arguments, named)
+        return self._answer_remote.call(self._answer_reference, arguments, named)
 
     def __getattr__(self, name: str) -> Any:
-        return self._remote.get(name, self.reference)
+        return self._answer_remote.get(name, self._answer_reference)
 
-    def _method(self, name: str, *arguments: Any) -> Any:
-        return self._remote.get(name, self.reference)(*arguments)
+    def _answer_method(self, name: str, *arguments: Any) -> Any:
+        return self._answer_remote.get(name, self._answer_reference)(*arguments)
 
     def __iter__(self) -> Iterator[Any]:
-        items = self._method("__iter__")
+        items = self._answer_method("__iter__")
         while True:
             try:
                 yield items.__next__()
@@ -141,24 +141,38 @@ class RemoteObject:
                 return
 
     def __next__(self) -> Any:
-        return self._method("__next__")
+        return self._answer_method("__next__")
 
     def __len__(self) -> int:
-        return int(self._method("__len__"))
+        return int(self._answer_method("__len__"))
 
     def __bool__(self) -> bool:
         return True
 
     def __getitem__(self, key: Any) -> Any:
-        return self._method("__getitem__", key)
+        return self._answer_method("__getitem__", key)
 
     def __eq__(self, other: object) -> bool:
-        if isinstance(other, RemoteObject) and other.reference != self.reference:
-            raise self._remote.cannot_tell("the tests compare two objects of the answer's own classes")
+        if isinstance(other, RemoteObject) and other._answer_reference != self._answer_reference:
+            raise self._answer_remote.cannot_tell("the tests compare two objects of the answer's own classes")
         return isinstance(other, RemoteObject)
 
+    def _answer_both(self, other: object) -> Any:
+        """With a plain value there is no such operation: the answer's class does not decide what it gives."""
+        if isinstance(other, RemoteObject):
+            raise self._answer_remote.cannot_tell("the tests calculate with two objects of the answer's own classes")
+        return NotImplemented
+
+    __add__ = __sub__ = __mul__ = __truediv__ = __lt__ = __le__ = __gt__ = __ge__ = _answer_both
+
+    def __instancecheck__(self, instance: object) -> bool:
+        raise self._answer_remote.cannot_tell("the tests ask for the class of an object of the answer's")
+
+    def __str__(self) -> str:
+        return str(self._answer_method("__str__"))
+
     def __hash__(self) -> int:
-        return hash(self.reference["object"])
+        return hash(self._answer_reference["object"])
 
 
 def _exception(reply: dict[str, Any]) -> Exception:
