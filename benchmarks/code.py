@@ -146,9 +146,8 @@ async def measure(scorer: Code, rows: Sequence[Dict[str, Any]], count: int) -> N
         found = await score_all(scorer, changed)
         show("mutants", found, [row["task_id"] for row, _ in changed], 0)
         others = [passes_alone(row, code) for row, code in changed]
-        differ = [
-            row["task_id"] for (row, _), one, other in zip(changed, found, others) if (one.score.value == 1) != other
-        ]
+        verdicts = [one.score.value == 1 for one in found]
+        differ = [row["task_id"] for (row, _), one, other in zip(changed, verdicts, others) if one != other]
         print(f"\nthe tests in the answer's own process say otherwise of {len(differ)} mutants: {' '.join(differ)}")
 
 

@@ -111,7 +111,7 @@ def _build_root(library: Any, root: str) -> None:
     for path in filter(os.path.islink, SHOWN):
         os.symlink(os.readlink(path), root + path)
     for name in ("answer", "tmp", "proc"):
-        os.makedirs(f"{root}/{name}")
+        os.makedirs(f"{root}/{name}", exist_ok=True)
         os.chmod(f"{root}/{name}", 0o777)
 
 

@@ -40,7 +40,7 @@ def load_rule(sandbox: str, timeout: str) -> Rule:
     protect()
     _prctl(SET_CHILD_SUBREAPER, 1)
 
-    def rule(job: str, reference: str | None, answer: str) -> Verdict:
+    def rule(job: str, reference: str | None, answer: str, row: object = None) -> Verdict:
         extra, key, question = json.loads(job)
         tests = read_tests(extra, key, question)
         outcome = Outcome(why=tests) if isinstance(tests, str) else run(tests, answer, sandbox, float(timeout))

@@ -194,6 +194,16 @@ def test_what_cannot_be_tested_is_undecided() -> None:
         assert re.search(why, score.unscored or ""), score.unscored
 
 
+def test_an_object_of_the_answer_can_be_used_but_equals_no_value() -> None:
+    code = "class P:\n    def __init__(self, n): self.n = n\n    def __str__(self): return f'P{self.n}'\n"
+    code += "    def up(self):\n        self.n += 1\n        return self\n    def __eq__(self, other): return True\n"
+    code += "def many():\n    yield from range(3)\n"
+    test = "p = P(1)\nassert p.up().n == 2 and str(p) == 'P2'\nassert list(many()) == [0, 1, 2]\n"
+    assert values({"t": test}, "t", fenced(code)) == [10]
+    assert values({"t": test + "assert P(1) == 1"}, "t", fenced(code)) == [0]
+    assert values({"t": test + "assert isinstance(p, P)"}, "t", fenced(code)) == [None]
+
+
 def test_tests_that_end_their_process_do_not_pass() -> None:
     assert values({"t": "import os\nassert f()\nos._exit(0)"}, "t", fenced("def f(): return 1")) == [0]
 
