@@ -130,7 +130,11 @@ class RemoteObject:
         return self._answer_remote.get(name, self._answer_reference)
 
     def _answer_method(self, name: str, *arguments: Any) -> Any:
-        return self._answer_remote.get(name, self._answer_reference)(*arguments)
+        try:
+            method = self._answer_remote.get(name, self._answer_reference)
+        except AttributeError as error:
+            raise TypeError(str(error)) from None  # as Python itself says it
+        return method(*arguments)
 
     def __iter__(self) -> Iterator[Any]:
         items = self._answer_method("__iter__")
