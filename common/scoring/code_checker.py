@@ -157,10 +157,12 @@ def _as_json(value: Any) -> Any:
     return value
 
 
-def _raised(act: Callable[[], object]) -> str | None:
-    """The exception that an action raises, in words."""
+def _raised(act: Callable[[], object], unchanged: tuple[type[Exception], ...] = ()) -> str | None:
+    """The exception that an action raises, in words; one of ``unchanged`` is raised as it is."""
     try:
         act()
+    except unchanged:
+        raise
     except Exception as error:  # noqa: BLE001 it is the answer's, or that of the tests
         return f"{type(error).__name__}: {error}".rstrip(": ")
     return None
@@ -257,14 +259,20 @@ class _PythonTests:
             self._outcome.add(failure)
             self._reach_all()
             return False
-        for code in filter(None, (self._tests.prompt, self._tests.setup)):
-            exec(compile(code, "setup", "exec", dont_inherit=True), self._names)
+        failure = _raised(self._set_up)
+        if failure is not None:
+            self._outcome.why = f"the code before the row's tests fails: {failure}"
+            return False
         for name in ("solution", "answer"):
             sys.modules[name] = _Module(name)
             sys.modules[name].remote = self._remote  # type: ignore[attr-defined]
         if self._tests.name is not None:
             self._names[self._tests.name] = self._candidate(self._tests.name)
         return True
+
+    def _set_up(self) -> None:
+        for code in (self._tests.prompt, self._tests.setup):
+            exec(compile(code, "setup", "exec", dont_inherit=True), self._names)
 
     def _candidate(self, name: str) -> Any:
         try:
@@ -284,7 +292,11 @@ class _PythonTests:
                 self._run(function)
 
     def _run(self, act: Callable[[], object]) -> None:
-        failure = _raised(act)
+        try:
+            failure = _raised(act, (ModuleNotFoundError,))
+        except ModuleNotFoundError as error:  # of the tests' own imports: code_remote.py raises none
+            self._outcome.why = f"the row's tests cannot run here: {error}"
+            return
         if failure is not None:
             self._outcome.add(failure)
             self._reach_all()

@@ -170,6 +170,16 @@ UNDECIDED: List[Tuple[Dict[str, Any], str, str]] = [
     ({"test": {"inputs": ["1"], "outputs": []}}, fenced("x = 1"), "there are 1 inputs and 0 outputs"),
     ({"test": "assert f("}, fenced("def f(): pass"), "the row's tests are not Python"),
     ({"test": "x = 1"}, fenced("x = 1"), "the row's tests assert nothing"),
+    (
+        {"test": "import no_such_module\nassert f()"},
+        fenced("def f(): return 1"),
+        "cannot run here: No module named 'no_s",
+    ),
+    (
+        {"test": "assert f()", "test_setup_code": "1 / 0"},
+        fenced("def f(): return 1"),
+        "before the row's tests fails: Zero",
+    ),
     ({"test": "def check(c): assert c()"}, fenced("def f(): pass"), "does not say which function"),
     (
         {"test": "assert f(lambda: 1)"},
