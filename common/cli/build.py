@@ -17,6 +17,7 @@ from ..errors import ServerGone, UsageError
 from ..input.columns import Columns
 from ..input.conversations import ItemReader
 from ..records import PendingEntry
+from ..results.calibration import Calibration, read_calibration
 from ..results.export import check_selection
 from ..results.report import require_packages
 from ..results.selection import Selection
@@ -26,7 +27,7 @@ from ..running.ray_connection import import_ray
 from ..running.sampler import Sampler
 from ..scoring.judge_prompt import check_names, read_judge_prompt
 from ..scoring.scorers import make_scorer, needs_client, right_or_wrong
-from ..scoring.shapes import EntryScorer
+from ..scoring.shapes import EntryScorer, Scorer
 from ..servers.client import ChatClient, need_open_files
 from ..servers.discovery import find_model
 from ..servers.local import LocalServer, default_model, model_name
@@ -55,6 +56,7 @@ def make_job(
     Raises UsageError if flags contradict each other, or a file or a package that they need is missing.
     """
     check_flags(args)
+    take_labelled(args)
     args.input_file, *more_inputs = different_files(args.input_file)
     check_files(args, more_inputs)
     results, stop_rule = make_results(args), make_stop_rule(args)
@@ -67,10 +69,15 @@ def make_job(
     need_open_files(list(clients.values()))
     if args.ray is not None:
         check_ray(args, list(clients))
+    made_scorer = make_scorer(args, clients.get(scorer)) if scorer is not None else None
+    if args.calibration is not None and made_scorer is not None:
+        calibration = take_thresholds(args, made_scorer)
+        results, stop_rule = make_results(args), make_stop_rule(args)
+        results.calibration = calibration
     pipeline = Pipeline(
         clients=list(clients.values()),
         sampler=make_sampler(args, clients[generator]) if generator is not None else None,
-        scorer=make_scorer(args, clients.get(scorer)) if scorer is not None else None,
+        scorer=made_scorer,
         stop_rule=stop_rule,
     )
     check_stop_rule(pipeline)
@@ -103,6 +110,39 @@ def check_flags(args: argparse.Namespace) -> None:
     check_effects(args, vars(args).get("given", {}))
     if vars(args).get("judge_prompt"):
         read_judge_prompt(args.judge_prompt)
+
+
+def take_labelled(args: argparse.Namespace) -> None:
+    """Makes the labelled answers of --calibrate the input. UsageError if there is an input too."""
+    if args.calibrate is None:
+        return
+    if args.input_file is not None:
+        raise UsageError("--calibrate and --input_file exclude each other; name one of them")
+    args.input_file = args.calibrate
+
+
+def take_thresholds(args: argparse.Namespace, scorer: Scorer) -> Calibration:
+    """Sets --accept_score and --min_margin as --accept_precision and --pair_precision ask for, by --calibration.
+
+    UsageError if both are given, or if the calibration is another scorer's or has no such threshold. A dry run may not
+    know the scorer's model.
+    """
+    calibration = read_calibration(args.calibration)
+    if UNKNOWN_MODEL not in map(str, scorer.settings.values()):
+        calibration.check_scorer(scorer.settings_id, scorer.name, args.calibration)
+    for flag, gives, default in (("accept_precision", "accept_score", None), ("pair_precision", "min_margin", 0.0)):
+        asked = vars(args)[flag]
+        if asked is None:
+            continue
+        if vars(args)[gives] != default:
+            raise UsageError(f"--{flag} and --{gives} exclude each other; name one of them")
+        found = calibration.threshold(f"--{flag}", asked)
+        setattr(args, gives, found.value)
+        log.info(
+            "--%s %g: --%s %.6g, where %s of %s labelled ones are right: with 95 %% confidence at least %.4f",
+            *(flag, asked, gives, found.value, f"{found.right:,}", f"{found.of:,}", found.bound),
+        )
+    return calibration
 
 
 def make_reader(args: argparse.Namespace) -> ItemReader:
@@ -175,7 +215,9 @@ def check_working_folder() -> None:
         raise UsageError("the current folder does not exist any more; change to another folder") from error
 
 
+CALIBRATION = ".calibration.json"
 BESIDE_OUTPUT = (
+    CALIBRATION,
     *(".settings.json", ".errors.jsonl", ".ledger", ".damaged", ".lock"),
     *(".new", ".new.settings.json"),  # while an output is topped up
 )
@@ -384,7 +426,7 @@ def make_stop_rule(args: argparse.Namespace) -> StopRule | None:
         raise UsageError(f"{bounds}, so no answer could be accepted")
     for name in ("stop_after", "give_up_after"):
         value = vars(args)[name]
-        if value is not None and accept is None:
+        if value is not None and accept is None and args.accept_precision is None:
             raise UsageError(f"--{name} needs --accept_score S, which says when an answer is accepted")
         if value is not None and value > args.answers_per_question:
             raise UsageError(f"--{name} {value} is more than --answers_per_question {args.answers_per_question}")
@@ -429,6 +471,7 @@ def make_results(args: argparse.Namespace) -> Results:
         args.selected_order,
         args.report_file,
         (args.score_min, args.score_max),
+        calibration_file=None if args.calibrate is None else args.output_file + CALIBRATION,
     )
 
 

@@ -18,6 +18,7 @@ from .. import __version__
 from ..errors import ToolkitError, printable
 from ..flag_types import Parser, path
 from ..input.conversations import work_from_record
+from ..input.labelled import labelled_work
 from ..running.dry_run import dry_run
 from ..running.job import Job
 from ..running.run import INTERRUPTED, Interrupted, run
@@ -68,12 +69,13 @@ def add_sample_flags(parser: Parser) -> None:
 
 
 def add_score_flags(parser: Parser) -> None:
-    flags.add_files(
+    files = flags.add_files(
         parser,
         "records of sampling.py; of several files, the answers to the same entry are joined",
         "the same records with scores: one line per entry",
         several=True,
     )
+    flags.add_calibrate(files)
     flags.add_concurrency(flags.add_server(parser, JUDGE), "--concurrency", 10)
     add_scorer_flags(parser.add_argument_group("scoring"))
     flags.add_selection(parser)
@@ -117,7 +119,9 @@ COMMANDS = {
             "score.py",
             "Score each answer of sampling.py's records.",
             add_score_flags,
-            lambda args, script: make_job(args, script, work_from_record, scorer=JUDGE),
+            lambda args, script: make_job(
+                args, script, work_from_record if args.calibrate is None else labelled_work, scorer=JUDGE
+            ),
             "python score.py --input_file data/sampled.jsonl --output_file data/scored.jsonl --port 31415 "
             "--concurrency 10",
         ),

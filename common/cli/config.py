@@ -22,6 +22,7 @@ from .run_settings import flags_of_settings, is_settings
 
 NOT_IN_A_FILE = {"help", "help_all", "version", "config", "print_judge_prompt"}
 NEEDS_NO_FILES = {"print_judge_prompt"}  # flags of which one is enough
+INSTEAD = {"input_file": {"calibrate"}}  # by a flag that must be given: those of which one may be given instead
 
 
 def parse(parser: Parser, words: Sequence[str]) -> argparse.Namespace:
@@ -32,8 +33,8 @@ def parse(parser: Parser, words: Sequence[str]) -> argparse.Namespace:
     """
     named = parser.given_flags(words)
     namespace, sources = argparse.Namespace(), {}
-    if named.keys() & NEEDS_NO_FILES:
-        for action in parser._actions:
+    for action in parser._actions:
+        if named.keys() & (NEEDS_NO_FILES | INSTEAD.get(action.dest, set())):
             action.required = False
     if "config" in named and not named.keys() & {"help", "help_all", "version"}:
         path = _config_of(parser, words)
@@ -80,7 +81,9 @@ def _set_from_file(
         if value is None:
             continue
         converted = value_of(action, value, f"{path}: {key}")
-        action.required = False
+        for required in actions.values():
+            if required is action or action.dest in INSTEAD.get(required.dest, ()):
+                required.required = False
         if action.dest not in taken_away and converted is not False:
             setattr(namespace, action.dest, converted)
             sources[action.dest] = Source(key, in_file=True)

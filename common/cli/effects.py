@@ -15,7 +15,9 @@ from typing import Collection, Iterator, Mapping, NamedTuple
 from ..errors import UsageError
 from ..scoring.scorers import needs_client, users_of
 
-SELECTION = "select top_k select_seed pairs_per_entry min_margin length_match reference_as_chosen".split()
+SELECTION = (
+    "pair_precision select top_k select_seed pairs_per_entry min_margin length_match reference_as_chosen".split()
+)
 SENDING = "max_retries request_timeout longest_wait local".split()
 SERVER = "base_url api_key_env extra_body requests_per_minute tokens_per_minute".split()
 
@@ -72,6 +74,13 @@ def _needs_of_results(flag: str, args: argparse.Namespace) -> Iterator[Need]:
     for file in ("selected_file", "report_file"):
         if flag != file and flag.startswith(file[: -len("file")]):
             yield Need(_any_of(args, [file]), f"without --{file}", [file])
+    if flag in ("accept_precision", "pair_precision"):
+        yield Need(args.calibration is not None, "without --calibration FILE", ["calibration"])
+    if flag == "calibration":
+        wanted = ["accept_precision", "pair_precision"]
+        yield Need(_any_of(args, wanted), f"without {_listed(wanted)}", wanted)
+    if flag == "pair_precision":
+        yield Need(args.select == "dpo", "without --select dpo", ["select"])
     if flag == "select_seed":
         yield Need(args.select == "random", "without --select random", ["select"])
 

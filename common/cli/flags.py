@@ -27,6 +27,10 @@ ABSENT: Dict[str, Any] = {  # the values of the flags that not every command has
     "retry_unscored": False,
     "print_judge_prompt": False,
     "accept_score": None,
+    "accept_precision": None,
+    "pair_precision": None,
+    "calibration": None,
+    "calibrate": None,
     "select": "best",
     "top_k": 1,
     "select_seed": 0,
@@ -105,6 +109,18 @@ def base_url(text: str) -> str:
 port = int_between(1, 65535)
 
 
+def share_below_one(text: str) -> float:
+    """A flag's type: a share between 0 and 1.
+
+    >>> share_below_one("0.95")
+    0.95
+    """
+    share = float_between(0, 1)(text)
+    if share in (0, 1):
+        raise argparse.ArgumentTypeError(f"must be above 0 and below 1, not {text!r}")
+    return share
+
+
 def ports(text: str) -> list[int]:
     """A flag's type: a port, or a range of ports such as 8000-8007."""
     first, dash, last = text.partition("-")
@@ -145,6 +161,17 @@ def add_files(parser: Parser, input_help: str, output_help: str, several: bool =
     add("--allow_mixed", action="store_true", help="add to an output that was written with other settings")
     add("--quiet", action="store_true", help="show no progress bar and no summary")
     return group
+
+
+def add_calibrate(group: argparse._ArgumentGroup) -> None:
+    """Labelled answers as the input."""
+    group.add_argument(
+        "--calibrate",
+        type=path,
+        metavar="LABELLED",
+        help="instead of --input_file: score labelled answers or pairs, and measure the scorer by their labels, into "
+        "OUTPUT_FILE.calibration.json",
+    )
 
 
 def add_columns(parser: argparse.ArgumentParser) -> None:
@@ -322,10 +349,26 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     add("--selected_order", choices=ORDERS, default=ORDERS[0], help="the rows are in the order of this file")
     add("--select", choices=SELECTS, default="best", help="which answers of an entry are selected")
     add("--accept_score", type=finite, metavar="S", help=ACCEPT_HELP)
+    share = share_below_one
+    add(
+        "--accept_precision",
+        type=share,
+        metavar="P",
+        help="instead of --accept_score: the lowest score whose accepted answers are right in at least the share P, with "
+        "95%% confidence, by --calibration",
+    )
     add("--top_k", type=int_between(1), default=1, metavar="K", help="answers per entry, for top_k and random")
     add("--select_seed", type=int_between(0), default=0, metavar="N", help="another N picks other answers at random")
     add("--pairs_per_entry", type=int_between(1), default=1, metavar="K", help="pairs per entry, for dpo")
     add("--min_margin", type=float_between(0), default=0.0, metavar="S", help="least difference of a pair's scores")
+    add(
+        "--pair_precision",
+        type=share,
+        metavar="P",
+        help="instead of --min_margin: the least margin at which at least the share P of pairs is in order, with 95%% "
+        "confidence, by --calibration",
+    )
+    add("--calibration", type=path, metavar="FILE", help="the file that score.py --calibrate wrote for this scorer")
     add("--length_match", action="store_true", help="prefer pairs of similar length")
     add("--reference_as_chosen", action="store_true", help="the reference is the chosen answer of each pair")
     add("--report_file", type=path, metavar="FILE", help="write a page (.html) that shows the results of the run")

@@ -83,7 +83,7 @@ def view_of(record: Record, selection: Selection) -> RecordView:
     picks = choose(record, selection)
     return RecordView(
         record,
-        _candidates(record),
+        candidates_of(record),
         picks,
         accepted=set(accepted(record, selection.accept_score)),
         selected={pick.chosen for pick in picks if pick.chosen is not None},
@@ -91,7 +91,7 @@ def view_of(record: Record, selection: Selection) -> RecordView:
     )
 
 
-def _candidates(record: Record) -> list[Candidate]:
+def candidates_of(record: Record) -> list[Candidate]:
     """The answers of a record, each with its score and details if it has any."""
     texts, scores, details = (
         list_or_empty(record.get(key)) for key in ("generated_answers", "generated_scores", "generated_details")

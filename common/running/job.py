@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 from ..records import PendingEntry
+from ..results.calibration import Calibration
 from ..results.selection import Selection
 from ..scoring.shapes import Scorer
 from ..servers.client import ChatClient
@@ -40,6 +41,8 @@ class Results:
     selected_order: str = "input"
     report_file: str | None = None
     score_range: tuple[float, float] = (0.0, 10.0)  # of the scorer; the report's axes
+    calibration_file: str | None = None  # where the calibration goes, if the answers are labelled ones
+    calibration: Calibration | None = None  # from which the thresholds of the selection come
 
 
 @dataclass

@@ -29,13 +29,16 @@ from ..images import load_images
 from ..input.files import InputFile, Item
 from ..input.joined import JoinedFiles, open_input
 from ..records import Entry, PendingEntry, Record
+from ..results import calibration as calibrations
 from ..results.export import Extras, Selected, starts_of, write_selected
 from ..results.report import STARTS, write_report
 from ..servers.client import Traffic
 from ..servers.messages import chat_messages, check_marks
+from ..storage.append_file import write_whole
 from ..storage.result_files import ResultFiles
 from ..storage.run_files import RunFiles, settings_of
 from ..streams import kept_signals, say
+from .calibrate import calibrate_output
 from .counts import Counts
 from .engine import Engine, LocalEngine
 from .entry_state import EntryState
@@ -60,6 +63,7 @@ class Written:
 
     rows: list[tuple[str, str]] = field(default_factory=list)
     selected: Selected | None = None
+    calibration: calibrations.Calibration | None = None
 
 
 class Interrupted(RunStopped):
@@ -113,6 +117,8 @@ def run(job: Job) -> int:
                 show(current.summary(time.monotonic() - begun, written))
     if pilot is not None:
         show(pilot.text())
+    if written.calibration is not None:
+        show(calibrations.table_text(written.calibration))
     if current.cut_short:
         log.warning("%s; run the same command again to go on", current.cut_short)
     is_whole = (files.is_settled or pilot is not None) and not files.damaged
@@ -184,6 +190,8 @@ def check_results(job: Job, results: ResultFiles) -> None:
         results.check("--selected_file", job.results.selected_file, starts_of(job.results.selected_file))
     if job.results.report_file is not None:
         results.check("--report_file", job.results.report_file, STARTS)
+    if job.results.calibration_file is not None:
+        results.check("--calibrate", job.results.calibration_file, calibrations.STARTS)
 
 
 def write_results(job: Job, files: RunFiles, path: str, written: Written) -> None:
@@ -194,6 +202,7 @@ def write_results(job: Job, files: RunFiles, path: str, written: Written) -> Non
     """
     if job.estimate is not None:
         return  # a few entries must not pass for the whole
+    write_calibration(job, files, path, written)
     failure = None
     try:
         write_selection(job, files, path, written)
@@ -219,6 +228,20 @@ def write_selection(job: Job, files: RunFiles, path: str, written: Written) -> N
             )
         counts = f"{selected.rows:,} from {selected.chosen:,} of the {selected.records:,} entries"
         written.rows.append(("selected", f"{counts}: {results.selected_file}"))
+
+
+def write_calibration(job: Job, files: RunFiles, path: str, written: Written) -> None:
+    """The calibration of the scorer by the labelled answers at ``path``, if that is what the run is for."""
+    target = job.results.calibration_file
+    if target is None:
+        return
+    written.calibration = calibrate_output(job, files.records(path))
+    with files.results.replacing("--calibrate", target):
+        try:
+            write_whole(target, calibrations.calibration_bytes(written.calibration))
+        except OSError as error:
+            raise RunStopped(f"cannot write {target}: {error.strerror}") from error
+    written.rows.append(("figures", target))
 
 
 def generator_of(job: Job, files: RunFiles) -> str | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from typing import Any, Sequence
 
-from ..errors import UsageError
+from ..errors import EntryFailed, UsageError
 from ..flag_types import finite
 from ..records import Answer, Entry, Score
 from ..servers.client import ChatClient
@@ -36,6 +36,9 @@ class Cascade(AnswerScorer):
 
     A score that is ``unsure`` decides only if no scorer after it gives a score, and not if a judge was asked whose
     reply could not be read.
+
+    The rules after the scorer that decides are asked too, if they are free. If one of them decides otherwise, what each
+    of them says is kept with the score, as ``verdicts``: one of the two is wrong, or the reference is.
     """
 
     def __init__(self, scorers: Sequence[AnswerScorer]) -> None:
@@ -51,10 +54,10 @@ class Cascade(AnswerScorer):
     async def score_answer(self, entry: Entry, images: Sequence[str], answer: Answer) -> Score:
         """As ``score``, of the whole answer."""
         undecided = []
-        for scorer in self._scorers:
+        for place, scorer in enumerate(self._scorers):
             score = (await scorer.score_answer(entry, images, answer))._replace(scorer=scorer.name)
             if score.value is not None and score.unsure is None:
-                return score
+                return await _with_verdicts(score, self._scorers[place + 1 :], entry, answer)
             undecided.append(score)
         judged = [score for score in undecided if score.judge_usage is not None]
         missed = [score for score in undecided if score.value is not None]
@@ -86,6 +89,20 @@ class Cascade(AnswerScorer):
         """Ends the processes that the scorers started."""
         for scorer in self._scorers:
             scorer.close()
+
+
+async def _with_verdicts(score: Score, later: Sequence[AnswerScorer], entry: Entry, answer: Answer) -> Score:
+    """A score with what the free ones of the ``later`` scorers say, if one of them contradicts it."""
+    verdicts = {str(score.scorer): score.value}
+    for scorer in later:
+        if scorer.is_free:
+            try:
+                other = await scorer.score_answer(entry, [], answer)
+            except EntryFailed:
+                continue  # the entry has its score
+            if other.value is not None and other.unsure is None:
+                verdicts[scorer.name] = other.value
+    return score._replace(verdicts=verdicts) if len(set(verdicts.values())) > 1 else score
 
 
 def scorer_name(text: str) -> str:

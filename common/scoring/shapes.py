@@ -56,6 +56,11 @@ class Scorer:
         raise NotImplementedError(f"{cls.__name__} is not made from flags")
 
     @property
+    def is_free(self) -> bool:
+        """Whether a score costs no request."""
+        return not self.needs_client
+
+    @property
     def requests_per_answer(self) -> int:
         """How many requests one score takes at least, if it takes any: 0 if the scorer has no server."""
         return int(self.needs_client)

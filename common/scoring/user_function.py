@@ -57,6 +57,11 @@ class UserFunction(RuleScorer):
         settings = {f"{spec} version": source_of(target)}
         super().__init__(settings, low, high, functools.partial(_runner, target, concurrency, timeout, processes), spec)
 
+    @property
+    def is_free(self) -> bool:
+        """Whether a call costs no request; an async function probably sends some."""
+        return not isinstance(self._runner, AsyncFunction)
+
     async def score_answer(self, entry: Entry, images: Sequence[str], answer: Answer) -> Score:
         """As ``score``, with the row of the answer."""
         return await self._score(entry, answer.text, row_of(entry, answer) if self._runner.takes_row else None)

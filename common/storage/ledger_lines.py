@@ -125,4 +125,5 @@ MORE_CHECKS: dict[str, Callable[[object], bool]] = {
     "judge_samples": _or_null(_is_objects),
     "probabilities": _or_null(_is_object),
     "judge_usage": _or_null(_is_object),
+    "verdicts": _or_null(_is_object),
 }
