@@ -104,6 +104,7 @@ class Score(NamedTuple):
     probabilities: Optional[Dict[str, float]] = None
     judge_usage: Optional[Dict[str, int]] = None
     unsure: Optional[str] = None
+    tests: Optional[Dict[str, Any]] = None  # how many an answer's code passed, of how many, and the first failure
 
     def details(self) -> Dict[str, Any]:
         """All but the value, as far as it exists: what a record and the ledger keep beside it."""

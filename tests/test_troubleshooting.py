@@ -558,6 +558,30 @@ def raising_rule(folder: Path) -> str:
 
 
 @fault
+def no_tests_named(folder: Path) -> str:
+    """The scorer `code`, and no key of the tests."""
+    return rescored(folder, "--scorer", "code")
+
+
+@fault
+def no_sandbox(folder: Path) -> str:
+    """The sandbox does not work on this machine."""
+    words = [*"--input_file out.jsonl --output_file scored.jsonl --scorer code --code_tests test".split()]
+    line = command("score.py", *words, "--sandbox", "bubblewrap")
+    alone = environment(PATH=str(folder))  # where there is no command
+    run = subprocess.run(line, cwd=folder, capture_output=True, text=True, env=alone, check=False)
+    return run.stderr.strip().split("\n")[-1]
+
+
+@fault
+def no_tests_in_row(folder: Path) -> str:
+    """The row has no tests for `code` (in the answer's unscored)"""
+    scored(folder, good, "--scorer", "code", "--code_tests", "test", "--sandbox", "none")
+    record = json.loads((folder / "scored.jsonl").read_text().splitlines()[0])
+    return str(record["generated_details"][0]["unscored"])
+
+
+@fault
 def interrupted(folder: Path) -> str:
     """Ctrl-C, or SIGTERM."""
 

@@ -236,6 +236,7 @@ class Run:
         """The end of the run as a person reads it."""
         job, clients = self._job, self._job.pipeline.clients
         rows = [row for client in clients for row in server_rows(client.pool.servers, client.concurrency is None)]
+        rows += job.pipeline.scorer.summary_rows() if job.pipeline.scorer is not None else []
         rows += [("output", job.output_file), *written.rows]
         if os.path.exists(job.ledger_file):
             rows.append(("ledger", job.ledger_file))

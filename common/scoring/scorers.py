@@ -14,6 +14,7 @@ from ..errors import UsageError
 from ..flag_types import finite
 from ..records import Answer, Entry, Score
 from ..servers.client import ChatClient
+from .code import Code
 from .judge import Judge
 from .match import Match
 from .math_equal import Math
@@ -24,6 +25,7 @@ SCORERS: dict[str, type[Scorer]] = {
     "judge": Judge,
     "match": Match,
     "math": Math,
+    "code": Code,
     "python": UserFunction,
 }
 DEFAULT = ["judge"]
@@ -75,6 +77,10 @@ class Cascade(AnswerScorer):
     def idle(self) -> bool:
         """Whether all the scorers are idle."""
         return all(scorer.idle() for scorer in self._scorers)
+
+    def summary_rows(self) -> list[tuple[str, str]]:
+        """What each of the scorers says."""
+        return [row for scorer in self._scorers for row in scorer.summary_rows()]
 
     def close(self) -> None:
         """Ends the processes that the scorers started."""

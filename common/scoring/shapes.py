@@ -71,6 +71,10 @@ class Scorer:
         """Whether the scorer would begin at once with another answer."""
         return True
 
+    def summary_rows(self) -> list[tuple[str, str]]:
+        """(kind, text) of what the end of a run says about the scorer."""
+        return []
+
     def close(self) -> None:
         """Ends the processes that the scorer started."""
 

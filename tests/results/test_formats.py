@@ -28,7 +28,7 @@ def example(pairs: bool, images: bool) -> Example:
 def test_rows_have_the_columns_of_their_format_and_hold_the_question_and_the_answers(
     name: str, form: RowForm, pairs: bool, with_images: bool
 ) -> None:
-    schema = pyarrow.schema(arrow_columns(pyarrow, form, with_images))
+    schema = pyarrow.schema(arrow_columns(pyarrow, form, with_images, {}))
     row = form.row(example(pairs, with_images), with_images)
     assert list(row) == list(form.columns)
     stored = pyarrow.Table.from_pylist([row], schema=schema).select(list(row)).to_pylist()[0]
