@@ -10,16 +10,16 @@ import asyncio
 import logging
 import os
 import signal
-from typing import Any, Callable, Iterator, Sequence
+from typing import Any, Callable, Iterator, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from ..errors import ServerGone, UsageError
 from ..input.columns import Columns
 from ..input.conversations import ItemReader
-from ..records import PendingEntry
-from ..results.calibration import Calibration, read_calibration
+from ..records import PendingEntry, fingerprint
+from ..results.calibration import read_calibration
 from ..results.export import check_selection
-from ..results.report import require_packages
+from ..results.page import require_packages
 from ..results.selection import Selection
 from ..running.early_stopping import StopRule
 from ..running.job import Job, Pipeline, Results
@@ -27,7 +27,7 @@ from ..running.ray_connection import import_ray
 from ..running.sampler import Sampler
 from ..scoring.judge_prompt import check_names, read_judge_prompt
 from ..scoring.scorers import make_scorer, needs_client, right_or_wrong
-from ..scoring.shapes import EntryScorer, Scorer
+from ..scoring.shapes import EntryScorer
 from ..servers.client import ChatClient, need_open_files
 from ..servers.discovery import find_model
 from ..servers.local import LocalServer, default_model, model_name
@@ -70,10 +70,8 @@ def make_job(
     if args.ray is not None:
         check_ray(args, list(clients))
     made_scorer = make_scorer(args, clients.get(scorer)) if scorer is not None else None
-    if args.calibration is not None and made_scorer is not None:
-        calibration = take_thresholds(args, made_scorer)
+    if made_scorer is not None and take_thresholds(args, made_scorer.settings):
         results, stop_rule = make_results(args), make_stop_rule(args)
-        results.calibration = calibration
     pipeline = Pipeline(
         clients=list(clients.values()),
         sampler=make_sampler(args, clients[generator]) if generator is not None else None,
@@ -121,15 +119,21 @@ def take_labelled(args: argparse.Namespace) -> None:
     args.input_file = args.calibrate
 
 
-def take_thresholds(args: argparse.Namespace, scorer: Scorer) -> Calibration:
+def take_thresholds(args: argparse.Namespace, scorer: Mapping[str, Any]) -> bool:
     """Sets --accept_score and --min_margin as --accept_precision and --pair_precision ask for, by --calibration.
 
-    UsageError if both are given, or if the calibration is another scorer's or has no such threshold. A dry run may not
-    know the scorer's model.
+    ``scorer`` is the settings of the scorer. Returns whether anything was asked for. UsageError if a flag is missing or
+    excludes another, or if the calibration is another scorer's or has no such threshold. A dry run may not know the
+    scorer's model.
     """
+    if args.calibration is None:
+        for flag in ("accept_precision", "pair_precision"):
+            if vars(args)[flag] is not None:
+                raise UsageError(f"--{flag} needs --calibration FILE, which score.py --calibrate writes")
+        return False
     calibration = read_calibration(args.calibration)
-    if UNKNOWN_MODEL not in map(str, scorer.settings.values()):
-        calibration.check_scorer(scorer.settings_id, scorer.name, args.calibration)
+    if UNKNOWN_MODEL not in map(str, scorer.values()):
+        calibration.check_scorer(fingerprint(scorer), str(scorer.get("scorer")), args.calibration)
     for flag, gives, default in (("accept_precision", "accept_score", None), ("pair_precision", "min_margin", 0.0)):
         asked = vars(args)[flag]
         if asked is None:
@@ -142,7 +146,8 @@ def take_thresholds(args: argparse.Namespace, scorer: Scorer) -> Calibration:
             "--%s %g: --%s %.6g, where %s of %s labelled ones are right: with 95 %% confidence at least %.4f",
             *(flag, asked, gives, found.value, f"{found.right:,}", f"{found.of:,}", found.bound),
         )
-    return calibration
+    args.calibration_read = calibration
+    return True
 
 
 def make_reader(args: argparse.Namespace) -> ItemReader:
@@ -194,8 +199,8 @@ def check_files(args: argparse.Namespace, more_inputs: Sequence[str] = ()) -> No
         flag, path = f"--{name}", vars(args)[name]
         if not path:
             continue
-        for own, title in _files_of(flag, path, args.cache_file):
-            for identity in _identities(own):
+        for own, title in files_of(flag, path, args.cache_file):
+            for identity in identities(own):
                 other = seen.setdefault(identity, title)
                 if other != title:
                     raise UsageError(f"{title} and {other} are the same file: {own}")
@@ -218,12 +223,12 @@ def check_working_folder() -> None:
 CALIBRATION = ".calibration.json"
 BESIDE_OUTPUT = (
     CALIBRATION,
-    *(".settings.json", ".errors.jsonl", ".ledger", ".damaged", ".lock"),
+    *(".settings.json", ".results.json", ".errors.jsonl", ".ledger", ".damaged", ".lock"),
     *(".new", ".new.settings.json"),  # while an output is topped up
 )
 
 
-def _files_of(flag: str, path: str, cache_file: str | None) -> Iterator[tuple[str, str]]:
+def files_of(flag: str, path: str, cache_file: str | None) -> Iterator[tuple[str, str]]:
     """The files that a flag makes the run write, each with a title for messages."""
     yield path, flag
     for ending in {"--output_file": BESIDE_OUTPUT, "--cache_file": (".lock",)}.get(flag, ()):
@@ -234,12 +239,12 @@ def _files_of(flag: str, path: str, cache_file: str | None) -> Iterator[tuple[st
 def _inputs(source: str) -> set[object]:
     """The identities of the input: of the file, or of all files in the folder."""
     if not os.path.isdir(source):
-        return _identities(source)
+        return identities(source)
     found = {os.path.join(parent, name) for parent, _, names in os.walk(source) for name in names}
-    return {identity for path in found for identity in _identities(path)}
+    return {identity for path in found for identity in identities(path)}
 
 
-def _identities(path: str) -> set[object]:
+def identities(path: str) -> set[object]:
     """All that tells whether two paths lead to one file: the name without links, and where it exists its inode."""
     found: set[object] = {os.path.realpath(path)}
     try:
@@ -472,6 +477,7 @@ def make_results(args: argparse.Namespace) -> Results:
         args.report_file,
         (args.score_min, args.score_max),
         calibration_file=None if args.calibrate is None else args.output_file + CALIBRATION,
+        calibration=vars(args).get("calibration_read"),
     )
 
 

@@ -18,6 +18,7 @@ from ..servers import urls
 
 ABSENT: Dict[str, Any] = {  # the values of the flags that not every command has
     "cache_file": None,
+    "dry_run": False,
     "answers_per_question": 0,
     "token_budget": None,
     "stop_after": None,
@@ -354,8 +355,8 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         "--accept_precision",
         type=share,
         metavar="P",
-        help="instead of --accept_score: the lowest score whose accepted answers are right in at least the share P, with "
-        "95%% confidence, by --calibration",
+        help="instead of --accept_score: the lowest score at which at least the share P of answers is right, with 95%% "
+        "confidence, by --calibration",
     )
     add("--top_k", type=int_between(1), default=1, metavar="K", help="answers per entry, for top_k and random")
     add("--select_seed", type=int_between(0), default=0, metavar="N", help="another N picks other answers at random")

@@ -4,7 +4,7 @@ Read are records with ``labels`` (true, false, or null for an answer that nobody
 or with one, and pairs. The labels stand under ``labels`` or ``preferred`` in the entry's ``extra``. The answers and
 their labels are not part of the question, and a pair has no reference.
 
-Example: ``labelled_work({"prompt": "2+2?", "chosen": "4", "rejected": "5"}).entry.extra == {"preferred": [True, False]}``
+Example: ``labelled_work({"prompt": "2+2?", "chosen": "4", "rejected": "5"}).entry.extra["preferred"] == [True, False]``
 """
 
 from __future__ import annotations

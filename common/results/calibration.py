@@ -127,7 +127,7 @@ def about(calibration: Calibration) -> str:
     share = calibration.unscored / max(1, calibration.labelled)
     return (
         f"calibration of {name} (settings {calibration.settings_id}) on {calibration.labelled:,} labelled answers: "
-        f"{calibration.unscored:,} unscored ({share:.1%}); scored: {len(calibration.answers):,} that are right or wrong, "
+        f"{calibration.unscored:,} unscored ({share:.1%}); scored: {len(calibration.answers):,} right or wrong ones, "
         f"{len(calibration.pairs):,} pairs whose scores differ"
     )
 
@@ -167,15 +167,8 @@ def read_calibration(path: str) -> Calibration:
             for kind in ("answers", "pairs")
         )
         figures = [Figure(**row) for row in values["figures"]]
-        known = {"scorer": dict(values["scorer"]), "settings_id": str(values["settings_id"])}
-        return Calibration(
-            **known,
-            labelled=values["labelled"],
-            unscored=values["unscored"],
-            answers=answers,
-            pairs=pairs,
-            figures=figures,
-        )
+        counts = int(values["labelled"]), int(values["unscored"])
+        return Calibration(dict(values["scorer"]), str(values["settings_id"]), *counts, answers, pairs, figures)
     except OSError as error:
         raise UsageError(f"--calibration: cannot read {path}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:

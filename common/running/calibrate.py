@@ -12,17 +12,20 @@ import random
 from collections import Counter
 from typing import Iterable, Iterator, NamedTuple, Sequence
 
-from ..errors import BadEntry
+from ..errors import BadEntry, RunStopped
 from ..input.joined import open_input
 from ..input.labelled import LABELS, PREFERRED
 from ..records import Record, entry_id_of
-from ..results.calibration import Calibration, calibrate
+from ..results.calibration import Calibration, calibrate, calibration_bytes
 from ..results.figures import Labelled, LabelledPair
 from ..results.record_view import Candidate, candidates_of
 from ..results.selection import normalised
 from ..scoring.final_answer import find_final_answer
 from ..scoring.thinking import without_thoughts
+from ..storage.append_file import write_whole
+from ..storage.result_files import ResultFiles
 from .job import Job
+from .results import Written
 
 MOST_PAIRS = 100  # of one question's right and wrong answers; more say little more
 
@@ -42,6 +45,23 @@ class _Found(NamedTuple):
     right: bool
     is_pair: bool
     candidate: Candidate
+
+
+def write_calibration(job: Job, records: Iterable[Record], files: ResultFiles, written: Written) -> None:
+    """Writes the calibration of the job's scorer, if that is what the run is for. RunStopped if it cannot be written.
+
+    The report of the run shows it too.
+    """
+    target = job.results.calibration_file
+    if target is None:
+        return
+    written.calibration = job.results.calibration = calibrate_output(job, records)
+    with files.replacing("--calibrate", target):
+        try:
+            write_whole(target, calibration_bytes(written.calibration))
+        except OSError as error:
+            raise RunStopped(f"cannot write {target}: {error.strerror}") from error
+    written.rows.append(("figures", target))
 
 
 def calibrate_output(job: Job, records: Iterable[Record]) -> Calibration:
