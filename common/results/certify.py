@@ -17,6 +17,7 @@ much (Korn and Graubard 1998). Where each question has one answer, the bound is 
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import Iterable, NamedTuple, Sequence
 
 ERROR = 0.05  # the chance that a certified threshold has a lower share than asked
@@ -173,11 +174,15 @@ class _Count:
         self.of = len(reached)
         self.right = sum(trial.right for trial in reached)
         self.groups = len({trial.group for trial in reached})
-        self.independent = independent(reached)
+        self._reached = reached
 
     @property
     def share(self) -> float:
         return self.right / self.of
+
+    @cached_property
+    def independent(self) -> float:
+        return independent(self._reached)
 
     def bound(self, error: float) -> float:
         return lower_bound(self.share * self.independent, self.independent, error)

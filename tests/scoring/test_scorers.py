@@ -14,6 +14,7 @@ from common.records import Entry, Score
 from common.scoring.judge import Judge
 from common.scoring.judge_prompt import ENDINGS, JUDGE_PROMPT
 from common.scoring.match import Match
+from common.scoring.rules import RuleFailed
 from common.scoring.scorers import SCORERS, Cascade, add_scorer_flags, make_scorer, needs_client, scorer_name
 from common.scoring.shapes import AnswerScorer
 from common.servers.client import ChatClient
@@ -107,11 +108,34 @@ MISS, HIT, NOTHING = Score(0.0), Score(10.0), Score(None, unscored="no idea")
 UNREAD = Score(None, "hm", "the judge's reply has no score", judge_usage={"requests": 3})
 
 
-def test_the_first_that_decides_ends_the_asking_and_is_named() -> None:
+class Paid(Fixed):
+    """A scorer that sends requests."""
+
+    needs_client = True
+
+
+class Failing(Fixed):
+    """A rule that fails."""
+
+    async def score(self, entry: Entry, images: Sequence[str], text: str) -> Score:
+        raise RuleFailed("it took longer than 30 s")
+
+
+def test_the_first_that_decides_is_named_and_no_request_is_sent_after_it() -> None:
     asked: List[str] = []
-    scorers = [Fixed("match", HIT, log=asked), Fixed("math", MISS, log=asked)]
+    scorers = [Fixed("match", HIT, log=asked), Paid("judge", MISS, log=asked)]
     assert decided(*scorers) == HIT._replace(scorer="match")
     assert asked == ["match"]
+
+
+def test_a_free_rule_that_contradicts_the_first_is_kept_with_the_score() -> None:
+    scorers = [Fixed("match", HIT), Paid("judge", MISS), Failing("python:a.py:f", HIT), Fixed("math", MISS)]
+    assert decided(*scorers) == HIT._replace(scorer="match", verdicts={"match": 10.0, "math": 0.0})
+
+
+@pytest.mark.parametrize("later", [HIT, UNSURE, NOTHING])
+def test_a_rule_that_agrees_or_does_not_decide_contradicts_nothing(later: Score) -> None:
+    assert decided(Fixed("match", HIT), Fixed("math", later)) == HIT._replace(scorer="match")
 
 
 def test_who_cannot_say_passes_it_on() -> None:
@@ -119,7 +143,7 @@ def test_who_cannot_say_passes_it_on() -> None:
 
 
 def test_a_sure_miss_decides_and_an_unsure_one_does_not() -> None:
-    assert decided(Fixed("math", MISS), Fixed("judge", HIT)) == MISS._replace(scorer="math")
+    assert decided(Fixed("math", MISS), Paid("judge", HIT)) == MISS._replace(scorer="math")
     assert decided(Fixed("match", UNSURE), Fixed("judge", HIT)) == HIT._replace(scorer="judge")
 
 
