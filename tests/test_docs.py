@@ -42,6 +42,11 @@ NOT_RUN = {  # by its exact text: why a command of the pages is not run here
     '--server "My server 1.0"': "needs a real server",
     "python -m tests.flags_page > docs/flags.md": "another test compares the page",
     "python -m pytest tests/scoring/test_match.py": "runs with all tests",
+    "python score.py --calibrate data/labelled.jsonl --output_file out/labelled.jsonl --model_name judge-model-name "
+    "--api_port 31415": "needs labels; tests/running/test_calibrate.py runs such commands",
+    "python score.py --input_file data/sampled.jsonl --output_file out/scored.jsonl --calibration "
+    "out/labelled.jsonl.calibration.json --accept_precision 0.95 --selected_file out/train.jsonl --model_name "
+    "judge-model-name --api_port 31415": "needs a calibration; tests/running/test_calibrate.py makes one",
     "pre-commit install": "changes the hooks of this clone",
 }
 # Flags in the text that are not ours: llama.cpp's, llama-cpp-python's, the benchmarks'. One is an example of a mistake.

