@@ -91,6 +91,16 @@ def empty_reply(server: str, status: int, data: bytes, redact: Redact = str) -> 
     )
 
 
+def other_shape(url: str, data: bytes, redact: Redact = str) -> Retryable:
+    """The error that a reply of another shape than the one that was asked for is.
+
+    >>> print(other_shape("http://host/classify", b'{"data": []}'))
+    http://host/classify: a reply of another shape: '{"data": []}'
+    """
+    kind = EmptyReply if data.lstrip().startswith((b"{", b"[")) else Retryable  # JSON comes from a server that is well
+    return kind(f"{url}: a reply of another shape: {error_message(data, redact)[:120]!r}", 200)
+
+
 def token_count(usage: dict[str, Any] | None, name: str) -> int | None:
     """A number of tokens in a reply's usage, if it is one.
 
