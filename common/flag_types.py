@@ -62,6 +62,22 @@ def float_between(low: float, high: float = float("inf")) -> Callable[[str], flo
     return parse
 
 
+class Default(float):
+    """The default of a flag whose value may be refused: it tells from the same number that a user wrote."""
+
+    def __repr__(self) -> str:
+        return f"{float(self):g}"
+
+
+def is_given(value: float) -> bool:
+    """Whether a value of a flag with a ``Default`` was written by the user.
+
+    >>> is_given(Default(10)), is_given(10.0)
+    (False, True)
+    """
+    return not isinstance(value, Default)
+
+
 finite = float_between(-1e308, 1e308)
 
 

@@ -20,7 +20,7 @@ from ..flag_types import Parser
 from ..input.conversations import work_from_record
 from ..running.job import Job
 from ..running.run import INTERRUPTED, run
-from ..scoring.scorers import add_scorer_flags
+from ..scoring.scorers import add_scorer_flags, hide_unnamed
 from ..servers import local
 from ..streams import let_interrupts_raise, say
 from . import flags
@@ -71,7 +71,7 @@ def add_score_flags(parser: argparse.ArgumentParser) -> None:
         several=True,
     )
     flags.add_concurrency(flags.add_server(parser, JUDGE), "--concurrency", 10)
-    add_scorer_flags(parser.add_argument_group("scoring"))
+    add_scorer_flags(parser, flags.add_own_server)
     flags.add_selection(parser)
     flags.add_running(parser)
 
@@ -88,7 +88,7 @@ def add_reject_flags(parser: argparse.ArgumentParser) -> None:
     flags.add_server(parser, REJECT_JUDGE)
     flags.add_sampling(parser, answers=4)
     flags.add_stopping(parser)
-    add_scorer_flags(parser.add_argument_group("scoring"))
+    add_scorer_flags(parser, flags.add_own_server)
     flags.add_selection(parser)
     flags.add_running(parser)
 
@@ -149,7 +149,9 @@ def main(prog: str, arguments: Sequence[str]) -> int:
 def run_command(name: str, prog: str, arguments: Sequence[str]) -> int:
     """Parses, runs, and turns each ToolkitError into one line on stderr and its exit code."""
     command = COMMANDS[name]
-    args = command.make_parser(prog).parse_args(arguments)
+    parser = command.make_parser(prog)
+    hide_unnamed(parser, arguments)
+    args = parser.parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a path must not end the run

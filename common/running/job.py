@@ -36,7 +36,7 @@ class Results:
     selected_file: str | None = None
     selected_format: str = "sharegpt"
     report_file: str | None = None
-    score_range: tuple[float, float] = (0.0, 10.0)  # of the scorer; the report's axes
+    score_range: tuple[float, float] | None = (0.0, 10.0)  # of the scorer; the report's axes. None: without a range
 
 
 @dataclass

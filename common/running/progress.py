@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from ..errors import printable
 from ..records import Answer, Score
+from ..results.quantiles import ScoreSample
 from ..scoring.same_answer import FREE_TEXT
 from ..servers.client import Traffic
 from ..servers.known_servers import ended_by_itself
@@ -39,6 +40,7 @@ class Counts:
     unscored: int = 0
     free_texts: int = 0  # answers that no rule could compare with their reference
     score_sum: float = 0.0
+    sample: ScoreSample | None = None  # of the scores, where they have no range
     cut: Counter[str] = field(default_factory=Counter)  # answers in this run's records, by finish reason
 
     def add_answers(self, answers: Iterable[Answer]) -> None:
@@ -52,6 +54,9 @@ class Counts:
         self.unscored += len(scores) - len(values)
         self.free_texts += sum(score.unscored == FREE_TEXT for score in scores)
         self.score_sum += sum(values)
+        if self.sample is not None:
+            for value in values:
+                self.sample.add(value)
 
     def anything(self) -> bool:
         """Whether there is anything to report."""

@@ -29,8 +29,10 @@ from ..input.files import InputFile, Item
 from ..input.joined import JoinedFiles
 from ..records import Entry, PendingEntry, Record
 from ..results.export import starts_of, write_selected
+from ..results.quantiles import ScoreSample
 from ..results.report import STARTS, write_report
 from ..servers.messages import chat_messages, check_marks
+from ..storage.ledger_lines import ANY
 from ..storage.run_files import RunFiles
 from ..streams import kept_signals, say
 from .engine import Engine, LocalEngine
@@ -68,7 +70,7 @@ def run(job: Job) -> int:
             job.settings(),
             keep_ledger=job.keep_ledger,
             allow_mixed=job.allow_mixed,
-            score_range=job.results.score_range,
+            score_range=job.results.score_range or ANY,
             look_again=job.pipeline.scorer is not None and job.pipeline.scorer.retry_unscored,
         )
         if job.pipeline.sampler is not None:
@@ -226,6 +228,8 @@ class Run:
     def __init__(self, job: Job, source: InputFile | JoinedFiles, items: Iterator[Item], files: RunFiles) -> None:
         self.counts = Counts()
         self.cut_short: BudgetSpent | None = None
+        if job.results.score_range is None:
+            self.counts.sample = ScoreSample()
         self._job = job
         self._source = source
         self._items = items
@@ -239,6 +243,8 @@ class Run:
         """The end of the run as a person reads it; ``written`` is what ``write_results`` returns."""
         job, clients = self._job, self._job.pipeline.clients
         rows = [row for client in clients for row in server_rows(client.pool.servers, client.concurrency is None)]
+        if self.counts.sample is not None and not self.counts.sample.is_empty:
+            rows.append(("quantiles", self.counts.sample.text()))
         rows += [("output", job.output_file), *written]
         if os.path.exists(job.ledger_file):
             rows.append(("ledger", job.ledger_file))

@@ -29,6 +29,9 @@ class Scorer:
     usage: ClassVar[str]  # how it is written after --scorer; a scorer with an argument has a colon here
     help: ClassVar[str]  # one line for --help
     needs_client: ClassVar[bool] = False  # whether it sends requests to a server
+    own_server: ClassVar[str | None] = None  # NAME if --NAME_port, --NAME_base_url and --NAME_model may name its server
+    flags_title: ClassVar[str | None] = None  # of a group of its own in --help, shown where the scorer is named
+    has_range: ClassVar[bool] = True  # whether its scores lie between --score_min and --score_max
     wants_images: bool = False
     retry_unscored: bool = False
 

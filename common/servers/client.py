@@ -40,6 +40,7 @@ ABOUT_FIELDS = (400, 422, 500)  # statuses of a request with fields that the ser
 T = TypeVar("T")
 Ask = Callable[[Server, Sequence[bytes], float], Awaitable[T]]  # one try: to whom, what, and when it began
 
+
 @dataclass
 class Traffic:
     """Counts of what was sent and what came back, for progress and summary."""
@@ -208,15 +209,15 @@ class ChatClient:
         read: Callable[[bytes], tuple[T, Record | None]],
         entry_id: str = "",
         tentative: Container[int | None] = (),
-    ) -> T:
+    ) -> tuple[T, Record | None]:
         """What ``read`` makes of the reply to a POST to a path beside ``/v1``, which is sent as ``complete`` sends.
 
-        ``read`` returns the result and the usage, and raises one of ``ODD`` if the reply has another shape: then the
+        ``read`` returns a result and the usage, and raises one of ``ODD`` if the reply has another shape: then the
         request is sent again. A refusal with one of the ``tentative`` statuses is raised at once.
         """
         body = (dumps(self._fields(fields)),)
 
-        async def ask(server: Server, body: Sequence[bytes], sent: float) -> T:
+        async def ask(server: Server, body: Sequence[bytes], sent: float) -> tuple[T, Record | None]:
             return await self._ask_path(server, body, sent, path, read)
 
         return await self._send(lambda: body, ask, Sending(entry_id, tentative))
@@ -321,9 +322,14 @@ class ChatClient:
         return answers
 
     async def _ask_path(
-        self, server: Server, body: Sequence[bytes], sent: float, path: str, read: Callable[[bytes], tuple[T, Any]]
-    ) -> T:
-        """The result of one request to a path of one server."""
+        self,
+        server: Server,
+        body: Sequence[bytes],
+        sent: float,
+        path: str,
+        read: Callable[[bytes], tuple[T, Record | None]],
+    ) -> tuple[T, Record | None]:
+        """What is read of the reply to one request to a path of one server."""
         reply = await self._post(server, self._connections[server].post(path, body))
         self._check(server, reply, path)
         try:
@@ -332,7 +338,7 @@ class ChatClient:
             raise other_shape(str(root_endpoint(server.url, path)), reply.body, self._without_key) from error
         self._count_success(server, time.monotonic() - sent, usage, 0)
         self._refusals.answered(server)
-        return result
+        return result, usage
 
     def _check(self, server: Server, reply: HttpReply, path: str | None = None) -> None:
         """Takes note of a reply; raises its error if it is one."""
