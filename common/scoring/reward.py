@@ -87,8 +87,8 @@ class Reward(AnswerScorer):
             return Score(None, unscored="the answer has only thoughts" if text.strip() else "the answer is empty")
         if images and self._model.template is not None:
             return Score(None, unscored="--reward_template cannot show the entry's images to the reward model")
-        await self._checked()
         try:
+            await self._checked()
             return await self._score_now(entry, images, answer)
         except Retryable as error:
             error.stage = "score"
@@ -119,11 +119,21 @@ class Reward(AnswerScorer):
         return Score(self._aggregate(reading.steps), step_scores=reading.steps)
 
     async def _checked(self) -> None:
-        """Waits for the check of the model, and begins it if nobody did. An entry that is given up does not end it."""
-        if self._check is None or (self._check.done() and _failed_for_now(self._check)):
-            self._check = asyncio.ensure_future(check(self._model))
-            self._check.add_done_callback(_failed_for_now)  # looks at its end, even if all its entries were given up
-        await asyncio.shield(self._check)
+        """Waits for the check of the model, and begins it if nobody did. An entry that is given up does not end it.
+
+        If a request of the check fails in all its tries, the answer that began it fails, and another begins it again.
+        """
+        while True:
+            begins = self._check is None or (self._check.done() and _failed_for_now(self._check))
+            if begins:
+                self._check = asyncio.ensure_future(check(self._model))
+                self._check.add_done_callback(_failed_for_now)  # looks at its end, even if nobody waits for it any more
+            assert self._check is not None
+            try:
+                return await asyncio.shield(self._check)
+            except RequestFailed:
+                if begins:
+                    raise
 
     async def room(self, depth: int) -> None:
         """Returns when fewer requests wait than ``depth`` times the number in flight."""

@@ -98,7 +98,20 @@ def conversation(question: str, answer: str) -> list[Message]:
 
 
 async def check(model: RewardModel) -> None:
-    """Finds the model's API, and checks the model; RunStopped if something is to be changed."""
+    """Finds the model's API, and checks the model.
+
+    ServerRefused if something is to be changed, Retryable if a request failed in all its tries.
+    """
+    try:
+        await _check_all(model)
+    except Retryable:
+        raise
+    except RequestFailed as error:
+        raise ServerRefused(f"{model.server} refuses a conversation of the check: {error}") from error
+
+
+async def _check_all(model: RewardModel) -> None:
+    model.checks += 1
     pairs = [pair for pair in PAIRS if pair.has_steps or model.step_tag is None]
     good = [_messages(model, pair.question, pair.good) for pair in pairs]
     bad = [_messages(model, pair.question, pair.bad) for pair in pairs]
@@ -126,7 +139,7 @@ async def find_api(model: RewardModel, messages: list[Message]) -> Api:
         needs_text = model.template is None and not api.takes_messages
         prompt = Prompt(messages, "2+2? 4") if needs_text else model.prompt(messages)
         try:
-            await model.ask(api, prompt, "check", probe=True)
+            await model.ask(api, prompt, f"check {model.checks}", probe=True)
         except Retryable as error:
             if error.status != 200:
                 raise  # the server's fault: the next score begins the check again
@@ -171,6 +184,7 @@ def _paths(model: RewardModel) -> list[str]:
 
 async def _check_activation(model: RewardModel, api: Api, texts: Sequence[list[Message]]) -> None:
     """Compares scores with and without an activation. ServerRefused if one is on that cannot be turned off."""
+    model.gives_probabilities = model.step_tag is not None  # for now: the numbers are read as they are
     raw = await _readings(model, api, texts[:1])
     squashed = await _readings(model, api, texts[:1], squashed=True) if api.squashed else raw
     is_obeyed = bool(api.squashed) and not _equal(raw, squashed)
@@ -192,17 +206,13 @@ async def _check_activation(model: RewardModel, api: Api, texts: Sequence[list[M
 async def _readings(
     model: RewardModel, api: Api, texts: Sequence[list[Message]], squashed: bool = False
 ) -> list[Reading]:
-    """What the model says of several conversations, asked at the same time. ServerRefused if it is no score."""
+    """What the model says of several conversations, asked at the same time. ServerRefused if it is not a score."""
     asked = [
-        asyncio.ensure_future(model.ask(api, model.prompt(messages), f"check {number}", squashed))
+        asyncio.ensure_future(model.ask(api, model.prompt(messages), f"check {model.checks}.{number}", squashed))
         for number, messages in enumerate(texts)
     ]
     try:
         readings = await asyncio.gather(*asked)
-    except Retryable:
-        raise
-    except RequestFailed as error:
-        raise ServerRefused(f"{model.server} refuses an answer of the self-test: {error}") from error
     finally:
         for one in asked:
             one.cancel()

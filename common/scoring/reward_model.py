@@ -47,6 +47,7 @@ class RewardModel:
         self.step_tag = step_tag
         self.cuts = cuts
         self.api: Api | None = None  # once it is found
+        self.checks = 0  # that were begun
         self.gives_probabilities = False  # of the steps, rather than raw scores
 
     @property
