@@ -49,6 +49,9 @@ def sigmoid(raw: float) -> float:
     return 1 / (1 + math.exp(-raw))
 
 
+TEXTS: Dict[Any, str] = {}  # by their tokens
+
+
 class ToyRewards:
     """A server of one shape. ``activation`` is on whatever a request says, in steps as bfloat16's. ``bos`` adds a BOS
     to texts, and its chat template does; ``twice`` adds another to messages. ``renders`` says whether it has a chat
@@ -64,7 +67,6 @@ class ToyRewards:
         renders: bool = True,
         sign: int = 1,
     ) -> None:
-        self._texts: Dict[Any, str] = {}  # by their tokens
         self.shape = shape
         self.twice = twice
         self.activation = activation
@@ -78,10 +80,10 @@ class ToyRewards:
         if path == "/tokenize" and self.shape in ("vllm", "pooling") and self.renders:
             text = self._text(body, "prompt").replace(BOS * 2, BOS * (1 + ("prompt" in body)))
             ids = [self._id(token) for token in tokens_of(text)]
-            self._texts[tuple(ids)] = text
+            TEXTS[tuple(ids)] = text
             return Reply({"tokens": ids})
         expected = {"vllm": "/classify", "sglang": "/classify", "embeddings": "/v1/embeddings", "tei": "/predict"}
-        if path != {"pooling": "/pooling", "openrlhf": "/get_reward", **expected}[self.shape]:
+        if path != {"pooling": "/pooling", "openrlhf": "/get_reward", **expected}.get(self.shape):
             return NOT_FOUND
         try:
             return self._scored(body)
@@ -114,7 +116,7 @@ class ToyRewards:
 
     def _vllm(self, body: Dict[str, Any]) -> Reply:
         is_tokens = isinstance(body.get("input"), list)
-        text = self._texts[tuple(body["input"])] if is_tokens else self._text(body, "input")
+        text = TEXTS[tuple(body["input"])] if is_tokens else self._text(body, "input")
         if len(tokens_of(text)) > MOST_TOKENS and "truncate_prompt_tokens" not in body:
             return Reply({"error": {"message": "maximum context length is 200 tokens"}}, status=400)
         raw = body.get("use_activation") is False

@@ -99,7 +99,7 @@ APIS: dict[str, Api] = {
         read=lambda reply: [label["score"] for label in reply[0]],
         raw={"raw_scores": True, "truncate": False},
         squashed={"raw_scores": False, "truncate": False},
-        plain_flag="use a version of TEI that knows `raw_scores`",
+        plain_flag="use a version of TEI that knows raw_scores",
         cut={"truncate": True, "truncation_direction": "Left"},
     ),
     "openrlhf": Api(

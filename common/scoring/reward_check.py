@@ -196,7 +196,7 @@ async def _check_activation(model: RewardModel, api: Api, texts: Sequence[list[M
         return
     values = _numbers(await _readings(model, api, texts))
     if all(0 <= value <= 1 for value in values) and (api.squashed or len(set(values)) < len(values)):
-        ignored = f", with and without `{next(iter(api.raw))}`" if api.raw else ""
+        ignored = f", with and without {next(iter(api.raw))}" if api.raw else ""
         raise ServerRefused(
             f"{model.server} gives only scores from 0 to 1{ignored}: an activation is on, which makes good answers "
             f"equal; {api.plain_flag}"
@@ -275,7 +275,7 @@ async def _compare(model: RewardModel, api: Api, by_messages: Prompt, by_text: P
     if model.template is None:
         what = "has the first token (BOS) twice in" if is_doubled or more == -1 else "scores the text of"
         raise ServerRefused(
-            f"{model.server} {what} `messages` ({counts}, and {read.tokens} by its /tokenize): correct the server's "
+            f"{model.server} {what} messages ({counts}, and {read.tokens} by its /tokenize): correct the server's "
             f"chat template (vLLM: --chat-template), or {GIVE_TEMPLATE}"
         )
     path = model.template.path

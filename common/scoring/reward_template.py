@@ -39,7 +39,7 @@ class ChatTemplate:
         except BadEntry as error:
             raise UsageError(f"{error}; write the texts of special tokens, such as </s>, into the file") from error
         if not all(message["content"] in text for message in EXAMPLE):
-            raise UsageError(f"{flag}: {path} must render the content of `messages`, as a chat template does")
+            raise UsageError(f"{flag}: {path} must render the content of messages, as a chat template does")
 
     @property
     def version(self) -> str:

@@ -129,7 +129,8 @@ def test_an_activation_stops_the_run(shape: str, tmp_path: Path) -> None:
     template = None if shape in ("vllm", "pooling") else TEMPLATE
     run, scored, server = score(tmp_path, ToyRewards(shape, activation=True), ["yes"], template=template)
     assert (run.returncode, scored, about_answers(server)) == (1, [], [])
-    assert "an activation is on" in run.stderr and run.stderr.count("\n") == 1
+    assert "an activation is on" in run.stderr
+    assert run.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("shape", ["vllm", "pooling", "sglang", "embeddings", "tei"])
@@ -148,7 +149,7 @@ def test_a_bos_of_the_template_counts_where_the_server_adds_none(tmp_path: Path)
 def test_a_bos_that_the_server_adds_to_messages_stops_the_run(tmp_path: Path) -> None:
     run, _, _ = score(tmp_path, ToyRewards("vllm", bos=True, twice=True), ["yes"])
     assert run.returncode == 1
-    assert "has the first token (BOS) twice in `messages`" in run.stderr
+    assert "has the first token (BOS) twice in messages" in run.stderr
 
 
 @pytest.mark.parametrize("shape", ["vllm", "pooling"])
@@ -301,14 +302,15 @@ def test_flags_that_do_not_fit_are_refused_in_one_line(flags: str, line: str, tm
     words = ["--input_file", source, "--output_file", tmp_path / "scored.jsonl", "--scorer", "reward"]
     run = run_script("score.py", *words, "--model_name", "m", *flags.split())
     assert run.returncode == 2
-    assert line in run.stderr and run.stderr.count("\n") == 1
+    assert line in run.stderr
+    assert run.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(
     ("template", "line"),
     [
         ("{% for m in messages %}", "line 1: Unexpected end of template"),
-        ("{{ messages[0].content }}", "must render the content of `messages`"),
+        ("{{ messages[0].content }}", "must render the content of messages"),
         (TEMPLATE + "{{ eos_token }}", "'eos_token' is undefined; write the texts of special tokens"),
     ],
 )
@@ -320,8 +322,10 @@ def test_a_template_that_cannot_be_used_is_refused(template: str, line: str, tmp
 
 def test_help_shows_the_flags_of_a_named_scorer_only() -> None:
     plain, named = run_script("score.py", "--help"), run_script("score.py", "--scorer", "reward", "--help")
-    assert "--reward_port" not in plain.stdout and "--scorer" in plain.stdout
-    assert re.search(r"^reward model .*:$", named.stdout, re.M) and "--reward_port" in named.stdout
+    assert "--reward_port" not in plain.stdout
+    assert "--scorer" in plain.stdout
+    assert re.search(r"^reward model .*:$", named.stdout, re.M)
+    assert "--reward_port" in named.stdout
 
 
 def test_an_image_that_a_text_cannot_show_leaves_the_answer_unscored(tmp_path: Path) -> None:
@@ -342,10 +346,10 @@ def test_an_image_is_shown_to_a_server_that_takes_messages(tmp_path: Path) -> No
     source = write_input(tmp_path / "input.json", [conversation("question?", images=["cat.png"])])
     words = ["--input_file", source, "--output_file", tmp_path / "out.jsonl", "--scorer", "reward"]
     words += ["--generator_model", "m", "--answers_per_question", "1"]
-    with ScriptedServer(lambda _: completion("a question")) as chat:
-        with ScriptedServer(no_chat, posts=ToyRewards("vllm").reply) as rewards:
-            ports = ["--generator_port", chat.port, "--reward_port", rewards.port, "--reward_model", "rm"]
-            run = run_script("reject.py", *words, *ports)
+    chats = ScriptedServer(lambda _: completion("a question"))
+    with chats as chat, ScriptedServer(no_chat, posts=ToyRewards("vllm").reply) as rewards:
+        ports = ["--generator_port", chat.port, "--reward_port", rewards.port, "--reward_model", "rm"]
+        run = run_script("reject.py", *words, *ports)
     assert (run.returncode, run.stderr) == (0, "")
     (asked,) = about_answers(rewards)
     assert asked.body["messages"][0]["content"][0]["type"] == "image_url"
