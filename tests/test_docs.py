@@ -49,6 +49,7 @@ NOT_RUN = {  # by its exact text: why a command of the pages is not run here
 OTHER_PROGRAMS = {
     *"--metrics --n --name --data --pairs --plot --rounds --seconds --api_key --model --n_ctx --slots".split(),
     *("--help", "--version"),
+    *("--runner", "--max_len", "--reward_pretrain"),  # vLLM's and OpenRLHF's
 }
 
 
@@ -99,9 +100,12 @@ def answer(request: Request) -> Reply:
 def rewards() -> Callable[[Request], Reply]:
     """A server of a reward model and of a process reward model."""
     whole, steps = ToyRewards("vllm"), ToyRewards("pooling")
-    return lambda request: (steps if request.path == "/pooling" or TAG in json.dumps(request.body) else whole).reply(
-        request
-    )
+
+    def reply(request: Request) -> Reply:
+        of_steps = request.path == "/pooling" or TAG in json.dumps(request.body)
+        return (steps if of_steps else whole).reply(request)
+
+    return reply
 
 
 def a_clone(page: str, folder: Path) -> None:
