@@ -84,14 +84,6 @@ APIS: dict[str, Api] = {
         plain_flag="start SGLang without an activation in the model's configuration",
     ),
     "pooling": Api("vLLM's /pooling", "pooling", read=lambda reply: reply["data"][0]["data"], **_VLLM),
-    "embeddings": Api(
-        "SGLang's /v1/embeddings",
-        "v1/embeddings",
-        body=lambda prompt: {"input": prompt.text},
-        read=lambda reply: reply["data"][0]["embedding"],
-        names_model=True,
-        plain_flag="start SGLang without an activation in the model's configuration",
-    ),
     "tei": Api(
         "TEI's /predict",
         "predict",
@@ -110,6 +102,14 @@ APIS: dict[str, Api] = {
         plain_flag="return the reward model's raw output from /get_reward",
         cut={},  # it always cuts, at its --max_len
         adds_bos=False,  # by some versions
+    ),
+    "embeddings": Api(
+        "SGLang's /v1/embeddings",
+        "v1/embeddings",
+        body=lambda prompt: {"input": prompt.text},
+        read=lambda reply: reply["data"][0]["embedding"],
+        names_model=True,
+        plain_flag="start SGLang without an activation in the model's configuration",
     ),
 }
 STEP_APIS = ("pooling",)  # those that score each step

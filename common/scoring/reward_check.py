@@ -171,6 +171,8 @@ def _none_found(model: RewardModel, refusals: Sequence[str]) -> str:
     advice = "name the reward model's server with --reward_port or --reward_base_url"
     if telling and "chat template" in telling[0]:
         advice = GIVE_TEMPLATE
+    elif telling and ": 404 " in telling[0]:
+        advice = "correct the model's name (--reward_model)"
     why = telling[0] if telling else refusals[-1]
     return f"{model.server} scores no conversation by {', '.join(_paths(model))}; {advice} ({why})"
 

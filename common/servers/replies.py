@@ -151,10 +151,10 @@ def failure(url: str, status: int, headers: Mapping[str, str], data: bytes, reda
 def is_retryable(status: int, message: str = "") -> bool:
     """Whether an HTTP status (100 to 599) is worth another try.
 
-    408, 409, 425, 429 and every 5xx are: the list of the OpenAI SDK and of inspect_ai, with 425 (RFC 8470). They are
-    not if the ``message`` says that the request itself is wrong.
+    408, 409, 425, 429 and every 5xx are: the list of the OpenAI SDK and of inspect_ai, with 425 (RFC 8470), and 424, by
+    which TEI says that its backend failed. They are not if the ``message`` says that the request itself is wrong.
     """
-    return (status in (408, 409, 425, 429) or status >= 500) and not is_final(status, message)
+    return (status in (408, 409, 424, 425, 429) or status >= 500) and not is_final(status, message)
 
 
 def stops_run(status: int) -> bool:

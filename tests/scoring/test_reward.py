@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
+import pickle
 import re
 import subprocess
 from pathlib import Path
@@ -11,8 +13,15 @@ from typing import Any, Dict, List, Optional
 
 import pytest
 
-from common.scoring.reward_check import PAIRS
+from common.cli.commands import COMMANDS
+from common.errors import ServerRefused, UsageError
+from common.scoring.reward import Reward
+from common.scoring.reward_check import PAIRS, check
+from common.scoring.reward_model import RewardModel
 from common.scoring.reward_steps import tagged
+from common.scoring.reward_template import ChatTemplate
+from common.scoring.scorers import make_scorer
+from common.servers.client import ChatClient
 from tests.helpers import ROOT, conversation, questions, read_lines, run_script, write_input
 from tests.scripted_server import NOT_FOUND, Reply, Request, ScriptedServer, completion
 from tests.toy_rewards import BOS, MOST_TOKENS, SHAPES, TAG, TEMPLATE, ToyRewards, no_chat, render, reward_of
@@ -117,61 +126,85 @@ def test_a_server_of_another_kind_is_named(tmp_path: Path) -> None:
         words = ["--input_file", source, "--output_file", tmp_path / "scored.jsonl", "--scorer", "reward"]
         run = run_script("score.py", *words, "--api_port", server.port, "--model_name", "m")
     assert run.returncode == 1
-    assert "scores no conversation by /classify, /pooling, /v1/embeddings, /predict, /get_reward" in run.stderr
+    assert "scores no conversation by /classify, /pooling, /predict, /get_reward, /v1/embeddings" in run.stderr
     assert run.stderr.count("\n") == 1
 
 
 # --- the check --------------------------------------------------------------------------------------------------------
 
 
+def checked(folder: Path, toy: ToyRewards, template: Optional[str] = None, **more: Any) -> str:
+    """What the check says of a toy server, or nothing."""
+    path = folder / "rm.jinja"
+    path.write_text(template or "")
+
+    rendered = ChatTemplate("--reward_template", str(path)) if template else None
+
+    async def run(url: str) -> None:
+        async with ChatClient([url], "rm", 8) as client:
+            await check(RewardModel(client, "auto", rendered, **more))
+
+    with ScriptedServer(no_chat, posts=toy.reply) as server:
+        try:
+            asyncio.run(run(server.url))
+        except ServerRefused as error:
+            return str(error)
+    return ""
+
+
+def template_of(shape: str) -> Optional[str]:
+    """A template, where the server takes only text."""
+    return None if shape in ("vllm", "pooling") else TEMPLATE
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_an_activation_stops_the_run(shape: str, tmp_path: Path) -> None:
-    template = None if shape in ("vllm", "pooling") else TEMPLATE
-    run, scored, server = score(tmp_path, ToyRewards(shape, activation=True), ["yes"], template=template)
-    assert (run.returncode, scored, about_answers(server)) == (1, [], [])
-    assert "an activation is on" in run.stderr
-    assert run.stderr.count("\n") == 1
+    assert "an activation is on" in checked(tmp_path, ToyRewards(shape, activation=True), template_of(shape))
 
 
 @pytest.mark.parametrize("shape", ["vllm", "pooling", "sglang", "embeddings", "tei"])
 def test_a_doubled_bos_stops_the_run(shape: str, tmp_path: Path) -> None:
-    run, scored, _ = score(tmp_path, ToyRewards(shape, bos=True), ["yes"], template=BOS + TEMPLATE)
-    assert (run.returncode, scored) == (1, [])
-    assert "adds a first token (BOS) to the text of --reward_template" in run.stderr
+    line = checked(tmp_path, ToyRewards(shape, bos=True), BOS + TEMPLATE)
+    assert "adds a first token (BOS) to the text of --reward_template" in line
 
 
 def test_a_bos_of_the_template_counts_where_the_server_adds_none(tmp_path: Path) -> None:
-    run, scored, _ = score(tmp_path, ToyRewards("sglang"), ["yes"], template=BOS + TEMPLATE)
-    assert run.returncode == 0
-    assert scored[0]["generated_scores"] == [reward_of(BOS + own_text("question 0?", "yes"))]
+    assert checked(tmp_path, ToyRewards("sglang"), BOS + TEMPLATE) == ""
 
 
 def test_a_bos_that_the_server_adds_to_messages_stops_the_run(tmp_path: Path) -> None:
-    run, _, _ = score(tmp_path, ToyRewards("vllm", bos=True, twice=True), ["yes"])
-    assert run.returncode == 1
-    assert "has the first token (BOS) twice in messages" in run.stderr
+    line = checked(tmp_path, ToyRewards("vllm", bos=True, twice=True))
+    assert "has the first token (BOS) twice in messages" in line
 
 
 @pytest.mark.parametrize("shape", ["vllm", "pooling"])
 def test_a_template_that_is_not_the_servers_stops_the_run(shape: str, tmp_path: Path) -> None:
     wrong = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
-    run, _, _ = score(tmp_path, ToyRewards(shape), ["yes"], template=wrong)
-    assert run.returncode == 1
-    assert "leave out --reward_template, or correct the file" in run.stderr
+    assert "leave out --reward_template, or correct the file" in checked(tmp_path, ToyRewards(shape), wrong)
 
 
 def test_a_server_without_its_own_template_is_not_compared(tmp_path: Path) -> None:
-    run, scored, _ = score(tmp_path, ToyRewards("vllm", renders=False), ["yes"], template=TEMPLATE)
-    assert run.returncode == 0
-    assert scored[0]["generated_scores"] == [reward_of(own_text("question 0?", "yes"))]
+    assert checked(tmp_path, ToyRewards("vllm", renders=False), TEMPLATE) == ""
 
 
-@pytest.mark.parametrize("shape", ["vllm", "tei"])
+@pytest.mark.parametrize("shape", SHAPES)
 def test_a_model_that_prefers_bad_answers_stops_the_run(shape: str, tmp_path: Path) -> None:
-    template = None if shape == "vllm" else TEMPLATE
-    run, _, _ = score(tmp_path, ToyRewards(shape, sign=-1), ["yes"], template=template)
-    assert run.returncode == 1
-    assert f"does not prefer the good answer in {len(PAIRS)} of {len(PAIRS)} easy pairs" in run.stderr
+    line = checked(tmp_path, ToyRewards(shape, sign=-1), template_of(shape))
+    assert f"does not prefer the good answer in {len(PAIRS)} of {len(PAIRS)} easy pairs" in line
+
+
+def test_a_wrong_step_tag_stops_the_run(tmp_path: Path) -> None:
+    line = checked(tmp_path, ToyRewards("pooling"), step_tag="<step>")
+    assert "scores for 2 steps: --reward_steps <step> must be the token of the server's step_tag_id" in line
+
+
+def test_a_model_of_steps_without_its_tag_stops_the_run(tmp_path: Path) -> None:
+    def posts(request: Request) -> Reply:
+        return Reply({"data": [{"data": [[0.1, 0.9]]}]}) if request.path == "/pooling" else NOT_FOUND
+
+    toy = ToyRewards("pooling")
+    toy.reply = posts  # type: ignore[method-assign]
+    assert "name its step tag with --reward_steps" in checked(tmp_path, toy)
 
 
 def test_a_check_that_a_request_ends_is_made_again(tmp_path: Path) -> None:
@@ -243,12 +276,6 @@ def test_a_process_reward_model_scores_each_step(how: Optional[str], of: Any, tm
     assert about_answers(server)[0].body["messages"][-1]["content"] == tagged("one\n\ntwo", TAG)
 
 
-def test_a_wrong_step_tag_stops_the_run(tmp_path: Path) -> None:
-    run, _, _ = score(tmp_path, ToyRewards("pooling"), ["yes"], "--reward_steps", "<step>")
-    assert run.returncode == 1
-    assert "scores for 2 steps: --reward_steps <step> must be the token of the server's step_tag_id" in run.stderr
-
-
 def test_probabilities_of_steps_are_taken_as_they_are(tmp_path: Path) -> None:
     run, scored, _ = score(tmp_path, ToyRewards("pooling", activation=True), ["one"], "--reward_steps", TAG)
     raw, raw_scored, _ = score(tmp_path / "..", ToyRewards("pooling"), ["one"], "--reward_steps", TAG)
@@ -294,16 +321,21 @@ def test_reject_samples_scores_and_selects_in_the_models_units(tmp_path: Path) -
         ("--reward_steps <x> --reward_api tei", "--reward_steps needs --reward_api pooling, not tei"),
         ("--reward_template missing.jinja", "--reward_template: cannot read missing.jinja"),
         ("--scorer match reward", "a reward model's scores are in its own units, so it stands alone"),
-        ("--local", "--local has no such model; name its server with --reward_port"),
     ],
 )
-def test_flags_that_do_not_fit_are_refused_in_one_line(flags: str, line: str, tmp_path: Path) -> None:
+def test_flags_that_do_not_fit_are_refused(flags: str, line: str) -> None:
+    words = ["--input_file", "a", "--output_file", "b", "--scorer", "reward", *flags.split()]
+    args = COMMANDS["score"].make_parser().parse_args(words)
+    with pytest.raises(UsageError, match=re.escape(line)):
+        make_scorer(args, ChatClient(["http://127.0.0.1:9/v1"], "rm", 4))
+
+
+def test_the_embedded_server_has_no_reward_model(tmp_path: Path) -> None:
     source = records(tmp_path / "sampled.jsonl", ["yes"])
     words = ["--input_file", source, "--output_file", tmp_path / "scored.jsonl", "--scorer", "reward"]
-    run = run_script("score.py", *words, "--model_name", "m", *flags.split())
+    run = run_script("score.py", *words, "--local", "--model_name", "m")
     assert run.returncode == 2
-    assert line in run.stderr
-    assert run.stderr.count("\n") == 1
+    assert "--local has no such model; name its server with --reward_port" in run.stderr
 
 
 @pytest.mark.parametrize(
@@ -315,9 +347,25 @@ def test_flags_that_do_not_fit_are_refused_in_one_line(flags: str, line: str, tm
     ],
 )
 def test_a_template_that_cannot_be_used_is_refused(template: str, line: str, tmp_path: Path) -> None:
-    run, _, _ = score(tmp_path, ToyRewards("sglang"), ["yes"], template=template)
-    assert run.returncode == 2
-    assert line in run.stderr
+    (tmp_path / "rm.jinja").write_text(template)
+    with pytest.raises(UsageError, match=re.escape(line)):
+        ChatTemplate("--reward_template", str(tmp_path / "rm.jinja"))
+
+
+def test_what_makes_a_score_changes_the_fingerprint(tmp_path: Path) -> None:
+    (tmp_path / "rm.jinja").write_text(TEMPLATE)
+    client = ChatClient(["http://127.0.0.1:9/v1"], "rm", 4)
+    made = [
+        Reward(RewardModel(client)),
+        Reward(RewardModel(ChatClient(["http://127.0.0.1:9/v1"], "another", 4))),
+        Reward(RewardModel(client, template=ChatTemplate("--reward_template", str(tmp_path / "rm.jinja")))),
+        Reward(RewardModel(client, step_tag=TAG)),
+        Reward(RewardModel(client, step_tag=TAG), "min"),
+        Reward(RewardModel(client, cuts=True)),
+    ]
+    assert len({scorer.settings_id for scorer in made}) == len(made)
+    assert Reward(RewardModel(client, "vllm")).settings_id == made[0].settings_id
+    assert pickle.loads(pickle.dumps(made[2])).settings_id == made[2].settings_id  # for a Ray worker
 
 
 def test_help_shows_the_flags_of_a_named_scorer_only() -> None:
