@@ -161,7 +161,7 @@ def wrong_type(texts: List[str], chance: random.Random) -> Spoilt:
     needed = chance.random() < 0.5
     *path, last = chance.choice(NEEDED_FIELDS if needed else OTHER_FIELDS)
     value = chance.choice(WRONG)
-    if last == "content" and isinstance(value, str):
+    if last in ("content", "finish_reason") and isinstance(value, str):  # a text is the right type there
         value = 7
     place = body
     for step in path:
@@ -751,6 +751,8 @@ def cut_file(what: str) -> Scenario:
                 world.cache.write_bytes(ledger if what == "output" else tail)
                 given = Counter(world.generator.given), Counter(world.judge.given)
                 resume(world, row)
+                if row.trouble:
+                    return row
                 row.injected += 1
                 kept = what == "output" or tail == ledger[:-1] or tail.startswith(ledger)
                 again = world.asked() - asked
@@ -813,9 +815,10 @@ def main() -> int:
     there = {name: scenario for name, scenario in IN_POOL.items() if can_mount() or not name.startswith("tmpfs")}
     rows: List[Row] = []
     logging.disable(logging.WARNING)  # each torn line that is cut is told
+    # not beside the pool: a process that starts holds this process's file locks for a moment
+    own = [[perform(scenario, LONG, seed) for seed in rounds] for scenario in IN_PROCESS.values()]
     with ThreadPoolExecutor(8) as pool:
         futures = [[pool.submit(perform, scenario, LONG, seed) for seed in rounds] for scenario in there.values()]
-        own = [[perform(scenario, LONG, seed) for seed in rounds] for scenario in IN_PROCESS.values()]
         for results in [[future.result() for future in some] for some in futures] + own:
             for other in results[1:]:
                 results[0].add(other)

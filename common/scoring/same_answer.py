@@ -51,6 +51,8 @@ _OPPOSITES = {"yes": "no", "no": "yes", "true": "false", "false": "true"}
 _BEFORE_WORDS = frozenset(
     "is are was were be as the a an called named by its in to answer label option choice: = ".split()
 )
+_LINKS = frozenset("of in on at for".split())  # within "Paris, the capital of France"
+_EXCLUDED = re.compile(r"\b(?:besides|except|apart\s+from|other\s+than|another|else|both|two|three|all)\b", re.I)
 _AFTER_WORDS = frozenset("is are was were because since as which for has have and, would will should".split())
 
 
@@ -432,7 +434,7 @@ def _decide_words(wanted: Wanted, final: FinalAnswer, reply: str, asked: Questio
     doubts = _NEGATIONS.intersection(words).difference(ours)
     if doubts or _UNCERTAIN.search(text):
         return Decision(None, f"the answer is not certain: {final.text[:80]}")
-    if _begins_or_ends_in(words, ours):
+    if _begins_or_ends_in(words, ours) or _is_followed_by_the_question(words, ours, asked):
         return Decision(True)
     if f" {' '.join(ours)} " in f" {' '.join(words)} ":
         return Decision(None, f"the answer says more than the reference: {final.text[:80]}")
@@ -447,6 +449,19 @@ def _begins_or_ends_in(words: list[str], wanted: list[str]) -> bool:
     if words[-size:] == wanted:
         return words[-size - 1] in _BEFORE_WORDS and not {"and", "both", "to", "&"}.intersection(words[:-size][-3:])
     return words[:size] == wanted and words[size] in _AFTER_WORDS and "and" not in words
+
+
+def _is_followed_by_the_question(words: list[str], wanted: list[str], asked: Question) -> bool:
+    """Whether only words of the question follow the wanted ones, as in "the capital of France is Paris, France".
+
+    Where the question itself says the wanted words, or excludes something, the words after them may be a second answer.
+    """
+    place = next((place for place in range(len(words)) if words[place : place + len(wanted)] == wanted), None)
+    if place is None or (place and words[place - 1] not in _BEFORE_WORDS) or asked.words.issuperset(map(stem, wanted)):
+        return False
+    rest = words[place + len(wanted) :]
+    known = all(word in _LINKS or stem(word) in asked.words for word in rest)
+    return known and not _EXCLUDED.search(asked.text) and " ".join(words).count(" ".join(wanted)) == 1
 
 
 def _is_rotated(words: list[str], wanted: list[str], asked: Question) -> bool:

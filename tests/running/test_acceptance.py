@@ -343,6 +343,6 @@ def test_another_rule_draws_what_it_still_needs(tmp_path: Path) -> None:
         check_done(reject(server, tmp_path, *RIGHT, "--stop_after", 1))
         assert len(server.chats) == sent
     for name, record in by_question(tmp_path / "out.jsonl").items():
-        assert record["generated_answers"][: len(kept[name])] == kept[name]
+        assert set(kept[name]) <= set(record["generated_answers"])  # each take is another text
         enough = record["generated_scores"].count(10.0) == 2
         assert enough or len(record["generated_answers"]) == 4

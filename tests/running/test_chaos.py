@@ -31,6 +31,7 @@ def test_what_a_crash_leaves_of_a_file_is_mended(name: str) -> None:
     check(perform(IN_PROCESS[name], SHORT, 1))
 
 
+@pytest.mark.xdist_group("chaos")  # in one process, since the fixture runs all of them
 @pytest.mark.parametrize("name", IN_POOL)
 def test_nothing_is_lost_twice_invented_or_paid_for_twice(name: str, running: Dict[str, Future[Row]]) -> None:
     if name not in running:

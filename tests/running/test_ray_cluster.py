@@ -61,6 +61,7 @@ def is_documented(line: str) -> bool:
         (r"--ray [\d.]+:\d+", "--ray 127.0.0.1:6379"),
         (r"the worker on \S+", "the worker on 10.0.0.2"),
         (r"named by /\S+/ray/", "named by /tmp/ray/"),
+        (r"\d+ workers were lost", "3 workers were lost"),
         (r"Python [\d.]+", "Python 3.11.7"),
         (r"machine Ray [\d.]+", "machine Ray 2.60.0"),
     ]

@@ -269,3 +269,20 @@ def test_a_reference_that_says_nothing_gives_no_score(reference: str) -> None:
     entry = replace(ENTRY, reference_turn={"from": "gpt", "value": reference})
     score = matched(0, 10, entry, "4")
     assert (score.value, score.unscored) == (None, "no reference to match")
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "verdict"),
+    [
+        ("What is the capital of France?", "The capital of France is Paris, France.", True),
+        ("What is the capital of France?", "It is Paris, the capital of France.", True),
+        ("What is the capital of France?", "Paris, France", True),
+        ("What is the capital of France?", "The capital of France is Paris, Texas.", None),
+        ("What is the capital of France?", "The capital of France is Paris and France.", None),
+        ("What is the capital of France?", "The capital of France is not Paris, France.", None),
+        ("Which of Paris and London is in France?", "They are Paris, London.", None),
+        ("Name a capital other than London.", "It is Paris, London.", None),
+    ],
+)
+def test_words_of_the_question_may_follow_the_final_answer(question: str, answer: str, verdict: bool | None) -> None:
+    assert matches("Paris", answer, question) is verdict
