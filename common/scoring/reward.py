@@ -35,7 +35,7 @@ class Reward(AnswerScorer):
 
     name = "reward"
     usage = "reward"
-    help = "a reward model scores the answer, in its own units"
+    help = "a reward model scores the answer, in its own units (--scorer reward --help shows its flags)"
     needs_client = True
     own_server = "reward"
     flags_title = "reward model (--scorer reward)"

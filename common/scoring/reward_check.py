@@ -187,22 +187,31 @@ def _paths(model: RewardModel) -> list[str]:
 async def _check_activation(model: RewardModel, api: Api, texts: Sequence[list[Message]]) -> None:
     """Compares scores with and without an activation. ServerRefused if one is on that cannot be turned off."""
     model.gives_probabilities = model.step_tag is not None  # for now: the numbers are read as they are
-    raw = await _readings(model, api, texts[:1])
-    squashed = await _readings(model, api, texts[:1], squashed=True) if api.squashed else raw
-    is_obeyed = bool(api.squashed) and not _equal(raw, squashed)
-    values = _numbers(raw)
+    sample = texts[:1] if len(model.client.urls) == 1 else texts  # several servers: each gets some of them
+    raw = await _readings(model, api, sample)
+    squashed = await _readings(model, api, sample, squashed=True) if api.squashed else raw
+    changed = [bool(api.squashed) and not _equal([one], [other]) for one, other in zip(raw, squashed)]
+    squeezed = [not is_changed and _in_unit(one) for is_changed, one in zip(changed, raw)]
+    if any(changed) and any(squeezed):
+        raise ServerRefused(f"some servers of {model.server} apply an activation, and others do not: {api.plain_flag}")
     if model.step_tag is not None:
-        model.gives_probabilities = not is_obeyed and all(0 <= value <= 1 for value in values)
+        model.gives_probabilities = all(squeezed)
         return
-    if not all(0 <= value <= 1 for value in values) or is_obeyed:
+    if not all(squeezed):
         return
-    values = _numbers(await _readings(model, api, texts))
-    if all(0 <= value <= 1 for value in values) and (api.squashed or len(set(values)) < len(values)):
+    scores = await _readings(model, api, texts)
+    values = _numbers(scores)
+    if all(map(_in_unit, scores)) and (api.squashed or len(set(values)) < len(values)):
         ignored = f", with and without {next(iter(api.raw))}" if api.raw else ""
         raise ServerRefused(
             f"{model.server} gives only scores from 0 to 1{ignored}: an activation is on, which makes good answers "
             f"equal; {api.plain_flag}"
         )
+
+
+def _in_unit(reading: Reading) -> bool:
+    """Whether all numbers of a reading lie from 0 to 1."""
+    return all(0 <= value <= 1 for value in _numbers([reading]))
 
 
 async def _readings(

@@ -115,7 +115,8 @@ def add_scorer_flags(
 
 def hide_unnamed(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     """Leaves out of --help the groups of flags of the scorers that no word of a command line names."""
-    unnamed = {scorer.flags_title for name, scorer in SCORERS.items() if name not in words}
+    named = {word.rpartition("=")[2].partition(":")[0] for word in words}
+    unnamed = {scorer.flags_title for name, scorer in SCORERS.items() if name not in named}
     for group in parser._action_groups:
         for action in group._group_actions if group.title in unnamed else ():
             action.help = argparse.SUPPRESS

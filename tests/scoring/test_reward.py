@@ -162,6 +162,18 @@ def test_an_activation_stops_the_run(shape: str, tmp_path: Path) -> None:
     assert "an activation is on" in checked(tmp_path, ToyRewards(shape, activation=True), template_of(shape))
 
 
+def test_an_activation_of_one_of_several_servers_stops_the_run() -> None:
+    async def run(urls: List[str]) -> None:
+        async with ChatClient(urls, "rm", 16) as client:
+            await check(RewardModel(client))
+
+    good, bad = ToyRewards("vllm"), ToyRewards("vllm", activation=True)
+    with ScriptedServer(no_chat, posts=good.reply) as one, ScriptedServer(no_chat, posts=bad.reply) as other:
+        with pytest.raises(ServerRefused, match="apply an activation, and others do not"):
+            asyncio.run(run([one.url, other.url]))
+        asyncio.run(run([one.url, one.url]))
+
+
 @pytest.mark.parametrize("shape", ["vllm", "pooling", "sglang", "embeddings", "tei"])
 def test_a_doubled_bos_stops_the_run(shape: str, tmp_path: Path) -> None:
     line = checked(tmp_path, ToyRewards(shape, bos=True), BOS + TEMPLATE)
