@@ -25,8 +25,8 @@ SCORERS: dict[str, type[Scorer]] = {
     "judge": Judge,
     "match": Match,
     "math": Math,
-    "python": UserFunction,
     "reward": Reward,
+    "python": UserFunction,
 }
 DEFAULT = ["judge"]
 
