@@ -31,11 +31,11 @@ class Panel(NamedTuple):
 class Agreement:
     """Counts an output's contradictions, and its selected answers that have a label.
 
-    ``accept_score`` is the lowest score that says "right". Without ``has_labels``, a row's labels are not those of its
+    ``accept_score`` is the lowest score that says "right"; None if that is not known. Without ``has_labels``, a row's labels are not those of its
     answers, since these were sampled.
     """
 
-    def __init__(self, accept_score: float, has_labels: bool) -> None:
+    def __init__(self, accept_score: float | None, has_labels: bool) -> None:
         self.cases: list[list[str]] = []  # of the first contradictions
         self.contradictions = 0
         self.compared = 0  # answers that two scorers, or a scorer and a label, decide
@@ -61,16 +61,15 @@ class Agreement:
 
     def _verdicts(self, candidate: Candidate, label: bool | None) -> dict[str, tuple[str, bool]]:
         """By scorer: what it said, and whether that means right; the label is one of them."""
+        lowest = self._accept_score
+        if lowest is None:
+            return {}
         found = {
             str(name): finite_or_none(one) for name, one in dict_or_empty(candidate.detail.get("verdicts")).items()
         }
         if not found:
             found[str(candidate.detail.get("scorer") or "score")] = candidate.score
-        verdicts = {
-            name: (number_text(score), score >= self._accept_score)
-            for name, score in found.items()
-            if score is not None
-        }
+        verdicts = {name: (number_text(score), score >= lowest) for name, score in found.items() if score is not None}
         return {**verdicts, LABEL: ("right" if label else "wrong", label)} if label is not None else verdicts
 
     def _take(self, view: RecordView, candidate: Candidate, index: int, verdicts: dict[str, tuple[str, bool]]) -> None:

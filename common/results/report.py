@@ -23,6 +23,7 @@ from .calibration import Calibration
 from .curves import Curves, curves_of
 from .how_made import how_made
 from .page import Data, require_packages, write_page
+from .quantiles import ScoreSample
 from .record_view import OutputReader
 from .report_rows import CandidateTable
 from .report_text import DOTS, ReportText
@@ -39,7 +40,7 @@ def write_report(
     *,
     errors_file: str | None,
     image_root: str | None,
-    score_range: tuple[float, float],
+    score_range: tuple[float, float] | None,
     script: str,
     stay_inside: bool = False,
     read_answer: Callable[[str], str | None] | None = None,
@@ -49,17 +50,19 @@ def write_report(
 
     ``selection`` decides which answers are accepted and selected. ``errors_file`` holds the failed entries (None or
     missing: none failed). Images below ``image_root`` are embedded (None: only named), and with ``stay_inside`` no
-    others. ``score_range`` is the scorer's (low, high). ``read_answer`` tells the final answer that a rule reads in a
-    text. ``calibration`` is the scorer's, if it is known. A last line that is still being written is left out, and the
-    page says so.
+    others. ``score_range`` is the scorer's (low, high); None if its scores have no
+    range: then the page shows their quantiles. ``read_answer`` tells the final answer that a rule reads in a text.
+    ``calibration`` is the scorer's, if it is known. A last line that is still being written is left out, and the page
+    says so.
     Raises UsageError without the packages or an output, RunStopped for a damaged line or a page that cannot be written.
     """
     require_packages()
     if not os.path.isfile(output_file):
         raise UsageError(f"no output {output_file} to report on; run {script} first")
-    totals = Totals(*score_range, selection)
-    table = CandidateTable(image_root, stay_inside, read_answer)
     reader = OutputReader(output_file)
+    sample = None if score_range is not None else _sample_of(reader, selection)
+    totals = Totals(*(score_range or _ends(sample)), selection, sample)
+    table = CandidateTable(image_root, stay_inside, read_answer)
     settings = settings_of(output_file)
     agreement = Agreement(
         lowest_right(selection, score_range), not any(name.startswith("generator ") for name in settings)
@@ -76,9 +79,29 @@ def write_report(
     write_page(path, "report", values, _data(text))
 
 
-def lowest_right(selection: Selection, score_range: tuple[float, float]) -> float:
-    """The lowest score that says that an answer is right: the lowest accepted one, else the middle of the range."""
-    return sum(score_range) / 2 if selection.accept_score is None else selection.accept_score
+def lowest_right(selection: Selection, score_range: tuple[float, float] | None) -> float | None:
+    """The lowest score that says that an answer is right: the lowest accepted one, else the middle of the range.
+
+    None if scores have no range.
+    """
+    if selection.accept_score is not None or score_range is None:
+        return selection.accept_score
+    return sum(score_range) / 2
+
+
+def _sample_of(reader: OutputReader, selection: Selection) -> ScoreSample:
+    """The scores of an output, read once before the totals are."""
+    sample = ScoreSample()
+    for view in reader.views(selection):
+        for candidate in view.candidates:
+            if candidate.score is not None:
+                sample.add(candidate.score)
+    return sample
+
+
+def _ends(sample: ScoreSample | None) -> tuple[float, float]:
+    """The lowest and the highest score."""
+    return (0.0, 1.0) if sample is None or sample.is_empty else (sample.low, sample.high)
 
 
 def _data(text: ReportText) -> Iterator[Data]:

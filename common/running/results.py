@@ -80,7 +80,7 @@ def write_selection(output: Output, results: Results, files: ResultFiles, writte
             results.selection,
             results.selected_format,
             extras,
-            results.score_range[0],
+            results.lowest_score,
         )
     counts = f"{selected.rows:,} from {selected.chosen:,} of the {selected.records:,} entries"
     written.rows.append(("selected", f"{counts}: {results.selected_file}"))

@@ -40,7 +40,8 @@ def test_verdicts_of_a_cascade_that_differ_are_a_case() -> None:
     assert (agreement.contradictions, agreement.compared) == (1, 2)
     assert agreement.cases == [["7, answer 1", "match: 10, python:a.py:f: 0", "2+2?", "4", "answer 0"]]
     (panel,) = agreement.panels(None)
-    assert panel.title == "Contradictions" and len(panel.rows) == 2
+    assert panel.title == "Contradictions"
+    assert len(panel.rows) == 2
 
 
 def test_a_label_contradicts_a_score() -> None:
@@ -66,4 +67,5 @@ def test_without_labels_the_calibration_tells_the_share_that_is_expected() -> No
     calibration = Calibration({"scorer": "judge"}, "f" * 12, 80, 0, trials, [], [])
     rates, figures = counted(record([10])).panels(calibration, 6.0)
     assert rates.rows[1][:4] == ("the calibration, at a score of at least 6", "40", "2", "0.050")
-    assert figures.title == "Calibration of the scorer" and "judge (settings ffffffffffff)" in figures.words
+    assert figures.title == "Calibration of the scorer"
+    assert "judge (settings ffffffffffff)" in figures.words

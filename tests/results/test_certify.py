@@ -83,7 +83,8 @@ def test_a_certified_threshold_is_rarely_worse_than_asked(each: int, asked: floa
 
 def test_more_labels_certify_a_lower_threshold() -> None:
     small, large = (certify(simulated(count, random.Random(3)), 0.85) for count in (600, 20_000))
-    assert isinstance(small, Certificate) and isinstance(large, Certificate)
+    assert isinstance(small, Certificate)
+    assert isinstance(large, Certificate)
     assert large.value < small.value
     assert 0.85 <= large.bound < large.right / large.of
 
@@ -91,7 +92,8 @@ def test_more_labels_certify_a_lower_threshold() -> None:
 def test_too_few_labels_say_how_many_more_it_takes() -> None:
     few = [Trial(10, number % 30 < 29, number) for number in range(60)]
     found = certify(few, 0.95)
-    assert isinstance(found, Shortfall) and found.more is not None
+    assert isinstance(found, Shortfall)
+    assert found.more is not None
     more = found.more
     enough = [Trial(10, number % 30 < 29, number) for number in range(60 + more + 30)]
     assert isinstance(certify(enough, 0.95), Certificate)
@@ -100,15 +102,19 @@ def test_too_few_labels_say_how_many_more_it_takes() -> None:
 
 def test_labels_cannot_help_where_no_threshold_has_the_share() -> None:
     found = certify([Trial(number % 3, number % 2 == 0, number) for number in range(3000)], 0.8)
-    assert isinstance(found, Shortfall) and found.more is None
+    assert isinstance(found, Shortfall)
+    assert found.more is None
 
 
 @pytest.mark.parametrize("trials", [[], [Trial(1, True, 0)], [Trial(1, False, 0)] * 3])
 def test_next_to_no_labels_are_refused(trials: List[Trial]) -> None:
     found = certify(trials, 0.9)
-    assert isinstance(found, Shortfall) and found.more == least(0.9) - len(trials)
+    assert isinstance(found, Shortfall)
+    assert found.more == least(0.9) - len(trials)
 
 
 def test_many_different_scores_give_at_most_fifty_thresholds_that_keep_the_lowest() -> None:
     found = levels([Trial(number / 7, True, number) for number in range(1000)])
-    assert len(found) == 50 and found[-1] == 0 and found == sorted(found, reverse=True)
+    assert len(found) == 50
+    assert found[-1] == 0
+    assert found == sorted(found, reverse=True)

@@ -56,7 +56,8 @@ def test_a_calibration_costs_each_score_once_and_reads_corrected_labels(tmp_path
     with ScriptedServer(judge) as server:
         path = calibrated(server, tmp_path, items)
         first = json.loads(path.read_text())
-        assert len(server.chats) == 40 and not any("labels" in json.dumps(chat.body) for chat in server.chats)
+        assert len(server.chats) == 40
+        assert not any("labels" in json.dumps(chat.body) for chat in server.chats)
         items[3]["labels"] = [False, False]
         second = json.loads(calibrated(server, tmp_path, items).read_text())
         assert len(server.chats) == 40
@@ -76,7 +77,8 @@ def test_the_table_shows_each_figure_beside_random_length_and_majority(tmp_path:
     assert rows["precision at a score of at least 9"][:3] == ["120", "1.000", "0.550"]
     assert rows["AUC within questions"][1:3] == ["1.000", "0.500"]
     page = (tmp_path / "r.html").read_text()
-    assert "Calibration of the scorer" in page and "pair accuracy, ties as a half" in page
+    assert "Calibration of the scorer" in page
+    assert "pair accuracy, ties as a half" in page
 
 
 def test_a_precision_chooses_the_accept_score_of_the_run(tmp_path: Path, calibration: Path) -> None:
@@ -112,7 +114,8 @@ def test_a_calibration_that_does_not_fit_is_refused_before_anything_is_sent(
         words = ["--input_file", source, "--calibration", calibration, "--output_file", tmp_path / "a.jsonl", *flags]
         done = score(server, *words)
         assert (done.returncode, server.chats) == (2, [])
-    assert re.search(why, done.stderr) and not (tmp_path / "a.jsonl").exists()
+    assert re.search(why, done.stderr)
+    assert not (tmp_path / "a.jsonl").exists()
 
 
 def test_pairs_calibrate_the_margin_but_not_the_score(tmp_path: Path) -> None:
@@ -140,7 +143,8 @@ def test_an_unscored_answer_is_counted_and_is_in_no_figure(tmp_path: Path) -> No
 def test_a_file_without_labels_is_refused(tmp_path: Path) -> None:
     source = write_input(tmp_path / "in.jsonl", [{"question": "2+2?", "answer": "4"}])
     done = run_script("score.py", "--calibrate", source, "--output_file", tmp_path / "out.jsonl", "--scorer", "match")
-    assert done.returncode == 2 and "no labels in this entry" in done.stderr
+    assert done.returncode == 2
+    assert "no labels in this entry" in done.stderr
 
 
 def test_rules_that_contradict_each_other_are_listed_in_the_report(tmp_path: Path) -> None:
@@ -157,4 +161,5 @@ def test_rules_that_contradict_each_other_are_listed_in_the_report(tmp_path: Pat
     verdicts = [detail.get("verdicts") for detail in record["generated_details"]]
     assert verdicts == [{"match": 10, rule: 0}, {"match": 0, rule: 10}, None]
     page = (tmp_path / "r.html").read_text()
-    assert "Contradictions" in page and "2 are right by one and wrong by the other" in page
+    assert "Contradictions" in page
+    assert "2 are right by one and wrong by the other" in page
