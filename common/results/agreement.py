@@ -31,8 +31,8 @@ class Panel(NamedTuple):
 class Agreement:
     """Counts an output's contradictions, and its selected answers that have a label.
 
-    ``accept_score`` is the lowest score that says "right"; None if that is not known. Without ``has_labels``, a row's labels are not those of its
-    answers, since these were sampled.
+    ``accept_score`` is the lowest score that says "right"; None if that is not known. Without ``has_labels``, a row's
+    labels are not those of its answers, since these were sampled.
     """
 
     def __init__(self, accept_score: float | None, has_labels: bool) -> None:
