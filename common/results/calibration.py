@@ -76,6 +76,8 @@ def wrong_share(trials: Sequence[Trial]) -> tuple[int, tuple[float, float]]:
 
 
 def _why_not(found: Shortfall, count: int, name: str, gives: str) -> str:
+    if found.value is None:
+        return f"{count:,} {name} are too few to be sure of it. It takes at least {found.more:,} more"
     at = f"{gives} {found.value:.6g}"
     if found.more is None:
         return (

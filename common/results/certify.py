@@ -46,10 +46,11 @@ class Certificate(NamedTuple):
 class Shortfall(NamedTuple):
     """Why no threshold is certified: the best threshold, its share, and the labels that are lacking.
 
+    ``value`` is None if the labels are too few to tell the best: then ``more`` of them are enough if all are right.
     ``more`` is None if no threshold has the share that is asked for, so that more labels would not help.
     """
 
-    value: float
+    value: float | None
     share: float
     more: int | None
 
@@ -208,8 +209,7 @@ def _shortfall(counts: Sequence[_Count], labels: int, asked: float, error: float
     """The threshold that would be certified with the fewest further labels, if the shares stay as they are."""
     large = [one for one in counts if one.of >= FEWEST]
     if not large:
-        share = counts[-1].share if counts else 0.0
-        return Shortfall(counts[-1].value if counts else 0.0, share, max(1, least(asked) - labels))
+        return Shortfall(None, 1.0, max(1, least(asked) - labels))
     best = max(large, key=lambda one: one.share)
     wanted = [(_labels(one, labels, asked, error), one) for one in large if one.share > asked]
     if not wanted:
