@@ -67,7 +67,7 @@ def certify(trials: Sequence[Trial], asked: float) -> Certificate | Shortfall:
             lowest = max(lowest, place)
             place += 1
     if lowest < 0:
-        return _shortfall(counts, len(trials), asked, error)
+        return _shortfall(counts, starts, len(trials), asked)
     best = counts[lowest]
     return Certificate(best.value, best.right, best.of, best.bound(error))
 
@@ -205,20 +205,21 @@ def _starts(counts: Sequence[_Count], asked: float) -> list[int]:
     return list(dict.fromkeys(place for place in found if place is not None))
 
 
-def _shortfall(counts: Sequence[_Count], labels: int, asked: float, error: float) -> Shortfall:
+def _shortfall(counts: Sequence[_Count], starts: Sequence[int], labels: int, asked: float) -> Shortfall:
     """The threshold that would be certified with the fewest further labels, if the shares stay as they are."""
     large = [one for one in counts if one.of >= FEWEST]
     if not large:
         return Shortfall(None, 1.0, max(1, least(asked) - labels))
     best = max(large, key=lambda one: one.share)
-    wanted = [(_labels(one, labels, asked, error), one) for one in large if one.share > asked]
+    first = [counts[start] for start in starts if counts[start].share > asked]  # a walk ends where it begins
+    wanted = [(_labels(one, labels, asked), one) for one in first or large if one.share > asked]
     if not wanted:
         return Shortfall(best.value, best.share, None)
     number, nearest = min(wanted, key=lambda pair: pair[0])
     return Shortfall(nearest.value, nearest.share, max(1, number - labels))
 
 
-def _labels(one: _Count, labels: int, asked: float, error: float) -> int:
+def _labels(one: _Count, labels: int, asked: float, error: float = ERROR / STARTS) -> int:
     """How many labels certify a threshold, if its share stays as it is."""
     low, high = 1.0, float(least(asked, error))
     while lower_bound(one.share * high, high, error) < asked:
@@ -228,4 +229,4 @@ def _labels(one: _Count, labels: int, asked: float, error: float) -> int:
     while high - low > 1:
         middle = (low + high) / 2
         low, high = (middle, high) if lower_bound(one.share * middle, middle, error) < asked else (low, middle)
-    return math.ceil(max(high, least(asked)) / one.independent * labels)
+    return math.ceil(max(high / one.independent, least(asked) / one.groups) * labels)
