@@ -21,7 +21,7 @@ from ..storage.run_files import settings_of
 from .curves import Curves, curves_of
 from .how_made import how_made
 from .page import Data, require_packages, write_page
-from .quantiles import ScoreSample
+from .quantiles import sample_of
 from .record_view import OutputReader
 from .report_rows import CandidateTable
 from .report_text import DOTS, ReportText
@@ -47,8 +47,8 @@ def write_report(
 
     ``selection`` decides which answers are accepted and selected. ``errors_file`` holds the failed entries (None or
     missing: none failed). Images below ``image_root`` are embedded (None: only named), and with ``stay_inside`` no
-    others. ``score_range`` is the scorer's (low, high); None if its scores have no
-    range: then the page shows their quantiles. ``read_answer`` tells the final answer that a rule reads in a text.
+    others. ``score_range`` is the scorer's (low, high); None if its scores have no range: then the page shows their
+    quantiles. ``read_answer`` tells the final answer that a rule reads in a text.
     A last line that is still being written is left out, and the page says so.
     Raises UsageError without the packages or an output, RunStopped for a damaged line or a page that cannot be written.
     """
@@ -56,8 +56,11 @@ def write_report(
     if not os.path.isfile(output_file):
         raise UsageError(f"no output {output_file} to report on; run {script} first")
     reader = OutputReader(output_file)
-    sample = None if score_range is not None else _sample_of(reader, selection)
-    totals = Totals(*(score_range or _ends(sample)), selection, sample)
+    if score_range is None:  # one reading more, before the totals
+        sample = sample_of(reader.scores())
+        totals = Totals(*sample.ends, selection, sample)
+    else:
+        totals = Totals(*score_range, selection)
     table = CandidateTable(image_root, stay_inside, read_answer)
     for view in reader.views(selection):
         table.add(view, count(totals, view))
@@ -67,21 +70,6 @@ def write_report(
     made = how_made(settings_of(output_file), output_file, totals)
     values = {"text": text, "made": made, "name": os.path.basename(output_file), "script": script}
     write_page(path, "report", values, _data(text))
-
-
-def _sample_of(reader: OutputReader, selection: Selection) -> ScoreSample:
-    """The scores of an output, read once before the totals are."""
-    sample = ScoreSample()
-    for view in reader.views(selection):
-        for candidate in view.candidates:
-            if candidate.score is not None:
-                sample.add(candidate.score)
-    return sample
-
-
-def _ends(sample: ScoreSample | None) -> tuple[float, float]:
-    """The lowest and the highest score."""
-    return (0.0, 1.0) if sample is None or sample.is_empty else (sample.low, sample.high)
 
 
 def _data(text: ReportText) -> Iterator[Data]:
