@@ -23,7 +23,7 @@ from .calibration import Calibration
 from .curves import Curves, curves_of
 from .how_made import how_made
 from .page import Data, require_packages, write_page
-from .quantiles import ScoreSample
+from .quantiles import sample_of
 from .record_view import OutputReader
 from .report_rows import CandidateTable
 from .report_text import DOTS, ReportText
@@ -50,23 +50,23 @@ def write_report(
 
     ``selection`` decides which answers are accepted and selected. ``errors_file`` holds the failed entries (None or
     missing: none failed). Images below ``image_root`` are embedded (None: only named), and with ``stay_inside`` no
-    others. ``score_range`` is the scorer's (low, high); None if its scores have no
-    range: then the page shows their quantiles. ``read_answer`` tells the final answer that a rule reads in a text.
-    ``calibration`` is the scorer's, if it is known. A last line that is still being written is left out, and the page
-    says so.
+    others. ``score_range`` is the scorer's (low, high); None if its scores have no range: then the page shows their
+    quantiles. ``read_answer`` tells the final answer that a rule reads in a text. ``calibration`` is the scorer's.
+    A last line that is still being written is left out, and the page says so.
     Raises UsageError without the packages or an output, RunStopped for a damaged line or a page that cannot be written.
     """
     require_packages()
     if not os.path.isfile(output_file):
         raise UsageError(f"no output {output_file} to report on; run {script} first")
     reader = OutputReader(output_file)
-    sample = None if score_range is not None else _sample_of(reader, selection)
-    totals = Totals(*(score_range or _ends(sample)), selection, sample)
+    if score_range is None:  # one reading more, before the totals
+        sample = sample_of(reader.scores())
+        totals = Totals(*sample.ends, selection, sample)
+    else:
+        totals = Totals(*score_range, selection)
     table = CandidateTable(image_root, stay_inside, read_answer)
     settings = settings_of(output_file)
-    agreement = Agreement(
-        lowest_right(selection, score_range), not any(name.startswith("generator ") for name in settings)
-    )
+    agreement = _agreement(settings, selection, score_range)
     for view in reader.views(selection):
         agreement.add(view)
         table.add(view, count(totals, view))
@@ -79,29 +79,15 @@ def write_report(
     write_page(path, "report", values, _data(text))
 
 
-def lowest_right(selection: Selection, score_range: tuple[float, float] | None) -> float | None:
-    """The lowest score that says that an answer is right: the lowest accepted one, else the middle of the range.
+def _agreement(settings: dict[str, Any], selection: Selection, score_range: tuple[float, float] | None) -> Agreement:
+    """What compares the verdicts of an output with these settings.
 
-    None if scores have no range.
+    A score says "right" from the lowest accepted one on, else from the middle of the range.
     """
-    if selection.accept_score is not None or score_range is None:
-        return selection.accept_score
-    return sum(score_range) / 2
-
-
-def _sample_of(reader: OutputReader, selection: Selection) -> ScoreSample:
-    """The scores of an output, read once before the totals are."""
-    sample = ScoreSample()
-    for view in reader.views(selection):
-        for candidate in view.candidates:
-            if candidate.score is not None:
-                sample.add(candidate.score)
-    return sample
-
-
-def _ends(sample: ScoreSample | None) -> tuple[float, float]:
-    """The lowest and the highest score."""
-    return (0.0, 1.0) if sample is None or sample.is_empty else (sample.low, sample.high)
+    lowest = selection.accept_score
+    if lowest is None and score_range is not None:
+        lowest = sum(score_range) / 2
+    return Agreement(lowest, has_labels=not any(name.startswith("generator ") for name in settings))
 
 
 def _data(text: ReportText) -> Iterator[Data]:
