@@ -63,7 +63,7 @@ class OutputReader:
     def scores(self) -> Iterator[float | None]:
         """The score of each answer of all records."""
         for record in self.records():
-            yield from (candidate.score for candidate in _candidates(record))
+            yield from (candidate.score for candidate in candidates_of(record))
 
     def records(self) -> Iterator[Record]:
         """The records, one at a time."""
