@@ -105,6 +105,7 @@ class Score(NamedTuple):
     judge_usage: Optional[Dict[str, int]] = None
     unsure: Optional[str] = None
     tests: Optional[Dict[str, Any]] = None  # how many an answer's code passed, of how many, and the first failure
+    vote: Optional[Dict[str, Any]] = None  # of a majority: the class of the answer, its share and its votes, the weight
 
     def details(self) -> Dict[str, Any]:
         """All but the value, as far as it exists: what a record and the ledger keep beside it."""
@@ -179,11 +180,16 @@ def _said(answer: Answer) -> Dict[str, Any]:
 
 
 def make_record(
-    entry: Entry, answers: Sequence[Answer], scores: Optional[Sequence[Score]], stopped_by: Optional[str] = None
+    entry: Entry,
+    answers: Sequence[Answer],
+    scores: Optional[Sequence[Score]],
+    stopped_by: Optional[str] = None,
+    about: Optional[Dict[str, Any]] = None,
 ) -> Record:
     """One output line; ``scores`` (one an answer) is None where nothing was scored. ``entry_id`` comes last.
 
-    ``stopped_by`` names the flag that ended the drawing before all answers were drawn.
+    ``stopped_by`` names the flag that ended the drawing before all answers were drawn. ``about`` is what a scorer says
+    of the entry as a whole.
     """
     record: Record = {"original_question": entry.question, "original_answers": entry.conversation}
     if entry.images:
@@ -196,6 +202,7 @@ def make_record(
     record["generated_details"] = [
         _detail(answer, scores[place] if scores is not None else None) for place, answer in enumerate(answers)
     ]
+    record.update(about or {})
     if stopped_by is not None:
         record["stopped_by"] = stopped_by
     if entry.origin is not None:

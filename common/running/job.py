@@ -15,7 +15,7 @@ from ..results.selection import Selection
 from ..scoring.shapes import Scorer
 from ..servers.client import ChatClient
 from ..servers.local import LocalServer
-from .early_stopping import StopRule
+from .early_stopping import StopRule, StopSure
 from .progress import LINE_EVERY
 from .sampler import Sampler
 
@@ -26,7 +26,7 @@ class Pipeline(NamedTuple):
     clients: Sequence[ChatClient]  # of all roles
     sampler: Sampler | None = None  # None: the answers come with the input
     scorer: Scorer | None = None  # None: the answers are only sampled
-    stop_rule: StopRule | None = None  # None: each entry gets all its answers
+    stop_rule: StopRule | StopSure | None = None  # None: each entry gets all its answers
 
 
 @dataclass

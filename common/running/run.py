@@ -38,7 +38,7 @@ from ..storage.run_files import RunFiles, settings_of
 from ..streams import kept_signals, say
 from .counts import Counts
 from .engine import Engine, LocalEngine
-from .entry_state import EntryState
+from .entry_state import EntryState, is_score_of
 from .estimate import Pilot, survey_of
 from .job import Job
 from .progress import Progress, show_progress
@@ -549,7 +549,8 @@ class Run:
     def _keep(self, line: Record) -> None:
         self._files.ledger.append(line)
         self.counts.answers += "answer" in line
-        self.counts.scored += "score" in line
+        scorer = self._job.pipeline.scorer
+        self.counts.scored += "score" in line and scorer is not None and is_score_of(scorer, line)
         if self._pilot is not None:
             self._pilot.paid(line)
 
