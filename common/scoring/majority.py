@@ -23,6 +23,7 @@ from .shapes import AnswerScorer, EntryScorer, Scorer
 from .votes import Ballot, Party, Reading, parties
 
 ALONE = "it is the only answer: there is no majority of one"
+NO_WEIGHT = "no vote for this answer has a weight"
 WEIGHT = "vote_weight"  # the setting that names the weigher; its fingerprint is under WEIGHT_ID
 WEIGHT_ID = "vote_weight_id"
 
@@ -86,48 +87,53 @@ class Majority(EntryScorer):
     async def score_with_parts(
         self, entry: Entry, images: Sequence[str], texts: Sequence[str], parts: Sequence[Score]
     ) -> list[Score]:
-        """The share of each answer's class, by the weights that ``parts`` say: what the weigher said of each answer."""
+        """The share of each answer's class; each vote weighs as ``parts`` say, which are the weigher's scores."""
+        if self.part is None:
+            return await self.score_together(entry, images, texts)
         return self._scores(entry, texts, parts, [self.weight_of(part) for part in parts])
 
-    def weight_of(self, part: Score) -> float:
-        """The weight of a vote, from 0 to 1: where the weigher's score lies in its range; 0 if it gave none.
+    def weight_of(self, part: Score) -> float | None:
+        """The weight of a vote, from 0 to 1: where the weigher's score lies in its range; None if it gave none.
 
         A score without a range (a reward model's) is a logit: its weight is its logistic function, which is the
         probability that a Bradley-Terry model gives to a win against an answer of reward 0.
         """
         if part.value is None:
-            return 0.0
+            return None
         if getattr(self.part, "has_range", True):
             return (part.value - self._low) / (self._high - self._low)
         return (1 + math.tanh(part.value / 2)) / 2
 
     def _scores(
-        self, entry: Entry, texts: Sequence[str], parts: Sequence[Score], weights: Sequence[float]
+        self, entry: Entry, texts: Sequence[str], parts: Sequence[Score], weights: Sequence[float | None]
     ) -> list[Score]:
         said = [read_answer(entry.question, text, *self._reading) for text in texts]
-        total = math.fsum(weights)
-        scores = [self._outside(part, weight, one) for part, weight, one in zip(parts, weights, said)]
-        if len(texts) < 2 or not total:
-            reason = ALONE if len(texts) < 2 else "no vote has a weight"
-            return [score._replace(unscored=score.unscored or reason) for score in scores]
+        total = math.fsum(weight for weight in weights if weight is not None)
+        scores = [self._without_class(*one) for one in zip(parts, weights, said)]
+        if len(texts) < 2:
+            return [
+                score if isinstance(one, str) else score._replace(unscored=ALONE) for score, one in zip(scores, said)
+            ]
         for party in parties(entry.question, said, self._reading):
-            share = round(math.fsum(weights[place] for place in party.members) / total, 6)
-            for place in party.members:
-                scores[place] = self._inside(scores[place], party, share, len(texts))
+            own = [weight for weight in (weights[place] for place in party.members) if weight is not None]
+            if own and total:
+                share = round(math.fsum(own) / total, 6)
+                for place in party.members:
+                    scores[place] = self._with_class(scores[place], party, share, len(texts))
         return scores
 
-    def _outside(self, part: Score, weight: float, said: Said | str) -> Score:
-        """What is known of an answer that is in no class: its weight, and why it cannot be told."""
+    def _without_class(self, part: Score, weight: float | None, said: Said | str) -> Score:
+        """What is known of an answer whose class has no share: its weight, and why it is unscored."""
         vote: dict[str, Any] | None = None
         if self.part is not None:
-            vote = {"weight": round(weight, 6), "score": part.value}
+            vote = {"weight": None if weight is None else round(weight, 6), "score": part.value}
             if part.unscored is not None:
                 vote["unscored"] = part.unscored
-        return part._replace(value=None, vote=vote, unscored=said if isinstance(said, str) else None)
+        return part._replace(value=None, vote=vote, unscored=said if isinstance(said, str) else NO_WEIGHT)
 
-    def _inside(self, score: Score, party: Party, share: float, count: int) -> Score:
+    def _with_class(self, score: Score, party: Party, share: float, count: int) -> Score:
         vote = {"answer": party.name, "share": share, "votes": len(party.members), "of": count, **(score.vote or {})}
-        return score._replace(value=score_of_share(share, self._low, self._high), vote=vote)
+        return score._replace(value=score_of_share(share, self._low, self._high), vote=vote, unscored=None)
 
     def about_entry(self, scores: Sequence[Score]) -> dict[str, Any]:
         """``majority_answer`` and ``majority_share``; the answer is null if two classes lead, or if there is none."""
