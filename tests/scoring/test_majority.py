@@ -34,11 +34,13 @@ def score(folder: Path, *flags: object, answers: Sequence[str] = (*FOUR, *FIVE))
     return forked("score", [*words, *flags], folder)
 
 
-def reject(server: ScriptedServer, folder: Path, *flags: object, entries: int = 1) -> subprocess.CompletedProcess[str]:
+def reject(
+    server: ScriptedServer, folder: Path, *flags: object, entries: int = 1, kill_at: int = 0
+) -> subprocess.CompletedProcess[str]:
     if not (folder / "in.json").exists():
         write_input(folder / "in.json", [conversation(f"What is {n}+2?") for n in range(entries)])
     words = ["--input_file", folder / "in.json", "--output_file", folder / "out.jsonl", "--generator_model", "g"]
-    return forked("reject", [*words, "--generator_port", server.port, "--scorer", "majority", *flags], folder)
+    return forked("reject", [*words, "--generator_port", server.port, "--scorer", "majority", *flags], folder, kill_at)
 
 
 def only_record(folder: Path) -> Dict[str, Any]:
@@ -334,3 +336,51 @@ def test_flags_that_cannot_go_together_are_refused_in_one_line(tmp_path: Path, f
         run = reject(server, tmp_path, *flags)
         assert (run.returncode, len(server.chats)) == (2, 0)
     assert message in run.stderr
+
+
+def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
+    words: Sequence[object] = ["--scorer_model", "j", "--vote_weight", "judge", "--answers_per_question", 3]
+    for kill_at in range(4, 16, 3):
+        folder = tmp_path / str(kill_at)
+        folder.mkdir()
+        with ScriptedServer(judging) as server:
+            run = reject(server, folder, *words, "--scorer_port", server.port, kill_at=kill_at)
+            assert run.returncode in (0, -9)
+            done(reject(server, folder, *words, "--scorer_port", server.port))
+            assert len(server.chats) <= 6 + 6, "at most what was in flight is repeated"
+        assert None not in only_record(folder)["generated_scores"]
+
+
+def test_a_dry_run_shows_the_request_for_a_weight_and_sends_nothing(tmp_path: Path) -> None:
+    with ScriptedServer(judging) as server:
+        weighted = ("--vote_weight", "judge", "--scorer_model", "j", "--scorer_port", server.port)
+        run = reject(server, tmp_path, *weighted, "--answers_per_question", 3, "--dry_run")
+        assert (run.returncode, len(server.chats)) == (0, 0), run
+    assert "3 by majority" in run.stdout
+    assert "scorer: the first request" in run.stdout
+
+
+def test_the_settings_of_a_run_can_be_given_to_another(tmp_path: Path) -> None:
+    with ScriptedServer(judging) as server:
+        flags = ("--vote_weight", "judge", "--scorer_model", "j", "--scorer_port", server.port, "--majority_min", 0.5)
+        done(reject(server, tmp_path, *flags, "--judge_samples", 2, "--answers_per_question", 2))
+        settings = tmp_path / "out.jsonl.settings.json"
+        more = ("--config", settings, "--scorer_port", server.port, "--answers_per_question", 2, "--limit", 1)
+        before = len(server.chats)
+        done(reject(server, tmp_path, *more))
+        assert len(server.chats) == before, "the settings are the same, so nothing is asked again"
+
+
+def test_an_estimate_counts_each_weight_once(tmp_path: Path) -> None:
+    with ScriptedServer(judging) as server:
+        flags = ("--vote_weight", "judge", "--scorer_model", "j", "--scorer_port", server.port, "--estimate", 1)
+        run = reject(server, tmp_path, *flags, "--answers_per_question", 4)
+    assert run.returncode == 0, run
+    scorer = run.stdout[run.stdout.index("\n  scorer ", run.stdout.index("the whole job")) :]
+    assert "requests: 4 (4 to 4)" in scorer
+    assert "completion tokens: 28 (28 to 28)" in scorer
+
+
+def test_the_report_shows_a_run_with_a_majority(tmp_path: Path) -> None:
+    done(score(tmp_path, "--report_file", tmp_path / "report.html"))
+    assert (tmp_path / "report.html").stat().st_size > 10_000
