@@ -22,6 +22,7 @@ from ..errors import RunStopped, UsageError
 from ..extras import require
 from ..storage.append_file import write_whole
 from .curves import Curves, curves_of
+from .quantiles import ScoreSample
 from .record_view import OutputReader
 from .report_rows import CandidateTable, packed
 from .report_text import DOTS, ReportText
@@ -45,7 +46,7 @@ def write_report(
     *,
     errors_file: str | None,
     image_root: str | None,
-    score_range: tuple[float, float],
+    score_range: tuple[float, float] | None,
     script: str,
     stay_inside: bool = False,
 ) -> None:
@@ -53,16 +54,18 @@ def write_report(
 
     ``selection`` decides which answers are accepted and selected. ``errors_file`` holds the failed entries (None or
     missing: none failed). Images below ``image_root`` are embedded (None: only named), and with ``stay_inside`` no
-    others. ``score_range`` is the scorer's (low, high). A last line that is still being written is left out, and the
+    others. ``score_range`` is the scorer's (low, high); None if its scores have no range: then the page
+    shows their quantiles. A last line that is still being written is left out, and the
     page says so.
     Raises UsageError without the packages or an output, RunStopped for a damaged line or a page that cannot be written.
     """
     require_packages()
     if not os.path.isfile(output_file):
         raise UsageError(f"no output {output_file} to report on; run {script} first")
-    totals = Totals(*score_range, selection)
-    table = CandidateTable(image_root, stay_inside)
     reader = OutputReader(output_file, selection)
+    sample = None if score_range is not None else _sample_of(reader)
+    totals = Totals(*(score_range or _ends(sample)), selection, sample)
+    table = CandidateTable(image_root, stay_inside)
     for view in reader:
         count(totals, view)
         table.add(view)
@@ -73,6 +76,21 @@ def write_report(
         write_whole(path, _page(text, output_file, script))
     except OSError as error:
         raise RunStopped(f"cannot write {path}: {error.strerror}") from error
+
+
+def _sample_of(reader: OutputReader) -> ScoreSample:
+    """The scores of an output, read once before the totals are."""
+    sample = ScoreSample()
+    for view in reader:
+        for candidate in view.candidates:
+            if candidate.score is not None:
+                sample.add(candidate.score)
+    return sample
+
+
+def _ends(sample: ScoreSample | None) -> tuple[float, float]:
+    """The lowest and the highest score."""
+    return (0.0, 1.0) if sample is None or sample.is_empty else (sample.low, sample.high)
 
 
 def _page(text: ReportText, output_file: str, script: str) -> Iterator[bytes]:

@@ -79,7 +79,7 @@ def hold(job: Job) -> Held:
         job.ledger_file,
         job.settings(),
         allow_mixed=job.allow_mixed,
-        score_range=job.results.score_range,
+        score_range=job.ledger_range,
         look_again=scorer is not None and scorer.retry_unscored,
     )
 

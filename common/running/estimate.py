@@ -88,7 +88,7 @@ class Pilot:
                 figures.update(figures_of_line(line))
 
     def _is_ours(self, line: Record) -> bool:
-        """Whether the settings of this job paid for a ledger line. A score whose part is in a line of its own is free."""
+        """Whether this job's settings paid for a ledger line. A score whose part is in a line of its own is free."""
         maker: Sampler | Scorer | None = self._job.pipeline.sampler
         if "answer" not in line:
             scorer = self._job.pipeline.scorer

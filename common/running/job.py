@@ -12,9 +12,10 @@ from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 from ..records import PendingEntry
 from ..results.selection import Selection
-from ..scoring.shapes import Scorer
+from ..scoring.shapes import EntryScorer, Scorer
 from ..servers.client import ChatClient
 from ..servers.local import LocalServer
+from ..storage.ledger_lines import ANY, Range
 from .early_stopping import StopRule, StopSure
 from .progress import LINE_EVERY
 from .sampler import Sampler
@@ -39,7 +40,12 @@ class Results:
     selected_keys: Sequence[str] = ()
     selected_order: str = "input"
     report_file: str | None = None
-    score_range: tuple[float, float] = (0.0, 10.0)  # of the scorer; the report's axes
+    score_range: tuple[float, float] | None = (0.0, 10.0)  # of the scorer; the report's axes. None: without a range
+
+    @property
+    def lowest_score(self) -> float | None:
+        """The lowest score that the scorer can give, if there is one."""
+        return None if self.score_range is None else self.score_range[0]
 
 
 @dataclass
@@ -82,6 +88,13 @@ class Job:
         """The folder that relative image paths are relative to."""
         source = os.path.abspath(self.input_file)
         return self.image_root or (source if os.path.isdir(source) else os.path.dirname(source))
+
+    @property
+    def ledger_range(self) -> Range:
+        """The range of the scores in the ledger, also of those that are a part of others."""
+        scorer = self.pipeline.scorer
+        part = scorer.part if isinstance(scorer, EntryScorer) else None
+        return ANY if part is not None and not part.has_range else self.results.score_range or ANY
 
     def settings(self) -> dict[str, Any]:
         """All that makes this run's records what they are, as flat JSON, for the file beside the output."""

@@ -96,12 +96,15 @@ class Majority(EntryScorer):
         """The weight of a vote, from 0 to 1: where the weigher's score lies in its range; None if it gave none.
 
         A score without a range (a reward model's) is a logit: its weight is its logistic function, which is the
-        probability that a Bradley-Terry model gives to a win against an answer of reward 0.
+        probability that a Bradley-Terry model gives to a win against an answer of reward 0. A score made of those of
+        steps is a probability already.
         """
         if part.value is None:
             return None
-        if getattr(self.part, "has_range", True):
+        if self.part is None or self.part.has_range:
             return (part.value - self._low) / (self._high - self._low)
+        if part.step_scores is not None:
+            return part.value
         return (1 + math.tanh(part.value / 2)) / 2
 
     def _scores(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import subprocess
 from pathlib import Path
 from typing import Any, Dict, List, Sequence
@@ -15,6 +16,7 @@ from common.scoring.votes import Ballot, Reading, parties, sureness, votes_missi
 from tests.forked import forked
 from tests.helpers import conversation, read_lines, write_input
 from tests.scripted_server import Reply, Request, ScriptedServer, completion
+from tests.toy_rewards import ToyRewards
 
 FOUR = [r"So it is $\boxed{4}$.", "2 + 2 = 4\n#### 4", "The answer is 4."]
 FIVE = [r"\boxed{5}", "The answer is 5."]
@@ -384,3 +386,23 @@ def test_an_estimate_counts_each_weight_once(tmp_path: Path) -> None:
 def test_the_report_shows_a_run_with_a_majority(tmp_path: Path) -> None:
     done(score(tmp_path, "--report_file", tmp_path / "report.html"))
     assert (tmp_path / "report.html").stat().st_size > 10_000
+
+
+def test_a_reward_model_weights_by_its_logistic_function_also_below_the_range(tmp_path: Path) -> None:
+    with ScriptedServer(judging, posts=ToyRewards("vllm").reply) as server:
+        weights = ("--vote_weight", "reward", "--reward_port", server.port, "--reward_model", "rm")
+        flags = (*weights, "--answers_per_question", 6, "--cache_file", tmp_path / "cache.jsonl")
+        done(reject(server, tmp_path, *flags))
+        record, asked = only_record(tmp_path), len(server.chats) + len(server.posted)
+        (tmp_path / "out.jsonl").unlink()
+        done(reject(server, tmp_path, *flags))
+        assert len(server.chats) + len(server.posted) == asked, "the ledger has the rewards, also those below 0"
+        assert only_record(tmp_path) == record
+        done(reject(server, tmp_path, *flags, "--score_max", 100))
+        assert len(server.chats) + len(server.posted) == asked, "another range needs no other rewards"
+    votes = [detail["vote"] for detail in record["generated_details"]]
+    assert min(vote["score"] for vote in votes) < 0
+    weight_of = {vote["score"]: 1 / (1 + math.exp(-vote["score"])) for vote in votes}
+    five = sum(weight_of[vote["score"]] for vote in votes if vote["answer"] == "5")
+    shares = {"5": five / sum(weight_of.values()), "4": 1 - five / sum(weight_of.values())}
+    assert [vote["share"] for vote in votes] == pytest.approx([shares[vote["answer"]] for vote in votes], abs=1e-5)
