@@ -29,6 +29,7 @@ from ..results.selection import normalised
 from ..scoring.majority import WEIGHT_ID, part_of
 from ..scoring.shapes import AnswerScorer, EntryScorer, Scorer
 from ..servers.known_servers import ended_by_itself
+from ..storage.ledger_lines import is_vote
 from ..storage.run_files import scorer_of
 from .early_stopping import Standing, StopRule, StopSure
 from .job import Pipeline
@@ -104,6 +105,8 @@ class EntryState:
         unscored = [one for one in self._whole() if one.digest not in self.scores]
         if not self.missing(pipeline.sampler) and not (unscored and pipeline.scorer is not None):
             return True
+        if unscored and isinstance(pipeline.scorer, EntryScorer):
+            return False  # it scores all answers that are there
         return pipeline.stop_rule is not None and self._stopped_by(pipeline.stop_rule) is not None
 
     def _stopped_by(self, rule: StopRule | StopSure) -> str | None:
@@ -204,7 +207,7 @@ def score_lines(
     for index, (answer, value, detail) in enumerate(zip(answers, values, details)):
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
         was_scored = is_number or detail.get("unscored") not in (None, NOT_NEEDED)
-        if was_scored and ended_by_itself(answer.finish_reason):
+        if was_scored and ended_by_itself(answer.finish_reason) and is_vote(detail.get("vote")):
             score = Score(value, **{name: detail[name] for name in SCORE_DETAILS if name in detail})
             yield score_line(record["entry_id"], index, settings_id, answer, score)
             part = part_of(score) if WEIGHT_ID in made_by else None

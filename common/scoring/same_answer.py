@@ -174,7 +174,10 @@ def read_answer(
         if _is_free_text(final.text, final):
             return "the final answer is a free text, which a rule cannot compare"
     decision = _compare(wanted, final, reply, asked, tolerance)
-    return Said(reply, final, wanted) if decision.value else decision.why or "the final answer cannot be told"
+    if decision.value:
+        return Said(reply, final, wanted)
+    why = None if decision.unsure else decision.why
+    return why or f"the final answer cannot be told: {final.text[:80]}"
 
 
 def say_the_same(question: str, one: Said, other: Said, tolerance: float | None = None) -> bool:

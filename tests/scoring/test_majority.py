@@ -406,3 +406,17 @@ def test_a_reward_model_weights_by_its_logistic_function_also_below_the_range(tm
     five = sum(weight_of[vote["score"]] for vote in votes if vote["answer"] == "5")
     shares = {"5": five / sum(weight_of.values()), "4": 1 - five / sum(weight_of.values())}
     assert [vote["share"] for vote in votes] == pytest.approx([shares[vote["answer"]] for vote in votes], abs=1e-5)
+
+
+@pytest.mark.parametrize("vote", [7, "x", {"votes": "x"}, {"answer": 4, "share": 1, "votes": 1}, {"score": "x"}])
+def test_a_vote_that_was_changed_by_hand_is_counted_again(tmp_path: Path, vote: object) -> None:
+    with ScriptedServer(lambda request: completion(rf"{request.number}: \boxed{{4}}")) as server:
+        flags = ("--answers_per_question", 2)
+        done(reject(server, tmp_path, *flags))
+        record = only_record(tmp_path)
+        record["generated_details"][0]["vote"] = vote
+        (tmp_path / "out.jsonl").write_text(json.dumps(record) + "\n")
+        done(reject(server, tmp_path, *flags, "--stop_sure", 0.85))
+        assert len(server.chats) == 2
+    assert only_record(tmp_path)["generated_scores"] == [10, 10]
+    assert only_record(tmp_path)["generated_details"][0]["vote"]["answer"] == "4"
