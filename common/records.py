@@ -108,6 +108,7 @@ class Score(NamedTuple):
     verdicts: Optional[Dict[str, Optional[float]]] = None  # by scorer of a cascade, where they contradict each other
     tests: Optional[Dict[str, Any]] = None  # how many an answer's code passed, of how many, and the first failure
     step_scores: Optional[List[float]] = None
+    vote: Optional[Dict[str, Any]] = None  # of a majority: the class of the answer, its share and its votes, the weight
 
     def details(self) -> Dict[str, Any]:
         """All but the value, as far as it exists: what a record and the ledger keep beside it."""
@@ -182,11 +183,16 @@ def _said(answer: Answer) -> Dict[str, Any]:
 
 
 def make_record(
-    entry: Entry, answers: Sequence[Answer], scores: Optional[Sequence[Score]], stopped_by: Optional[str] = None
+    entry: Entry,
+    answers: Sequence[Answer],
+    scores: Optional[Sequence[Score]],
+    stopped_by: Optional[str] = None,
+    about: Optional[Dict[str, Any]] = None,
 ) -> Record:
     """One output line; ``scores`` (one an answer) is None where nothing was scored. ``entry_id`` comes last.
 
-    ``stopped_by`` names the flag that ended the drawing before all answers were drawn.
+    ``stopped_by`` names the flag that ended the drawing before all answers were drawn. ``about`` is what a scorer says
+    of the entry as a whole.
     """
     record: Record = {"original_question": entry.question, "original_answers": entry.conversation}
     if entry.images:
@@ -199,6 +205,7 @@ def make_record(
     record["generated_details"] = [
         _detail(answer, scores[place] if scores is not None else None) for place, answer in enumerate(answers)
     ]
+    record.update(about or {})
     if stopped_by is not None:
         record["stopped_by"] = stopped_by
     if entry.origin is not None:

@@ -824,6 +824,37 @@ def no_accept_score(folder: Path) -> str:
 
 
 @fault
+def two_thresholds(folder: Path) -> str:
+    """Two flags say what a majority must have."""
+    return rejected(folder, "--scorer", "majority", "--majority_min", 0.75, "--accept_score", 5)
+
+
+@fault
+def sure_of_weights(folder: Path) -> str:
+    """Weighted votes cannot stop the sampling."""
+    return rejected(folder, "--scorer", "majority", "--vote_weight", "match", "--stop_sure", 0.95)
+
+
+@fault
+def two_stops(folder: Path) -> str:
+    """Two flags stop the sampling."""
+    flags = ("--accept_score", 5, "--stop_after", 1)
+    return rejected(folder, "--scorer", "majority", "--stop_sure", 0.95, *flags)
+
+
+@fault
+def majority_of_majorities(folder: Path) -> str:
+    """A majority cannot weight the votes."""
+    return rejected(folder, "--scorer", "majority", "--vote_weight", "majority")
+
+
+@fault
+def stop_together(folder: Path) -> str:
+    """Early stopping by scores that come together."""
+    return rejected(folder, "--scorer", "majority", "--accept_score", 5, "--stop_after", 1)
+
+
+@fault
 def broken_pattern(folder: Path) -> str:
     """A pattern that is not a regular expression."""
     return rejected(folder, "--answer_pattern", "Result: (")

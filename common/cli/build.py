@@ -21,12 +21,13 @@ from ..results.calibration import read_calibration
 from ..results.export import check_selection
 from ..results.page import require_packages
 from ..results.selection import Selection
-from ..running.early_stopping import StopRule
+from ..running.early_stopping import StopRule, StopSure
 from ..running.job import Job, Pipeline, Results
 from ..running.ray_connection import import_ray
 from ..running.sampler import Sampler
 from ..scoring.judge_prompt import check_names, read_judge_prompt
-from ..scoring.scorers import has_range, make_scorer, needs_client, own_server, right_or_wrong
+from ..scoring.majority import score_of_share
+from ..scoring.scorers import has_range, make_scorer, named_scorers, needs_client, own_server, right_or_wrong
 from ..scoring.shapes import EntryScorer
 from ..servers.client import ChatClient, need_open_files
 from ..servers.discovery import find_model
@@ -65,7 +66,7 @@ def make_job(
     notices = Notices()
     if generator is not None:
         clients[generator] = make_client(args, generator, notices)
-    if scorer is not None and needs_client(args.scorer):
+    if scorer is not None and needs_client(named_scorers(args)):
         clients[scorer] = make_scorer_client(
             args, scorer, notices, clients.get(generator) if generator is not None else None
         )
@@ -303,7 +304,7 @@ def make_scorer_client(
     args: argparse.Namespace, role: Role, notices: Notices, generator: ChatClient | None
 ) -> ChatClient:
     """The client of the scorer: of its own server, if its flags name one."""
-    name = own_server(args.scorer)
+    name = own_server(named_scorers(args))
     if name is None:
         return make_client(args, role, notices, generator)
     client = make_client(args, take_own_server(args, role, name), notices, generator)
@@ -450,13 +451,19 @@ def accept_score(args: argparse.Namespace) -> float | None:
     None if every score is accepted.
     """
     accept: float | None = args.accept_score
+    if args.majority_min is not None:
+        if accept is not None:
+            raise UsageError("--majority_min and --accept_score exclude each other; name one of them")
+        return score_of_share(args.majority_min, args.score_min, args.score_max)
     if accept is None and right_or_wrong(vars(args).get("scorer") or ()):
         accept = args.score_max
     return accept
 
 
-def make_stop_rule(args: argparse.Namespace) -> StopRule | None:
+def make_stop_rule(args: argparse.Namespace) -> StopRule | StopSure | None:
     """When an entry has enough answers; None if each entry gets all."""
+    if args.stop_sure is not None:
+        return make_stop_sure(args)
     accept, low_high = accept_score(args), score_range(args)
     if accept is not None and low_high is not None and accept > low_high[1]:
         bounds = f"--accept_score {accept:g} is above --score_max {args.score_max:g}"
@@ -472,6 +479,16 @@ def make_stop_rule(args: argparse.Namespace) -> StopRule | None:
     return StopRule(accept, args.stop_after, args.give_up_after)
 
 
+def make_stop_sure(args: argparse.Namespace) -> StopSure:
+    """The rule of --stop_sure. UsageError if another flag asks for a rule that cannot go with it."""
+    if args.vote_weight is not None:
+        raise UsageError("--stop_sure counts votes, so it cannot be used with --vote_weight")
+    for name in ("stop_after", "give_up_after"):
+        if vars(args)[name] is not None:
+            raise UsageError(f"--stop_sure and --{name} exclude each other; name one of them")
+    return StopSure(args.stop_sure)
+
+
 def score_range(args: argparse.Namespace) -> tuple[float, float] | None:
     """The lowest and the highest score; None if the scores have no range."""
     return (args.score_min, args.score_max) if has_range(args.scorer) else None
@@ -479,7 +496,7 @@ def score_range(args: argparse.Namespace) -> tuple[float, float] | None:
 
 def check_stop_rule(pipeline: Pipeline) -> None:
     """UsageError if the stop rule needs scores before the scorer can give them."""
-    if pipeline.stop_rule is not None and isinstance(pipeline.scorer, EntryScorer):
+    if isinstance(pipeline.stop_rule, StopRule) and isinstance(pipeline.scorer, EntryScorer):
         raise UsageError(
             f"--stop_after and --give_up_after need a score per answer as it arrives; --scorer {pipeline.scorer.name} "
             "scores an entry's answers together"

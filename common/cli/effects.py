@@ -13,7 +13,7 @@ import argparse
 from typing import Collection, Iterator, Mapping, NamedTuple
 
 from ..errors import UsageError
-from ..scoring.scorers import has_range, needs_client, users_of
+from ..scoring.scorers import has_range, named_scorers, needs_client, users_of
 
 SELECTION = (
     "pair_precision select top_k select_seed pairs_per_entry min_margin length_match reference_as_chosen".split()
@@ -90,17 +90,19 @@ def _needs_of_scoring(flag: str, args: argparse.Namespace) -> Iterator[Need]:
     chosen = f"with --scorer {' '.join(args.scorer)}"
     users = users_of(flag)
     if users:
-        names = [spec.partition(":")[0] for spec in args.scorer]
+        names = [spec.partition(":")[0] for spec in named_scorers(args)]
         is_met = any(name in users for name in names)
         yield Need(is_met, f"{chosen}: only {_listed(users, '')} has it", ["scorer"])
+    if flag in ("vote_weight", "stop_sure"):
+        yield Need(args.scorer == ["majority"], f"{chosen}: only majority has it", ["scorer"])
     if flag in ("score_min", "score_max"):
         yield Need(has_range(args.scorer), f"{chosen}, whose scores are in the model's own units", ["scorer"])
     if flag in [f"scorer_{name}" for name in SERVER]:
-        yield Need(needs_client(args.scorer), f"{chosen}, which sends no requests", ["scorer"])
+        yield Need(needs_client(named_scorers(args)), f"{chosen}, which sends no requests", ["scorer"])
     if "generator_port" in vars(args):
         return
     if flag in SENDING:
-        yield Need(needs_client(args.scorer), f"{chosen}, which sends no requests", ["scorer"])
+        yield Need(needs_client(named_scorers(args)), f"{chosen}, which sends no requests", ["scorer"])
     if flag in ("image_root", "max_image_mb"):
         yield Need(args.judge_images, "without --judge_images: no other request shows images", ["judge_images"])
 
@@ -109,7 +111,7 @@ def _servers_are_named(args: argparse.Namespace) -> bool:
     """Whether flags name the servers of all roles. A judge without any has the generator's."""
     values = vars(args)
     roles = [role for role in ("generator", "scorer") if f"{role}_port" in values]
-    if values.get("scorer") and not needs_client(args.scorer):
+    if values.get("scorer") and not needs_client(named_scorers(args)):
         roles.remove("scorer")
     return all(values[f"{role}_port"] or values[f"{role}_base_url"] for role in roles)
 

@@ -23,6 +23,9 @@ ABSENT: Dict[str, Any] = {  # the values of the flags that not every command has
     "token_budget": None,
     "stop_after": None,
     "give_up_after": None,
+    "stop_sure": None,
+    "vote_weight": None,
+    "majority_min": None,
     "scorer": (),
     "score_min": 0.0,
     "score_max": 10.0,
@@ -333,6 +336,13 @@ def add_stopping(parser: argparse.ArgumentParser) -> None:
         type=int_between(1),
         metavar="M",
         help="stop sampling an entry if none of its first M answers is accepted",
+    )
+    add(
+        "--stop_sure",
+        type=float_between(0.5, 0.999999),
+        metavar="P",
+        help="with majority, stop sampling an entry once its leading answer is, with probability P, the one that the "
+        "model gives most often: 0.95",
     )
 
 

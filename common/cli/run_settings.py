@@ -18,7 +18,10 @@ from ..scoring.scorers import SCORERS
 from ..storage.result_files import WRITTEN
 
 # What the settings hold and not every command has a flag for.
-WITHOUT_FLAG = {WRITTEN, *"input answers_per_question max_tokens accept_score stop_after give_up_after".split()}
+WITHOUT_FLAG = {
+    WRITTEN,
+    *"input answers_per_question max_tokens accept_score stop_after give_up_after stop_sure".split(),
+}
 
 
 def is_settings(values: Mapping[Any, Any]) -> bool:

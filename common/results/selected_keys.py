@@ -20,7 +20,7 @@ from .formats import TEXT, RowForm
 from .selection import Pick, entry_of
 
 OF_ANSWER = ("score", "index", "finish_reason", "model", "made_by", "reasoning", "usage", "max_tokens", *SCORE_DETAILS)
-OF_RECORD = ("entry_id", "file", "line", "stopped_by")
+OF_RECORD = ("entry_id", "file", "line", "stopped_by", "majority_answer", "majority_share")
 ARROW = {"int": "int64", "float": "double", "bool": "bool"}  # of a column whose values are of one kind; else text
 
 

@@ -11,9 +11,10 @@ from typing import Any, Callable, Coroutine, Sequence
 from ..errors import BudgetSpent, EntryFailed
 from ..records import Answer, Record, Score, answer_line, score_line
 from ..results.selection import normalised
+from ..scoring.majority import Majority
 from ..scoring.shapes import AnswerScorer, EntryScorer
 from ..servers.known_servers import ended_by_itself
-from .early_stopping import Standing
+from .early_stopping import ENOUGH, Standing, StopSure
 from .entry_state import EntryState, score_id
 from .job import Pipeline
 
@@ -37,9 +38,14 @@ class Candidates:
         self._state = state
         self._sampler = pipeline.sampler
         scorer = pipeline.scorer
-        self._answer_scorer = scorer if isinstance(scorer, AnswerScorer) else None
         self._entry_scorer = scorer if isinstance(scorer, EntryScorer) else None
+        self._answer_scorer = scorer.part if isinstance(scorer, EntryScorer) else None
+        self._alone = state.parts  # by digest: the scores of the answer scorer
+        if isinstance(scorer, AnswerScorer):
+            self._answer_scorer, self._alone = scorer, state.scores
         self._rule = pipeline.stop_rule
+        counts = isinstance(self._rule, StopSure) and isinstance(scorer, Majority)
+        self._ballot = scorer.ballot(state.entry) if counts and isinstance(scorer, Majority) else None
         self._keep = keep
         self._stop = stop
         self._servers_idle = servers_idle
@@ -64,7 +70,7 @@ class Candidates:
             self._start()
             await self._ended.wait()
             stopped_by = self._stopped_by()
-            if self._failure is not None and stopped_by != "stop_after":
+            if self._failure is not None and stopped_by not in ENOUGH:
                 raise self._failure
             if self._entry_scorer is not None:
                 await self._score_together(self._entry_scorer)
@@ -74,8 +80,12 @@ class Candidates:
 
     def _start(self) -> None:
         """Sends every request that is wanted now."""
+        if self._entry_scorer is not None and not self._to_sample and self._all_scored():
+            self._ended.set()
+            return
         for index, answer in sorted(self._state.answers.items()):
-            if answer.digest in self._state.scores or not ended_by_itself(answer.finish_reason):
+            is_done = answer.digest in self._alone or not ended_by_itself(answer.finish_reason)
+            if is_done or self._ballot is not None:
                 self._score(index, answer)
             else:
                 self._to_score.append(index)
@@ -117,7 +127,7 @@ class Candidates:
             for index in indices:
                 self._score(index, self._state.answers[index])
             wanted = self._wanted()
-        if self._stopped_by() == "stop_after":
+        if self._stopped_by() in ENOUGH:
             self._cancel()
         elif self._sampler is not None and self._to_sample and self._failure is None:
             indices, later = self._to_sample[:wanted], self._to_sample
@@ -135,7 +145,8 @@ class Candidates:
 
     def _standing(self) -> Standing:
         started = self._most - len(self._to_sample) - len(self._to_score)
-        return Standing(self._most, started, self._scored, len(self._accepted))
+        votes = self._ballot.sizes() if self._ballot is not None else ()
+        return Standing(self._most, started, self._scored, len(self._accepted), votes)
 
     def _stopped_by(self) -> str | None:
         return self._rule.stopped_by(self._standing()) if self._rule is not None else None
@@ -147,10 +158,14 @@ class Candidates:
         self._keep(answer_line(self._state.entry.entry_id, index, settings_id, answer, limit))
         answer.max_tokens = limit
         self._state.answers[index] = self._sampler.signed(answer)
+        if self._entry_scorer is not None and self._entry_scorer.counts_copies:
+            self._state.scores.clear()  # they were those of fewer answers
         self._score(index, answer)
 
     def _score(self, index: int, answer: Answer) -> None:
         """Has an answer scored, unless it is cut, its text has a score or is being scored, or the entry has enough."""
+        if self._ballot is not None:
+            self._vote(answer)
         if self._answer_scorer is None:
             return
         digest = answer.digest
@@ -158,11 +173,17 @@ class Candidates:
             self._scored += 1
         elif digest in self._being_scored:
             self._being_scored[digest].append(answer)
-        elif digest in self._state.scores:
-            self._count([answer], self._state.scores[digest])
+        elif digest in self._alone:
+            self._count([answer], self._alone[digest])
         elif self._stopped_by() != "stop_after":
             self._being_scored[digest] = [answer]
             self._begin(self._score_alone(self._answer_scorer, index, answer))
+
+    def _vote(self, answer: Answer) -> None:
+        assert self._ballot is not None
+        self._scored += 1
+        if ended_by_itself(answer.finish_reason):
+            self._ballot.add(answer.text)
 
     async def _score_alone(self, scorer: AnswerScorer, index: int, answer: Answer) -> None:
         images = self._state.images if scorer.wants_images else []
@@ -171,26 +192,31 @@ class Candidates:
         score = await asked.score_answer(self._state.entry, images, answer)
         if known is not None:
             score = scorer.joined(known, score)
-        self._keep_score(scorer.settings_id, index, answer, score)
+        self._keep_score(scorer.settings_id, index, answer, score, self._alone)
         self._count(self._being_scored.pop(answer.digest), score)
 
     async def _score_together(self, scorer: EntryScorer) -> None:
         """Scores the entry's distinct answers, unless all of their scores are known."""
+        if self._all_scored():
+            return
         whole = self._state.whole_answers()
         distinct = {answer.digest: (index, answer) for index, answer in reversed(whole)}
-        if all(digest in self._state.scores for digest in distinct):
-            return
         images = self._state.images if scorer.wants_images else []
         answers = [answer for _, answer in whole]
-        scores = await scorer.score_together(self._state.entry, images, [answer.text for answer in answers])
+        texts, parts = [answer.text for answer in answers], [self._state.parts.get(one.digest) for one in answers]
+        known = [part or Score(None, unscored="it was not asked") for part in parts]
+        scores = await scorer.score_with_parts(self._state.entry, images, texts, known)
         settings_id = score_id(scorer, answers)
         by_digest = {answer.digest: score for answer, score in zip(answers, scores)}
         for digest, (index, answer) in distinct.items():
-            self._keep_score(settings_id, index, answer, by_digest[digest])
+            self._keep_score(settings_id, index, answer, by_digest[digest], self._state.scores)
 
-    def _keep_score(self, settings_id: str, index: int, answer: Answer, score: Score) -> None:
+    def _all_scored(self) -> bool:
+        return all(answer.digest in self._state.scores for _, answer in self._state.whole_answers())
+
+    def _keep_score(self, settings_id: str, index: int, answer: Answer, score: Score, scores: dict[str, Score]) -> None:
         self._keep(score_line(self._state.entry.entry_id, index, settings_id, answer, score))
-        self._state.scores[answer.digest] = score
+        scores[answer.digest] = score
 
     def _count(self, answers: Sequence[Answer], score: Score) -> None:
         """Counts scored answers, and the distinct accepted ones among them."""

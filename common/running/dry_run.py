@@ -19,7 +19,6 @@ from ..scoring.shapes import AnswerScorer, EntryScorer, Scorer
 from ..servers.client import ChatClient
 from ..servers.connection import NotSent
 from ..storage.held import Held
-from ..storage.ledger_lines import ANY
 from .candidates import Candidates
 from .entry_state import EntryState
 from .estimate import roles_of
@@ -80,7 +79,7 @@ def hold(job: Job) -> Held:
         job.ledger_file,
         job.settings(),
         allow_mixed=job.allow_mixed,
-        score_range=job.results.score_range or ANY,
+        score_range=job.ledger_range,
         look_again=scorer is not None and scorer.retry_unscored,
     )
 

@@ -26,10 +26,12 @@ from ..records import (
     score_line,
 )
 from ..results.selection import normalised
+from ..scoring.majority import WEIGHT_ID, part_of
 from ..scoring.shapes import AnswerScorer, EntryScorer, Scorer
 from ..servers.known_servers import ended_by_itself
+from ..storage.ledger_lines import is_vote
 from ..storage.run_files import scorer_of
-from .early_stopping import Standing, StopRule
+from .early_stopping import Standing, StopRule, StopSure
 from .job import Pipeline
 from .sampler import Sampler
 
@@ -67,8 +69,10 @@ class EntryState:
             if pipeline.scorer.retry_unscored:
                 known = [line for line in known if line["score"] is not None]
             self.scores.update((line["digest"], score_from_line(line)) for line in known)
-        if isinstance(pipeline.scorer, AnswerScorer):
-            parts = [line for line in scores if line["made_by"] in pipeline.scorer.part_ids]
+        if pipeline.scorer is not None:
+            parts = [line for line in scores if line["made_by"] in ids_of_parts(pipeline.scorer)]
+            if isinstance(pipeline.scorer, EntryScorer) and pipeline.scorer.retry_unscored:
+                parts = [line for line in parts if line["score"] is not None]
             for line in sorted(parts, key=lambda line: len(line.get("judge_samples") or [line])):
                 self.parts[line["digest"]] = score_from_line(line)
 
@@ -101,13 +105,16 @@ class EntryState:
         unscored = [one for one in self._whole() if one.digest not in self.scores]
         if not self.missing(pipeline.sampler) and not (unscored and pipeline.scorer is not None):
             return True
+        if unscored and isinstance(pipeline.scorer, EntryScorer):
+            return False  # it scores all answers that are there
         return pipeline.stop_rule is not None and self._stopped_by(pipeline.stop_rule) is not None
 
-    def _stopped_by(self, rule: StopRule) -> str | None:
+    def _stopped_by(self, rule: StopRule | StopSure) -> str | None:
         known = [(one, self.scores[one.digest]) for one in self._whole() if one.digest in self.scores]
         accepted = {normalised(answer.text) for answer, score in known if rule.accepts(answer, score)}
         scored = len(known) + len(self.answers) - len(self._whole())
-        return rule.stopped_by(Standing(len(self.answers), len(self.answers), scored, len(accepted)))
+        votes = sizes_of_classes([score for _, score in known])
+        return rule.stopped_by(Standing(len(self.answers), len(self.answers), scored, len(accepted), votes))
 
     def _whole(self) -> list[Answer]:
         return [answer for _, answer in self.whole_answers()]
@@ -131,7 +138,8 @@ class EntryState:
         """
         answers = [self.answers[index] for index in sorted(self.answers)]
         scores = [self._score_of(answer) for answer in answers] if scorer is not None else None
-        record = make_record(self.entry, answers, scores, stopped_by)
+        about = scorer.about_entry(scores) if isinstance(scorer, EntryScorer) and scores else None
+        record = make_record(self.entry, answers, scores, stopped_by, about)
         for place, index in enumerate(sorted(self.answers)):
             if index != place:
                 record["generated_details"][place]["index"] = index
@@ -151,12 +159,31 @@ def score_id(scorer: Scorer, answers: Iterable[Answer]) -> str:
     """The ``made_by`` of a ledger's score: of the settings, and where answers are scored together, of all of them."""
     if not isinstance(scorer, EntryScorer):
         return scorer.settings_id
-    return score_id_of(scorer.settings_id, answers)
+    return score_id_of(scorer, scorer.settings_id, answers)
 
 
-def score_id_of(settings_id: str, answers: Iterable[Answer]) -> str:
-    """The ``made_by`` of the scores of answers that are scored together."""
-    return f"{settings_id}:{fingerprint(sorted({answer.digest for answer in answers}))}"
+def score_id_of(scorer: EntryScorer, settings_id: str, answers: Iterable[Answer]) -> str:
+    """The ``made_by`` of the scores of answers that a scorer with these settings scores together."""
+    digests = [answer.digest for answer in answers]
+    return f"{settings_id}:{fingerprint(sorted(digests if scorer.counts_copies else set(digests)))}"
+
+
+def ids_of_parts(scorer: Scorer) -> frozenset[str]:
+    """The ``made_by`` of the ledger's scores that are a part of this scorer's."""
+    if isinstance(scorer, EntryScorer):
+        return frozenset() if scorer.part is None else frozenset([scorer.part.settings_id])
+    return scorer.part_ids if isinstance(scorer, AnswerScorer) else frozenset()
+
+
+def is_score_of(scorer: Scorer, line: Record) -> bool:
+    """Whether a ledger line is a score of this scorer, and not of its part."""
+    return str(line["made_by"]).startswith(scorer.settings_id)
+
+
+def sizes_of_classes(scores: Iterable[Score]) -> list[int]:
+    """How many answers each class has, the largest first, as the ``vote`` of the scores says."""
+    votes = {score.vote["answer"]: int(score.vote["votes"]) for score in scores if score.vote and "votes" in score.vote}
+    return sorted(votes.values(), reverse=True)
 
 
 def index_of(record: Record, place: int) -> int:
@@ -169,17 +196,20 @@ def index_of(record: Record, place: int) -> int:
 def score_lines(
     record: Record, answers: Sequence[Answer], made_by: dict[str, Any], scorer: Scorer | None
 ) -> Iterator[Record]:
-    """The ledger lines of a record's scores, which a scorer with the settings ``made_by`` gave."""
+    """The ledger lines of a record's scores, and of their parts; a scorer with the settings ``made_by`` gave them."""
     values = record.get("generated_scores")
     if not made_by or not isinstance(values, list) or len(values) != len(answers):
         return
     settings_id = fingerprint(made_by)
     if isinstance(scorer, EntryScorer):
-        settings_id = score_id_of(settings_id, [one for one in answers if ended_by_itself(one.finish_reason)])
+        settings_id = score_id_of(scorer, settings_id, [one for one in answers if ended_by_itself(one.finish_reason)])
     details = record.get("generated_details") or [{}] * len(answers)
     for index, (answer, value, detail) in enumerate(zip(answers, values, details)):
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
         was_scored = is_number or detail.get("unscored") not in (None, NOT_NEEDED)
-        if was_scored and ended_by_itself(answer.finish_reason):
+        if was_scored and ended_by_itself(answer.finish_reason) and is_vote(detail.get("vote")):
             score = Score(value, **{name: detail[name] for name in SCORE_DETAILS if name in detail})
             yield score_line(record["entry_id"], index, settings_id, answer, score)
+            part = part_of(score) if WEIGHT_ID in made_by else None
+            if part is not None:
+                yield score_line(record["entry_id"], index, made_by[WEIGHT_ID], answer, part)

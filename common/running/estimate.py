@@ -24,9 +24,11 @@ from ..records import Entry, Record, id_key
 from ..results.estimators import Estimate
 from ..results.forecast import SPENT, TOKENS, Sample, figures_of_line, figures_of_record, places
 from ..results.selection import selectable
+from ..scoring.shapes import EntryScorer, Scorer
 from ..servers.client import ChatClient
 from ..storage.append_file import scan
 from .job import Job
+from .sampler import Sampler
 from .survey import Survey, size_of
 
 FULL = 0.8  # of the slots, on average: below that the time is uncertain
@@ -86,13 +88,17 @@ class Pilot:
                 figures.update(figures_of_line(line))
 
     def _is_ours(self, line: Record) -> bool:
-        """Whether the settings of this job made a ledger line."""
-        maker = self._job.pipeline.sampler if "answer" in line else self._job.pipeline.scorer
+        """Whether this job's settings paid for a ledger line. A score whose part is in a line of its own is free."""
+        maker: Sampler | Scorer | None = self._job.pipeline.sampler
+        if "answer" not in line:
+            scorer = self._job.pipeline.scorer
+            maker = (scorer.part or scorer) if isinstance(scorer, EntryScorer) else scorer
         return maker is not None and str(line["made_by"]).startswith(maker.settings_id)
 
     def paid(self, line: Record) -> None:
         """An answer or a score arrived; its requests are observed, unless they are those of a Ray worker."""
-        self._figures[id_key(line["entry_id"])].update(figures_of_line(line, self._job.ray is not None))
+        if self._is_ours(line):
+            self._figures[id_key(line["entry_id"])].update(figures_of_line(line, self._job.ray is not None))
 
     def _observe(self, role: str, entry_id: str, seconds: float) -> None:
         """A request of an entry held a slot for that long."""

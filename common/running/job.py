@@ -13,10 +13,11 @@ from typing import Any, Callable, Mapping, NamedTuple, Sequence
 from ..records import PendingEntry
 from ..results.calibration import Calibration
 from ..results.selection import Selection
-from ..scoring.shapes import Scorer
+from ..scoring.shapes import EntryScorer, Scorer
 from ..servers.client import ChatClient
 from ..servers.local import LocalServer
-from .early_stopping import StopRule
+from ..storage.ledger_lines import ANY, Range
+from .early_stopping import StopRule, StopSure
 from .progress import LINE_EVERY
 from .sampler import Sampler
 
@@ -27,7 +28,7 @@ class Pipeline(NamedTuple):
     clients: Sequence[ChatClient]  # of all roles
     sampler: Sampler | None = None  # None: the answers come with the input
     scorer: Scorer | None = None  # None: the answers are only sampled
-    stop_rule: StopRule | None = None  # None: each entry gets all its answers
+    stop_rule: StopRule | StopSure | None = None  # None: each entry gets all its answers
 
 
 @dataclass
@@ -90,6 +91,13 @@ class Job:
         """The folder that relative image paths are relative to."""
         source = os.path.abspath(self.input_file)
         return self.image_root or (source if os.path.isdir(source) else os.path.dirname(source))
+
+    @property
+    def ledger_range(self) -> Range:
+        """The range of the scores in the ledger, also of those that are a part of others."""
+        scorer = self.pipeline.scorer
+        part = scorer.part if isinstance(scorer, EntryScorer) else None
+        return ANY if part is not None and not part.has_range else self.results.score_range or ANY
 
     def settings(self) -> dict[str, Any]:
         """All that makes this run's records what they are, as flat JSON, for the file beside the output."""

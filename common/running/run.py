@@ -33,14 +33,13 @@ from ..results.calibration import table_text
 from ..results.quantiles import ScoreSample
 from ..servers.client import Traffic
 from ..servers.messages import chat_messages, check_marks
-from ..storage.ledger_lines import ANY
 from ..storage.result_files import ResultFiles
 from ..storage.run_files import RunFiles, settings_of
 from ..streams import kept_signals, say
 from .calibrate import write_calibration
 from .counts import Counts
 from .engine import Engine, LocalEngine
-from .entry_state import EntryState
+from .entry_state import EntryState, is_score_of
 from .estimate import Pilot, survey_of
 from .job import Job
 from .progress import Progress, show_progress
@@ -78,7 +77,7 @@ def run(job: Job) -> int:
             job.settings(),
             keep_ledger=job.keep_ledger,
             allow_mixed=job.allow_mixed,
-            score_range=job.results.score_range or ANY,
+            score_range=job.ledger_range,
             look_again=job.pipeline.scorer is not None and job.pipeline.scorer.retry_unscored,
         )
         if job.pipeline.sampler is not None:
@@ -517,7 +516,8 @@ class Run:
     def _keep(self, line: Record) -> None:
         self._files.ledger.append(line)
         self.counts.answers += "answer" in line
-        self.counts.scored += "score" in line
+        scorer = self._job.pipeline.scorer
+        self.counts.scored += "score" in line and scorer is not None and is_score_of(scorer, line)
         if self._pilot is not None:
             self._pilot.paid(line)
 

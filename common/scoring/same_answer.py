@@ -111,19 +111,84 @@ def decide(
         return Decision(True)
     if wanted.kind == "text":
         return Decision(None, FREE_TEXT)
+    final = _final_answer_of(reply, own)
+    if isinstance(final, str):
+        return Decision(None, final)
+    return _compare(wanted, final, reply, asked, tolerance)
+
+
+def _final_answer_of(reply: str, own: Sequence[re.Pattern[str]]) -> FinalAnswer | str:
+    """The final answer of a reply without thoughts, or why it cannot be compared."""
     final = find_final_answer(reply, own)
     if final is None or not final.text.strip():
-        return Decision(None, "the answer has no final answer")
+        return "the answer has no final answer"
     if len(final.text) > _LONGEST:
-        return Decision(None, "the final answer is too long to compare")
+        return "the final answer is too long to compare"
     if final.doubt:
-        return Decision(None, f"the answer has {final.doubt}" if "thoughts" in final.doubt else final.doubt)
+        return f"the answer has {final.doubt}" if "thoughts" in final.doubt else final.doubt
+    return final
+
+
+def _compare(wanted: Wanted, final: FinalAnswer, reply: str, asked: Question, tolerance: float | None) -> Decision:
+    """Whether a final answer is the wanted one."""
     compare = {"option": _decide_option, "yes or no": _decide_yes_or_no, "value": _decide_value, "words": _decide_words}
     decision = compare[wanted.kind](wanted, final, reply, asked, tolerance)
     if decision.value is not True and wanted.letter and wanted.kind != "option":
         by_letter = _decide_option(wanted, final, reply, asked, tolerance)
         return by_letter if by_letter.value is not None else decision
     return decision
+
+
+# --- two answers ------------------------------------------------------------------------------------------------------
+
+
+class Said(NamedTuple):
+    """What an answer says: its reply without thoughts, its final answer, and the same as a reference would be read."""
+
+    reply: str
+    final: FinalAnswer
+    wanted: Wanted
+
+
+def read_answer(
+    question: str, answer: str, own: Sequence[re.Pattern[str]] = (), tolerance: float | None = None
+) -> Said | str:
+    r"""What an answer says, or why its final answer cannot be told. A final answer that can be told equals itself.
+
+    >>> read_answer("How many?", r"So \boxed{4}").final.text, read_answer("How many?", "Perhaps 4, perhaps 5.")
+    ('4', 'the answer has no value that can be told: Perhaps 4, perhaps 5.')
+    """
+    reply = without_thoughts(answer)
+    if reply is None:
+        return "the thinking never ended"
+    final = _final_answer_of(reply, own)
+    if isinstance(final, str):
+        return final
+    if not re.search(r"\w", final.text):
+        return "the answer has no final answer"
+    asked = about(question)
+    wanted = _wanted(final, asked)
+    if wanted.kind == "words" and final.found_by == "last sentence":
+        if re.search("[0-9]", final.text):
+            return f"the answer has no value that can be told: {final.text[:80]}"
+        if _is_free_text(final.text, final):
+            return "the final answer is a free text, which a rule cannot compare"
+    decision = _compare(wanted, final, reply, asked, tolerance)
+    if decision.value:
+        return Said(reply, final, wanted)
+    why = None if decision.unsure else decision.why
+    return why or f"the final answer cannot be told: {final.text[:80]}"
+
+
+def say_the_same(question: str, one: Said, other: Said, tolerance: float | None = None) -> bool:
+    """Whether two final answers are certainly equal: each is compared as if the other were the reference."""
+    asked = about(question)
+    decisions = [
+        _compare(ours.wanted, theirs.final, theirs.reply, asked, tolerance)
+        for ours, theirs in ((one, other), (other, one))
+    ]
+    differ = any(decision.value is False and not decision.unsure for decision in decisions)
+    return not differ and any(decision.value for decision in decisions)
 
 
 # --- the reference ----------------------------------------------------------------------------------------------------
@@ -141,7 +206,11 @@ def read_reference(reference: str, question: str, own: tuple[re.Pattern[str], ..
         return Wanted("nothing")
     if len(final.text) > _LONGEST or _is_free_text(reference, final):
         return Wanted("text")
-    asked = about(question)
+    return _wanted(final, about(question))
+
+
+def _wanted(final: FinalAnswer, asked: Question) -> Wanted:
+    """A final answer as a reference is read."""
     text = final.text.strip()
     letter = _letter_of_reference(text, asked)
     words = tuple(_words(text))

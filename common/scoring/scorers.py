@@ -16,6 +16,7 @@ from ..records import Answer, Entry, Score
 from ..servers.client import ChatClient
 from .code import Code
 from .judge import Judge
+from .majority import Majority
 from .match import Match
 from .math_equal import Math
 from .reward import Reward
@@ -28,6 +29,7 @@ SCORERS: dict[str, type[Scorer]] = {
     "math": Math,
     "code": Code,
     "reward": Reward,
+    "majority": Majority,
     "python": UserFunction,
 }
 DEFAULT = ["judge"]
@@ -138,6 +140,12 @@ def add_scorer_flags(
     group.add_argument("--score_min", type=finite, default=0.0, metavar="S", help="lowest score")
     group.add_argument("--score_max", type=finite, default=10.0, metavar="S", help="highest score")
     group.add_argument("--retry_unscored", action="store_true", help="score the answers again that are unscored")
+    group.add_argument(
+        "--vote_weight",
+        type=scorer_name,
+        metavar="SCORER",
+        help="with majority, a vote weighs as much as this other scorer's score of the answer: judge",
+    )
     for scorer in {scorer.add_flags: scorer for scorer in SCORERS.values()}.values():  # some scorers share theirs
         own_group = parser.add_argument_group(scorer.flags_title) if scorer.flags_title else group
         if scorer.own_server is not None:
@@ -200,6 +208,11 @@ def own_server(specs: Sequence[str]) -> str | None:
     return next((name for name in (_class_of(spec).own_server for spec in specs) if name), None)
 
 
+def named_scorers(args: argparse.Namespace) -> list[str]:
+    """All scorers that the flags name, as they are written: those of --scorer, and the one that weights the votes."""
+    return [*args.scorer, *([] if args.vote_weight is None else [args.vote_weight])]
+
+
 def needs_client(specs: Sequence[str]) -> bool:
     """Whether one of these scorers sends requests to a server.
 
@@ -229,6 +242,8 @@ def make_scorer(args: argparse.Namespace, client: ChatClient | None) -> Scorer:
         raise UsageError(f"--scorer {' '.join(args.scorer)} names a scorer twice")
     scorers = [_class_of(spec).from_flags(spec, args, client) for spec in args.scorer]
     scorer = scorers[0] if len(scorers) == 1 else _cascade(scorers, args)
+    if isinstance(scorer, Majority) and args.vote_weight is not None:
+        scorer = scorer.weighted_by(_weigher(args, client))
     scorer.retry_unscored = args.retry_unscored
     return scorer
 
@@ -245,6 +260,14 @@ def _cascade(scorers: Sequence[Scorer], args: argparse.Namespace) -> Cascade:
             f"--scorer {' '.join(args.scorer)}: a scorer that scores an entry's answers together stands alone"
         )
     return Cascade(alone)
+
+
+def _weigher(args: argparse.Namespace, client: ChatClient | None) -> AnswerScorer:
+    """The scorer of --vote_weight; UsageError if it does not score each answer by itself."""
+    scorer = _class_of(args.vote_weight).from_flags(args.vote_weight, args, client)
+    if not isinstance(scorer, AnswerScorer):
+        raise UsageError(f"--vote_weight {args.vote_weight}: it must be a scorer that scores each answer by itself")
+    return scorer
 
 
 def _class_of(spec: str) -> type[Scorer]:

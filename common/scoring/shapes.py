@@ -117,8 +117,25 @@ class AnswerScorer(Scorer, ABC):
 
 
 class EntryScorer(Scorer, ABC):
-    """Scores an entry's answers together, when all of them are there."""
+    """Scores an entry's answers together, when all of them are there.
+
+    ``counts_copies`` says whether the scores are others where a text is there twice. ``part`` is a scorer that is asked
+    about each answer first, as it arrives: its scores are kept, and ``score_with_parts`` is given them.
+    """
+
+    counts_copies: ClassVar[bool] = False
+    part: AnswerScorer | None = None
 
     @abstractmethod
     async def score_together(self, entry: Entry, images: Sequence[str], texts: Sequence[str]) -> list[Score]:
         """The score of each of the answers' texts, in their order; otherwise as ``AnswerScorer.score``."""
+
+    async def score_with_parts(
+        self, entry: Entry, images: Sequence[str], texts: Sequence[str], parts: Sequence[Score]
+    ) -> list[Score]:
+        """As ``score_together``; ``parts`` are the scores that ``part`` gave, in the same order, if there is one."""
+        return await self.score_together(entry, images, texts)
+
+    def about_entry(self, scores: Sequence[Score]) -> dict[str, Any]:
+        """What the record says of the entry as a whole, besides the answers' scores."""
+        return {}

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import re
 from array import array
-from typing import BinaryIO, Callable, Container
+from typing import BinaryIO, Callable, Collection, Container
 
 from ..records import Record, id_key
 from .append_file import LEDGER, PIECE, AppendFile, scan
@@ -101,7 +101,7 @@ class Ledger(LedgerIndex):
         """Whether lines of entries that were not recalled are still in it."""
         return bool(self._latest)
 
-    def holds_only(self, sampler: str, count: int, scorer: str) -> bool:
+    def holds_only(self, sampler: str, count: int, scorers: Collection[str]) -> bool:
         """Whether all its lines are answers to ``count`` per entry and scores with these fingerprints of settings."""
         with open(self.path, "rb") as file:
             for line in file:
@@ -109,7 +109,7 @@ class Ledger(LedgerIndex):
                 if start is None:
                     return False
                 of_sampler = start["made_by"] == sampler.encode() and int(start["index"]) < count
-                if not (of_sampler if start["kind"] == b"answer" else start["scorer"] == scorer.encode()):
+                if not (of_sampler if start["kind"] == b"answer" else start["scorer"].decode() in scorers):
                     return False
         return True
 

@@ -105,6 +105,23 @@ def _or_null(check: Callable[[object], bool]) -> Callable[[object], bool]:
     return lambda value: value is None or check(value)
 
 
+def is_vote(value: object) -> bool:
+    """Whether a value is a ``vote``: null, or an object whose class and weight can be used.
+
+    >>> is_vote({"answer": "4", "share": 0.5, "votes": 1, "of": 2}), is_vote({"answer": "4"}), is_vote({"score": "x"})
+    (True, False, False)
+    """
+    if not isinstance(value, dict):
+        return value is None
+    has_class = (
+        isinstance(value.get("answer"), str) and _is_number(value.get("share")) and _is_count(value.get("votes"))
+    )
+    is_outside = not {"answer", "share", "votes"} & value.keys()
+    return (
+        (has_class or is_outside) and (value.get("score") is None or _is_number(value["score"])) and _is_object(value)
+    )
+
+
 CHECKS: dict[str, Callable[[object], bool]] = {
     "made_by": _is_text,
     "index": _is_count,
@@ -126,4 +143,5 @@ MORE_CHECKS: dict[str, Callable[[object], bool]] = {
     "probabilities": _or_null(_is_object),
     "judge_usage": _or_null(_is_object),
     "verdicts": _or_null(_is_object),
+    "vote": is_vote,
 }

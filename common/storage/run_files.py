@@ -164,7 +164,9 @@ class RunFiles:
         if self._keep_ledger or not self.complete or self._errors is not None or self.damaged or self.ledger.leftover:
             return False
         count, sampler = self.settings.get("answers_per_question", 0), part_of(self.settings, POPULATION)
-        is_in_output = self.ledger.holds_only(fingerprint(sampler), count, fingerprint(scorer_of(self.settings)))
+        scorer = scorer_of(self.settings)
+        scorers = [fingerprint(scorer), str(scorer.get("vote_weight_id"))]  # records hold the scores of both
+        is_in_output = self.ledger.holds_only(fingerprint(sampler), count, scorers)
         return is_in_output and not os.path.exists(new_file(self._output_file))
 
     def records(self, path: str) -> Iterator[Any]:

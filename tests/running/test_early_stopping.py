@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.running.early_stopping import Standing, StopRule
+from common.running.early_stopping import Standing, StopRule, StopSure
+from common.scoring.votes import sureness
 
 
 def play(
@@ -97,3 +98,33 @@ def test_giving_up_alone_draws_all_the_rest_once_one_is_accepted() -> None:
     assert rule.more(Standing(10, 0, 0, 0)) == 3
     assert rule.more(Standing(10, 3, 1, 0)) == 0
     assert rule.more(Standing(10, 3, 2, 1)) == 7
+
+
+@given(
+    st.lists(st.integers(0, 2), min_size=2, max_size=24),
+    st.sampled_from([0.5, 0.8, 0.9, 0.95, 0.99]),
+    st.booleans(),
+    st.randoms(use_true_random=False),
+)
+def test_stop_sure_ends_with_a_sure_leader_or_at_the_limit_and_wastes_nothing(
+    answers: List[int], sure: float, servers_idle: bool, order: random.Random
+) -> None:
+    rule, waiting, counted = StopSure(sure), [], [0, 0, 0]  # type: Tuple[StopSure, List[int], List[int]]
+    started = scored = 0
+    while True:
+        standing = Standing(len(answers), started, scored, 0, sorted(counted, reverse=True))
+        more = rule.more(standing, servers_idle)
+        waiting += answers[started : started + more]
+        started += more
+        if rule.stopped_by(standing) or not waiting:
+            break
+        counted[waiting.pop(order.randrange(len(waiting)))] += 1
+        scored += 1
+    first, second, _ = sorted(counted, reverse=True)
+    assert started <= len(answers)
+    assert scored >= 2
+    if rule.stopped_by(standing):
+        assert sureness(first, second) >= sure
+        assert servers_idle or not waiting, "no request is dropped while other entries keep the servers busy"
+    else:
+        assert scored == len(answers)

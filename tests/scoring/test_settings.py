@@ -64,6 +64,12 @@ MADE_BEFORE = [  # flags, the fingerprint, the settings: as they were before sco
     ),
     ("--scorer math", "b97249ec82d2", {"scorer": "math", "math version": MATH, **RANGE}),
     ("--scorer python:check.py:verify", "54426e17aea0", {"scorer": "python:check.py:verify", **OWN, **RANGE}),
+    ("--scorer majority", "ca5950fca073", {"scorer": "majority", **RANGE}),
+    (
+        "--scorer majority --vote_weight judge",
+        "304eb3382c43",
+        {**JUDGE, "scorer": "majority", "vote_weight": "judge", "vote_weight_id": "a4ee7358e557"},
+    ),
     ("--scorer match math", "e56f9379d66b", {"scorer": "match math", **RANGE, "math version": MATH}),
     ("--scorer match judge", "008cc6500cf8", {**JUDGE, "scorer": "match judge"}),
     (
