@@ -9,9 +9,9 @@ import asyncio
 from typing import Any, Callable, Coroutine, Sequence
 
 from ..errors import BudgetSpent, EntryFailed
-from ..records import Answer, Record, Score, answer_line, score_line
+from ..records import Answer, Record, Score, answer_line, score_line, verdict_line
 from ..results.selection import normalised
-from ..scoring.shapes import AnswerScorer, EntryScorer
+from ..scoring.shapes import AnswerScorer, EntryScorer, Scorer, Verdicts
 from ..servers.known_servers import ended_by_itself
 from .early_stopping import Standing
 from .entry_state import EntryState, score_id
@@ -168,7 +168,7 @@ class Candidates:
         images = self._state.images if scorer.wants_images else []
         known = self._state.parts.get(answer.digest)
         asked = scorer if known is None else scorer.rest(known)
-        score = await asked.score_answer(self._state.entry, images, answer)
+        score = await asked.score_with(self._state.entry, images, answer, self._verdicts(scorer))
         if known is not None:
             score = scorer.joined(known, score)
         self._keep_score(scorer.settings_id, index, answer, score)
@@ -182,11 +182,20 @@ class Candidates:
             return
         images = self._state.images if scorer.wants_images else []
         answers = [answer for _, answer in whole]
-        scores = await scorer.score_together(self._state.entry, images, [answer.text for answer in answers])
+        texts, verdicts = [answer.text for answer in answers], self._verdicts(scorer)
+        scores = await scorer.score_together_with(self._state.entry, images, texts, verdicts)
         settings_id = score_id(scorer, answers)
         by_digest = {answer.digest: score for answer, score in zip(answers, scores)}
         for digest, (index, answer) in distinct.items():
             self._keep_score(settings_id, index, answer, by_digest[digest])
+
+    def _verdicts(self, scorer: Scorer) -> Verdicts:
+        """The known parts of the entry's scores, and what keeps a new one."""
+
+        def keep(maker: str, about: str, fields: dict[str, Any]) -> None:
+            self._keep(verdict_line(self._state.entry.entry_id, f"{scorer.settings_id}:{maker}", about, fields))
+
+        return Verdicts(self._state.verdicts, keep)
 
     def _keep_score(self, settings_id: str, index: int, answer: Answer, score: Score) -> None:
         self._keep(score_line(self._state.entry.entry_id, index, settings_id, answer, score))

@@ -112,6 +112,7 @@ CHECKS: dict[str, Callable[[object], bool]] = {
     "answer": _is_text,
     "digest": _is_text,
     "score": _or_null(_is_number),
+    "verdict": _is_text,
 }
 MORE_CHECKS: dict[str, Callable[[object], bool]] = {
     "finish_reason": _or_null(_is_text),
@@ -125,4 +126,8 @@ MORE_CHECKS: dict[str, Callable[[object], bool]] = {
     "judge_samples": _or_null(_is_objects),
     "probabilities": _or_null(_is_object),
     "judge_usage": _or_null(_is_object),
+    "panel": _or_null(_is_objects),
+    "compared": _or_null(_is_object),
+    "winner": _or_null(_is_text),
+    "unread": _or_null(_is_text),
 }
