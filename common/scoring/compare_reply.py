@@ -57,6 +57,7 @@ _SENTENCE = re.compile(
 )
 _ALONE = re.compile(rf"(?:{_NAME}|{_TIE})", re.I)
 _DOUBLE = re.compile(r"\[\[\s*(?:([A-J])|tie)\s*\]\]", re.I)
+_IN_PLACE = re.compile(r"<\s?([A-J]|tie)\s?>", re.I)  # Best: <A>, as the place of the name is written in the prompt
 _SENTENCES = re.compile(r"(?<=[.!?;])\s+|(?<!:)\n")
 _QUOTED = compiled(QUOTED)
 _KEY = re.compile(r"(?:best|better|winner|verdict|preferred|choice)(?:[_ ](?:answer|response|one))?", re.I)
@@ -95,6 +96,7 @@ def _said_in(answer: str) -> Iterator[str]:
 def _of_sentences(text: str) -> List[str]:
     """The verdicts of the sentences and lines that are one."""
     plain = _QUOTED.sub(lambda quoted: quoted.group() if _is_name(quoted.group()) else '"', text)
+    plain = _IN_PLACE.sub(r"\1", plain)
     found = [name.upper() or TIE for name in _DOUBLE.findall(plain)]
     for sentence in _SENTENCES.split(unmarked(plain)):
         match = _SENTENCE.fullmatch(sentence.strip(" .!;,:-#>"))
