@@ -1,7 +1,7 @@
 """How often each kind of judge prefers the better answer of a labelled pair, beside the longer answer and chance.
 
-The pairs are public (LLMBar, PandaLM). Each scorer gets the same time; the table is of the pairs that all of them
-finished, so a second call with the same folder goes on and has more pairs. A pair that a scorer does not decide (equal
+The pairs are public (LLMBar, PandaLM). The scorers take turns, and the table is of the pairs that all of them finished,
+so a second call with the same folder goes on and has more pairs. A pair that a scorer does not decide (equal
 scores, or none) counts as half.
 
 Example: ``python -m benchmarks.pairs --data /work/shared/data --minutes 10 --folder out/pairs``
@@ -16,6 +16,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
@@ -33,7 +34,8 @@ JUDGES = {
     "json": 'Reply with JSON: {"reasoning": "<five words>", "score": <number>}',
     "logprob": "Reply with one line in exactly this form:\nScore: <whole number>",
 }
-LONGEST = {"text": 16, "json": 64, "logprob": 8, "compare": 64}  # tokens of a reply
+FIRST = 8  # pairs of each scorer's first turn; then twice as many, and so on
+LONGEST = {"text": 16, "json": 64, "logprob": 8, "compare": 32}  # tokens of a reply
 
 
 class Pair(NamedTuple):
@@ -52,7 +54,7 @@ def pandalm(row: Dict[str, Any]) -> Optional[Pair]:
     """The pair, if at least two of three people prefer the same answer."""
     (label, votes), *_ = Counter(row[f"annotator{number}"] for number in (1, 2, 3)).most_common()
     question = f"{row['instruction']}\n\n{row['input']}".strip()
-    return Pair(question, (row["response1"], row["response2"]), label - 1) if label and votes > 1 else None
+    return Pair(question, (str(row["response1"]), str(row["response2"])), label - 1) if label and votes > 1 else None
 
 
 SETS: Dict[str, Callable[[Dict[str, Any]], Optional[Pair]]] = {"llmbar_pairs": llmbar, "pandalm_pairs": pandalm}
@@ -78,6 +80,8 @@ def score(source: Path, output: Path, seconds: float, flags: Sequence[object]) -
     """Runs score.py, and interrupts it after that time: it keeps what it has."""
     words = ["--input_file", source, "--output_file", output, "--local", "--max_retries", 0, "--concurrency", 4]
     command = [sys.executable, str(ROOT / "score.py"), "--quiet", *map(str, [*words, *flags])]
+    if seconds <= 0:
+        return
     run = subprocess.Popen(command, env=environment())
     try:
         run.wait(seconds)
@@ -140,26 +144,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of llmbar_pairs.jsonl.gz and others")
     parser.add_argument("--minutes", type=float, default=10, help="of all scorers and sets together")
-    parser.add_argument("--longest", type=int, default=1200, help="characters of a question with both answers")
+    parser.add_argument("--longest", type=int, default=700, help="characters of a question with both answers")
     parser.add_argument("--folder", type=Path, default=Path("out/pairs"))
     args = parser.parse_args()
     names = [name for name in SETS if (args.data / f"{name}.jsonl.gz").exists()]
     if not names:
         sys.exit(f"{args.data} has none of {', '.join(f'{name}.jsonl.gz' for name in SETS)}")
+    pairs = {name: prepared(args, name) for name in names}
+    end = time.monotonic() + 60 * args.minutes
+    count = FIRST
+    while time.monotonic() < end and count < 2 * max(map(len, pairs.values())):
+        for name in names:
+            folder = args.folder / name
+            for scorer, flags in flags_of(folder).items():
+                left = max(0.0, end - time.monotonic())
+                score(folder / "pairs.jsonl", folder / f"{scorer}.jsonl", left, ["--limit", count, *flags])
+        count *= 2
     for name in names:
-        folder = args.folder / name
-        folder.mkdir(parents=True, exist_ok=True)
-        pairs = list(pairs_of(args.data / f"{name}.jsonl.gz", SETS[name], args.longest))
-        source = folder / "pairs.jsonl"
-        text = "".join(json.dumps(record_of(pair)) + "\n" for pair in pairs)
-        if not source.exists() or source.read_text() != text:
-            source.write_text(text)
-        results = {}
-        for scorer, flags in flags_of(folder).items():
-            output = folder / f"{scorer}.jsonl"
-            score(source, output, 60 * args.minutes / len(names) / (len(JUDGES) + 1), flags)
-            results[scorer] = scores_of(output)
-        table(name, pairs, results)
+        table(name, pairs[name], {one: scores_of(args.folder / name / f"{one}.jsonl") for one in LONGEST})
+
+
+def prepared(args: argparse.Namespace, name: str) -> List[Pair]:
+    """The pairs of a set, which are also written as the input of score.py."""
+    pairs = list(pairs_of(args.data / f"{name}.jsonl.gz", SETS[name], args.longest))
+    source = args.folder / name / "pairs.jsonl"
+    source.parent.mkdir(parents=True, exist_ok=True)
+    text = "".join(json.dumps(record_of(pair)) + "\n" for pair in pairs)
+    if not source.exists() or source.read_text() != text:
+        source.write_text(text)
+    return pairs
 
 
 if __name__ == "__main__":
