@@ -290,8 +290,13 @@ def judged_in(line: Record) -> Iterator[tuple[str, str, Score]]:
     if "score" in line:
         yield maker_of(line), digest, score_from_line(line)
     for one in line.get("panel") or ():
-        if isinstance(one.get("made_by"), str) and "score" in one:
+        if isinstance(one.get("made_by"), str) and _is_score(one.get("score", "")):
             yield one["made_by"], digest, score_from_line(one)
+
+
+def _is_score(value: object) -> bool:
+    """Whether a value may be a score: records may come from others."""
+    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value))
 
 
 def judged_before(lines: Sequence[Record], makers: Collection[str], digest: str, scored_only: bool) -> list[Score]:
