@@ -13,10 +13,11 @@ Example: ``scores = await Compare(client, 0, 10).score_together(entry, [], ["It 
 from __future__ import annotations
 
 import argparse
+import asyncio
 from collections import Counter
 from typing import Any, Dict, FrozenSet, Iterator, NamedTuple, Sequence
 
-from ..errors import RequestFailed, Retryable, UsageError
+from ..errors import EntryFailed, RequestFailed, Retryable, UsageError
 from ..flag_types import int_between
 from ..records import Entry, Record, Score, fingerprint
 from ..servers.client import ChatClient
@@ -31,7 +32,7 @@ from .compare_prompt import (
 )
 from .compare_reply import read_best
 from .compare_schedule import Window, chances, next_windows, windows_for
-from .gathered import gather_paid
+from .gathered import drop, gather_paid
 from .judge import MAX_TOKENS, add_reply_flags
 from .judge_prompt import judge_messages
 from .judge_requests import JudgeRequests, Usage, fault_of
@@ -234,15 +235,30 @@ class Table:
         self._usage: dict[str, Counter[str]] = {key: Counter() for key in texts}
 
     async def play(self) -> None:
-        """Compares until the schedule is done."""
-        while True:
-            windows = next_windows(list(self._texts), self._scorer.window, self._winners())
-            if not windows:
-                return
-            orders = [order for window in windows for order in (window, window[::-1])]
-            readings = await gather_paid([self._read(order) for order in orders])
-            for window, both in zip(windows, zip(readings[::ORDERS], readings[1::ORDERS])):
-                self._outcomes[frozenset(window)] = joined(*both)
+        """Compares until the schedule is done. If a request fails, those in flight end first: they are paid for."""
+        running: Dict[FrozenSet[str], asyncio.Task[Outcome]] = {}
+        failure: EntryFailed | None = None
+        try:
+            while True:
+                for window in [] if failure else next_windows(list(self._texts), self._scorer.window, self._winners()):
+                    if frozenset(window) not in running:
+                        running[frozenset(window)] = asyncio.ensure_future(self._decide(window))
+                if not running:
+                    break
+                done, _ = await asyncio.wait(running.values(), return_when=asyncio.FIRST_COMPLETED)
+                for key in [key for key, task in running.items() if task in done]:
+                    try:
+                        self._outcomes[key] = running.pop(key).result()
+                    except EntryFailed as error:
+                        failure = failure or error
+        finally:
+            drop(running.values())
+        if failure is not None:
+            raise failure
+
+    async def _decide(self, window: Window) -> Outcome:
+        """The outcome of a window, read in both orders."""
+        return joined(*await gather_paid([self._read(window), self._read(window[::-1])]))
 
     def _winners(self) -> dict[FrozenSet[str], str | None]:
         return {window: one.winner for window, one in self._outcomes.items()}

@@ -26,18 +26,28 @@ PRECISE = 1e-6  # the largest step at which it ends
 
 
 def next_windows(players: Sequence[str], size: int, winners: Winners) -> List[Window]:
-    """The windows that can be compared now; none if all are.
+    """The windows that can be compared now, also those of later rounds whose players are known; none if all are.
 
     A window without a winner sends its first answer on.
     """
-    left = list(players)
+    found: List[Window] = []
+    left: List[Optional[str]] = list(players)  # None: not known yet
     while len(left) > size:
-        windows = [tuple(left[start : start + size]) for start in range(0, len(left), size)]
-        missing = [window for window in windows if len(window) > 1 and frozenset(window) not in winners]
-        if missing:
-            return missing
-        left = [winners.get(frozenset(window)) or window[0] for window in windows]
-    return [pair for pair in itertools.combinations(left, 2) if frozenset(pair) not in winners]
+        windows = [left[start : start + size] for start in range(0, len(left), size)]
+        left = [_goes_on(window, winners, found) for window in windows]
+    known = [player for player in left if player is not None]
+    return found + [pair for pair in itertools.combinations(known, 2) if frozenset(pair) not in winners]
+
+
+def _goes_on(window: Sequence[Optional[str]], winners: Winners, found: List[Window]) -> Optional[str]:
+    """Who goes on from a window, if that is known. A window that can be compared now is added to ``found``."""
+    players = tuple(player for player in window if player is not None)
+    if len(players) < len(window):
+        return None
+    if len(players) > 1 and frozenset(players) not in winners:
+        found.append(players)
+        return None
+    return winners.get(frozenset(players)) or players[0]
 
 
 def windows_for(players: int, size: int) -> int:

@@ -29,5 +29,16 @@ async def gather_paid(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
                     raise error
         return [task.result() for task in tasks]
     finally:
-        for task in tasks:
-            task.cancel()
+        drop(tasks)
+
+
+def drop(tasks: Iterable[asyncio.Future[Any]]) -> None:
+    """Cancels what still runs. An error that nobody waits for any more is not reported."""
+    for task in tasks:
+        task.cancel()
+        task.add_done_callback(_forget)
+
+
+def _forget(task: asyncio.Future[Any]) -> None:
+    if not task.cancelled():
+        task.exception()

@@ -290,7 +290,7 @@ def judged_in(line: Record) -> Iterator[tuple[str, str, Score]]:
     if "score" in line:
         yield maker_of(line), digest, score_from_line(line)
     for one in line.get("panel") or ():
-        if isinstance(one.get("made_by"), str) and _is_score(one.get("score", "")):
+        if isinstance(one, dict) and isinstance(one.get("made_by"), str) and _is_score(one.get("score", "")):
             yield one["made_by"], digest, score_from_line(one)
 
 
