@@ -67,3 +67,8 @@ def test_the_chances_are_those_of_the_most_likely_strengths() -> None:
                 (other,) = pair - {one}
                 expected += strength[one] / (strength[one] + strength[other])
         assert abs(won - expected) < 1e-4
+
+
+def test_a_later_round_does_not_wait_for_the_others_of_its_round() -> None:
+    known: Dict[FrozenSet[str], Optional[str]] = {frozenset("ef"): "e", frozenset("gh"): None}
+    assert next_windows(list("abcdefgh"), 2, known) == [("a", "b"), ("c", "d"), ("e", "g")]
