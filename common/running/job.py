@@ -39,7 +39,12 @@ class Results:
     selected_keys: Sequence[str] = ()
     selected_order: str = "input"
     report_file: str | None = None
-    score_range: tuple[float, float] = (0.0, 10.0)  # of the scorer; the report's axes
+    score_range: tuple[float, float] | None = (0.0, 10.0)  # of the scorer; the report's axes. None: without a range
+
+    @property
+    def lowest_score(self) -> float | None:
+        """The lowest score that the scorer can give, if there is one."""
+        return None if self.score_range is None else self.score_range[0]
 
 
 @dataclass
