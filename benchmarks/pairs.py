@@ -35,7 +35,7 @@ JUDGES = {
     "logprob": "Reply with one line in exactly this form:\nScore: <whole number>",
 }
 FIRST = 8  # pairs of each scorer's first turn; then twice as many, and so on
-LONGEST = {"text": 16, "json": 64, "logprob": 8, "compare": 32}  # tokens of a reply
+LONGEST = {"text": 16, "json": 64, "logprob": 8, "compare": 32, "compare_json": 96}  # tokens of a reply
 
 
 class Pair(NamedTuple):
@@ -97,7 +97,8 @@ def flags_of(folder: Path) -> Dict[str, List[object]]:
         prompt = folder / f"{mode}.txt"
         prompt.write_text(PROMPT + ending)
         flags[mode] = ["--judge_mode", mode, "--judge_prompt", prompt, "--judge_max_tokens", LONGEST[mode]]
-    flags["compare"] = ["--scorer", "compare", "--judge_max_tokens", LONGEST["compare"]]
+    for name, mode in (("compare", "text"), ("compare_json", "json")):
+        flags[name] = ["--scorer", "compare", "--judge_mode", mode, "--judge_max_tokens", LONGEST[name]]
     return flags
 
 
