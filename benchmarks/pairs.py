@@ -61,11 +61,15 @@ SETS: Dict[str, Callable[[Dict[str, Any]], Optional[Pair]]] = {"llmbar_pairs": l
 
 
 def pairs_of(path: Path, read: Callable[[Dict[str, Any]], Optional[Pair]], longest: int) -> Iterator[Pair]:
-    """The pairs of a file in random order, without those that are long for a CPU, or whose answers are equal."""
+    """The pairs of a file in random order, one per question, without those that are long for a CPU or equal."""
+    seen = set()
     rows = [json.loads(line) for line in gzip.open(path, "rt", encoding="utf-8")]
     random.Random(1).shuffle(rows)
     for pair in filter(None, map(read, rows)):
         texts = [text.strip() for text in pair.answers]
+        if pair.question in seen:
+            continue
+        seen.add(pair.question)
         if all(texts) and texts[0] != texts[1] and len("".join([pair.question, *texts])) <= longest:
             yield pair
 
