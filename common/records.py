@@ -107,6 +107,12 @@ class Score(NamedTuple):
     unsure: Optional[str] = None
     verdicts: Optional[Dict[str, Optional[float]]] = None  # by scorer of a cascade, where they contradict each other
     tests: Optional[Dict[str, Any]] = None  # how many an answer's code passed, of how many, and the first failure
+    panel: Optional[List[Dict[str, Any]]] = None  # of several judges: the model and the score of each, with its details
+    wins: Optional[int] = None  # comparisons with other answers
+    losses: Optional[int] = None
+    ties: Optional[int] = None
+    flips: Optional[int] = None  # ties in which the order of the answers decided
+    compared: Optional[Dict[str, Any]] = None  # the comparisons themselves (compare.py)
     step_scores: Optional[List[float]] = None
     vote: Optional[Dict[str, Any]] = None  # of a majority: the class of the answer, its share and its votes, the weight
 
@@ -232,6 +238,11 @@ def score_line(entry_id: str, index: int, made_by: str, answer: Answer, score: S
     """The ledger line of one score, bound to its answer's text by ``digest``."""
     fields = {"digest": answer.digest, "score": score.value}
     return {"made_by": made_by, "index": index, **fields, **score.details(), "entry_id": entry_id}
+
+
+def verdict_line(entry_id: str, made_by: str, about: str, fields: Dict[str, Any]) -> Record:
+    """The ledger line of a part of a score that is paid for by itself; ``about`` says what it judges."""
+    return {"made_by": made_by, "index": 0, "verdict": about, **fields, "entry_id": entry_id}
 
 
 def score_from_line(line: Record) -> Score:

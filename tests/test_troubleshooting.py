@@ -26,7 +26,7 @@ from aiohttp import web
 from common.errors import RunStopped
 from common.servers.local import LocalServer
 from tests.helpers import ROOT, command, conversation, environment, questions, write_input
-from tests.scripted_server import Reply, Request, ScriptedServer, completion
+from tests.scripted_server import Reply, Request, Script, ScriptedServer, completion
 from tests.toy_rewards import BOS, TEMPLATE, ToyRewards, no_chat
 
 DOCUMENT = ROOT / "docs" / "troubleshooting.md"
@@ -497,12 +497,16 @@ def spent_budget(folder: Path) -> str:
     return against(good, folder, "--token_budget", 14, "--concurrent_requests", 1)
 
 
-def scored(folder: Path, script: Callable[[Request], Reply], *flags: object) -> str:
+def scored(folder: Path, script: Script, *flags: object, generator: Script = good) -> str:
     """The last line that score.py says on stderr of three answers."""
-    against(good, folder)
+    against(generator, folder)
     with ScriptedServer(script) as server:
         words = ["--input_file", "out.jsonl", "--output_file", "scored.jsonl"]
-        judge = [] if "--scorer" in flags else ["--model_name", "judge", "--api_port", str(server.port)]
+        judge = (
+            []
+            if "--scorer" in flags and "compare" not in flags
+            else ["--model_name", "judge", "--api_port", str(server.port)]
+        )
         line = command("score.py", *words, *judge, *flags)
         run = subprocess.run(line, cwd=folder, capture_output=True, text=True, env=environment(), check=False)
         return run.stderr.strip().split("\n")[-1].replace(str(server.port), "31415")
@@ -522,9 +526,9 @@ def no_logprobs(folder: Path) -> str:
     return scored(folder, lambda _: completion("Score: 3"), "--judge_mode", "logprob")
 
 
-def unscored(folder: Path, script: Callable[[Request], Reply]) -> str:
+def unscored(folder: Path, script: Callable[[Request], Reply], *flags: str, generator: Script = good) -> str:
     """Why score.py left the first answer unscored."""
-    scored(folder, script, "--max_retries", 0)
+    scored(folder, script, *flags, "--max_retries", 0, generator=generator)
     record = json.loads((folder / "scored.jsonl").read_text().splitlines()[0])
     return re.sub(r":\d{4,5}/", ":31415/", record["generated_details"][0]["unscored"])
 
@@ -547,6 +551,42 @@ def cut_judge(folder: Path) -> str:
 def two_scores(folder: Path) -> str:
     """The judge's reply has two scores (in the answer's unscored)"""
     return unscored(folder, lambda _: completion("Score: 9\nScore: 2"))
+
+
+@fault
+def nothing_to_compare(folder: Path) -> str:
+    """The answers of an entry are all equal, and `compare` scores (in the answer's unscored)"""
+    return unscored(folder, good, "--scorer", "compare", generator=lambda _: completion("4"))
+
+
+@fault
+def unclear_comparison(folder: Path) -> str:
+    """The reply of `compare` names no winner (in the answer's unscored)"""
+    return unscored(folder, good, "--scorer", "compare")
+
+
+@fault
+def compare_by_logprobs(folder: Path) -> str:
+    """The scorer `compare`, and token probabilities."""
+    return rejected(folder, "--scorer", "compare", "--judge_mode", "logprob")
+
+
+@fault
+def compare_by_a_panel(folder: Path) -> str:
+    """The scorer `compare`, and several models."""
+    return rejected(folder, "--scorer", "compare", "--scorer_model", "a", "b")
+
+
+@fault
+def panel_without_ports(folder: Path) -> str:
+    """Several judges, and another number of ports."""
+    return rejected(folder, "--scorer", "judge", "--scorer_model", "a", "b", "--scorer_port", 1, 2, 3)
+
+
+@fault
+def panel_of_one(folder: Path) -> str:
+    """Several judges, and two of them are one model."""
+    return rejected(folder, "--scorer", "judge", "--scorer_model", "a", "a")
 
 
 @fault

@@ -62,23 +62,21 @@ def make_job(
     args.input_file, *more_inputs = different_files(args.input_file)
     check_files(args, more_inputs)
     results, stop_rule = make_results(args), make_stop_rule(args)
-    clients: dict[Role, ChatClient] = {}
     notices = Notices()
-    if generator is not None:
-        clients[generator] = make_client(args, generator, notices)
-    if scorer is not None and needs_client(named_scorers(args)):
-        clients[scorer] = make_scorer_client(
-            args, scorer, notices, clients.get(generator) if generator is not None else None
-        )
-    need_open_files(list(clients.values()))
+    samples = None if generator is None else make_client(args, generator, notices)
+    asks = scorer is not None and needs_client(named_scorers(args))
+    judges = make_clients(args, scorer, notices, samples) if scorer is not None and asks else []
+    clients = [*([] if samples is None else [samples]), *judges]
+    need_open_files(clients)
+    roles = [role for role in (generator, scorer) if role is not None and (role is generator or judges)]
     if args.ray is not None:
-        check_ray(args, list(clients))
-    made_scorer = make_scorer(args, clients.get(scorer)) if scorer is not None else None
+        check_ray(args, roles)
+    made_scorer = None if scorer is None else make_scorer(args, judges[0] if judges else None, judges[1:])
     if made_scorer is not None and take_thresholds(args, made_scorer.settings):
         results, stop_rule = make_results(args), make_stop_rule(args)
     pipeline = Pipeline(
-        clients=list(clients.values()),
-        sampler=make_sampler(args, clients[generator]) if generator is not None else None,
+        clients=clients,
+        sampler=None if samples is None else make_sampler(args, samples),
         scorer=made_scorer,
         stop_rule=stop_rule,
     )
@@ -100,7 +98,7 @@ def make_job(
         limit=args.limit,
         token_budget=args.token_budget,
         estimate=args.estimate,
-        prices=make_prices(args, [role.name for role in clients]),
+        prices=make_prices(args, [role.name for role in roles]),
         allow_mixed=args.allow_mixed,
         quiet=args.quiet,
         more_inputs=more_inputs,
@@ -266,8 +264,51 @@ def make_folder(flag: str, path: str) -> None:
         raise UsageError(f"{flag}: cannot make the folder of {path}: {error.strerror}") from error
 
 
-def make_client(
+def make_clients(
     args: argparse.Namespace, role: Role, notices: Notices, generator: ChatClient | None = None
+) -> list[ChatClient]:
+    """The scorer's clients, one per model. They share the role's ``concurrency`` and its limits per minute.
+
+    UsageError unless there are as many servers as models, or one for all.
+    """
+    models: Any = role.value(args, "model") or []
+    own = own_server(args.scorer)
+    if len(models) < 2 or (own and any(vars(args)[f"{own}_{part}"] for part in ("port", "base_url", "model"))):
+        return [make_scorer_client(args, role, notices, generator)]
+    if len(set(models)) < len(models):
+        raise UsageError(f"{role.model_flag} {' '.join(models)} names a model twice")
+    if args.local is not None and not named_urls(args, role):
+        raise UsageError(f"{role.model_flag} names {len(models)} models, and the embedded server of --local has one")
+    rate_limit, clients = make_rate_limit(args, role), []
+    for place, model in enumerate(models):
+        mine = {"model": [model], **servers_of(args, role, place, len(models))}
+        slots = args.concurrency and max(1, (args.concurrency + place) // len(models))
+        values = {**vars(args), **{f"{role.name}_{name}": value for name, value in mine.items()}, "concurrency": slots}
+        clients.append(make_client(argparse.Namespace(**values), role, notices, generator, rate_limit))
+    return clients
+
+
+def servers_of(args: argparse.Namespace, role: Role, place: int, models: int) -> dict[str, Any]:
+    """The ports or the base URLs of one of several models, by the names of their flags; none if no flag names any."""
+    ranges: Any = role.value(args, "port") or []
+    named: Any = role.value(args, "base_url") or []
+    ports = [[port] for one in ranges for port in one]
+    if len(ports) != models and len(ranges) == models:
+        ports = ranges  # each model has several servers
+    for name, flag, servers in (("port", role.port_flag, ports), ("base_url", role.url_flag, named)):
+        if len(servers) not in (0, 1, models):
+            raise UsageError(f"{flag} names {len(servers)} servers for {models} models: name {models}, or one for all")
+        if servers and not (ranges and named):
+            return {name: [servers[place if len(servers) > 1 else 0]]}
+    return {}
+
+
+def make_client(
+    args: argparse.Namespace,
+    role: Role,
+    notices: Notices,
+    generator: ChatClient | None = None,
+    rate_limit: RateLimit | None = None,
 ) -> ChatClient:
     """The client of a role. It has no URLs if the embedded server of ``--local`` serves it.
 
@@ -281,7 +322,8 @@ def make_client(
         urls = list(shared.urls) if shared is not None else [default_url(role)]
     for url in urls:
         proxy_of(url)
-    model: Any = role.value(args, "model")
+    named: Any = role.value(args, "model")
+    model = named[0] if isinstance(named, list) else named
     if not model and generator is not None and set(urls) == set(generator.urls):
         model = generator.model
     if not model:
@@ -295,7 +337,7 @@ def make_client(
         request_timeout=args.request_timeout,
         longest_wait=args.longest_wait,
         extra_body=make_extra_body(args, role),
-        rate_limit=make_rate_limit(args, role),
+        rate_limit=rate_limit or make_rate_limit(args, role),
         notices=notices,
     )
 
@@ -409,9 +451,9 @@ def api_key(variable: str) -> str | None:
     return key or None
 
 
-def make_local(args: argparse.Namespace, clients: dict[Role, ChatClient]) -> LocalServer | None:
+def make_local(args: argparse.Namespace, clients: Sequence[ChatClient]) -> LocalServer | None:
     """The embedded server for the clients without URLs, if there are any."""
-    served = [client for client in clients.values() if not client.urls]
+    served = [client for client in clients if not client.urls]
     if not served:
         return None
     return LocalServer(args.local or None, sum(client.concurrency or LOCAL_SLOTS for client in served))

@@ -198,6 +198,7 @@ def add_server(parser: argparse.ArgumentParser, role: Role) -> argparse._Argumen
     """One role's servers: ports or base URLs, the key, extra fields, limits."""
     group = parser.add_argument_group(role.title)
     shares = role.default_port is None
+    is_scorer = role.name == "scorer"
     default_server = "the generator's server" if shares else role.default_port
 
     def add(flag: str, name: str, help: str, **options: object) -> None:
@@ -223,10 +224,12 @@ def add_server(parser: argparse.ArgumentParser, role: Role) -> argparse._Argumen
         metavar="URL",
     )
     default_model = "the generator's on the same server, else " if shares else ""
+    panel = "; several are a panel of judges, with a port or a base URL each, or one for all" if is_scorer else ""
     add(
         role.model_flag,
         "model",
-        f"the name of the model at the server (default: {default_model}the one that the server lists)",
+        f"the name of the model at the server (default: {default_model}the one that the server lists){panel}",
+        nargs="+" if is_scorer else None,
         metavar="NAME",
     )
     add(

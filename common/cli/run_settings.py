@@ -52,7 +52,8 @@ def flags_of_settings(
     mode = str(settings.get("scorer judge_mode"))
     if "judge_mode" in found and mode in ENDINGS:
         _leave_out_judge_defaults(found, mode)
-        is_ours = settings.get("scorer prompt") == fingerprint(JUDGE_PROMPT + ENDINGS[mode])
+        ours = fingerprint(JUDGE_PROMPT + ENDINGS[mode])
+        is_ours = settings.get("scorer prompt", ours) == ours  # compare has none of the user's own
         if not (is_ours or {"judge_prompt", "scorer"} & set(named)):
             raise UsageError(
                 f"{path} does not hold the judge's prompt, which was not ours: name it with --judge_prompt"

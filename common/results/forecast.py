@@ -48,6 +48,8 @@ def figures_of_line(line: Mapping[str, Any], counts_requests: bool = True) -> Fi
     >>> figures_of_line({"answer": "4", "usage": {"prompt_tokens": 9, "completion_tokens": 2}})
     {'generator requests': 1, 'generator prompt_tokens': 9, 'generator completion_tokens': 2}
     """
+    if "verdict" in line:
+        return {}  # the score that it is a part of says what it took
     if "answer" in line:
         return _spent("generator", {"requests": 1, **line["usage"]} if line.get("usage") else {}, counts_requests)
     return _spent("scorer", line.get("judge_usage") or {}, counts_requests)

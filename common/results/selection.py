@@ -16,7 +16,7 @@ from __future__ import annotations
 import sys
 import unicodedata
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, Mapping, NamedTuple
 
 from ..errors import BadEntry
 from ..input.conversations import work_from_record
@@ -61,6 +61,7 @@ class _Candidate(NamedTuple):
     place: int
     text: str
     score: float
+    compared: Mapping[str, Any] | None = None  # its comparisons with the others, if it was compared
 
 
 def normalised(text: str) -> str:
@@ -137,10 +138,16 @@ def _selectable_candidates(record: Record) -> list[_Candidate]:
     if not isinstance(details, list) or not len(texts) == len(scores) == len(details):
         return []
     return [
-        _Candidate(index, text, score)
+        _Candidate(index, text, score, _compared(detail))
         for index, (text, score, detail) in enumerate(zip(texts, scores, details))
         if isinstance(text, str) and isinstance(detail, dict) and selectable(text, detail.get("finish_reason"), score)
     ]
+
+
+def _compared(detail: object) -> Mapping[str, Any] | None:
+    """The comparisons in an answer's details, if there are any."""
+    compared = detail.get("compared") if isinstance(detail, dict) else None
+    return compared if isinstance(compared, dict) else None
 
 
 def _accepted(record: Record, accept_score: float | None) -> list[_Candidate]:
@@ -196,9 +203,21 @@ def _sides(record: Record, selection: Selection) -> tuple[list[_Candidate], list
 
 
 def _differ(good: _Candidate, bad: _Candidate, selection: Selection) -> bool:
-    """Whether the first one's score is higher than the other's, by ``min_margin`` at least."""
+    """Whether the first one's score is higher than the other's, by ``min_margin`` at least.
+
+    If the answers were compared with each other, it must also have won in both orders.
+    """
     margin = good.score - bad.score
-    return margin > TIE and margin >= selection.min_margin - TIE
+    return margin > TIE and margin >= selection.min_margin - TIE and _held(good, bad)
+
+
+def _held(good: _Candidate, bad: _Candidate) -> bool:
+    """Whether the pair's comparison, if the answers were compared, had the same winner in both orders."""
+    if good.place == REFERENCE or (good.compared is None and bad.compared is None):
+        return True
+    beat = good.compared.get("beat") if good.compared else None
+    loser = bad.compared.get("as") if bad.compared else None
+    return isinstance(beat, list) and isinstance(loser, str) and any(loser in str(one).split() for one in beat)
 
 
 def _ranked(good: _Candidate, bad: _Candidate, selection: Selection) -> tuple[tuple[float, float], tuple[int, int]]:

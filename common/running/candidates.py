@@ -9,10 +9,10 @@ import asyncio
 from typing import Any, Callable, Coroutine, Sequence
 
 from ..errors import BudgetSpent, EntryFailed
-from ..records import Answer, Record, Score, answer_line, score_line
+from ..records import Answer, Record, Score, answer_line, score_line, verdict_line
 from ..results.selection import normalised
 from ..scoring.majority import Majority
-from ..scoring.shapes import AnswerScorer, EntryScorer
+from ..scoring.shapes import AnswerScorer, EntryScorer, Scorer, Verdicts
 from ..servers.known_servers import ended_by_itself
 from .early_stopping import ENOUGH, Standing, StopSure
 from .entry_state import EntryState, score_id
@@ -189,7 +189,7 @@ class Candidates:
         images = self._state.images if scorer.wants_images else []
         known = self._state.parts.get(answer.digest)
         asked = scorer if known is None else scorer.rest(known)
-        score = await asked.score_answer(self._state.entry, images, answer)
+        score = await asked.score_with(self._state.entry, images, answer, self._verdicts(scorer))
         if known is not None:
             score = scorer.joined(known, score)
         self._keep_score(scorer.settings_id, index, answer, score, self._alone)
@@ -203,9 +203,13 @@ class Candidates:
         distinct = {answer.digest: (index, answer) for index, answer in reversed(whole)}
         images = self._state.images if scorer.wants_images else []
         answers = [answer for _, answer in whole]
-        texts, parts = [answer.text for answer in answers], [self._state.parts.get(one.digest) for one in answers]
-        known = [part or Score(None, unscored="it was not asked") for part in parts]
-        scores = await scorer.score_with_parts(self._state.entry, images, texts, known)
+        texts = [answer.text for answer in answers]
+        if scorer.part is None:
+            scores = await scorer.score_together_with(self._state.entry, images, texts, self._verdicts(scorer))
+        else:
+            parts = [self._state.parts.get(answer.digest) for answer in answers]
+            known = [part or Score(None, unscored="it was not asked") for part in parts]
+            scores = await scorer.score_with_parts(self._state.entry, images, texts, known)
         settings_id = score_id(scorer, answers)
         by_digest = {answer.digest: score for answer, score in zip(answers, scores)}
         for digest, (index, answer) in distinct.items():
@@ -213,6 +217,14 @@ class Candidates:
 
     def _all_scored(self) -> bool:
         return all(answer.digest in self._state.scores for _, answer in self._state.whole_answers())
+
+    def _verdicts(self, scorer: Scorer) -> Verdicts:
+        """The known parts of the entry's scores, and what keeps a new one."""
+
+        def keep(maker: str, about: str, fields: dict[str, Any]) -> None:
+            self._keep(verdict_line(self._state.entry.entry_id, f"{scorer.settings_id}:{maker}", about, fields))
+
+        return Verdicts(self._state.verdicts, keep)
 
     def _keep_score(self, settings_id: str, index: int, answer: Answer, score: Score, scores: dict[str, Score]) -> None:
         self._keep(score_line(self._state.entry.entry_id, index, settings_id, answer, score))

@@ -27,6 +27,7 @@ from .run import check_results, fill, read_ahead, show
 from .survey import Survey
 
 PLACEHOLDER = "(an answer of the generator)"
+ANOTHER = "(another answer of the generator)"
 FREE_PORT = "http://127.0.0.1:0/v1"  # the address of an embedded server that is not started
 
 
@@ -116,6 +117,10 @@ def count(pipeline: Pipeline, plan: Plan, state: EntryState) -> None:
     if scorer is not None:
         unscored = {one.digest for _, one in state.whole_answers() if one.digest not in state.scores}
         plan.scores += len(unscored) + missing
+        if isinstance(scorer, EntryScorer):
+            distinct = {one.digest for _, one in state.whole_answers()}
+            plan.requests["scorer"] += scorer.requests_for(len(distinct) + missing)
+            return
         plan.requests["scorer"] += missing * scorer.requests_per_answer
         for digest in unscored:
             known = state.parts.get(digest)
@@ -132,9 +137,10 @@ async def make_requests(job: Job, plan: Plan, state: EntryState) -> None:
     try:
         await fill(state, job)
         async with contextlib.AsyncExitStack() as stack:
-            for role, client in roles_of(job).items():
+            for role, clients in roles_of(job).items():
                 if role not in plan.first:
-                    await stack.enter_async_context(paper(client))
+                    for client in clients:
+                        await stack.enter_async_context(paper(client))
                     await note(plan, role, asks_of(role, pipeline, plan, state))
     except EntryFailed:
         return
@@ -164,7 +170,7 @@ def asks_of(role: str, pipeline: Pipeline, plan: Plan, state: EntryState) -> Ite
 async def ask(scorer: Scorer, state: EntryState, answers: list[Answer]) -> None:
     images = state.images if scorer.wants_images else []
     if isinstance(scorer, EntryScorer):
-        texts = [answer.text for answer in (*answers, Answer(PLACEHOLDER))[: max(2, len(answers))]]
+        texts = [answer.text for answer in (*answers, Answer(ANOTHER))[: max(2, len(answers))]]
         await scorer.score_together(state.entry, images, texts)
     elif isinstance(scorer, AnswerScorer):
         known = state.parts.get(answers[0].digest)
@@ -217,12 +223,14 @@ def planned(job: Job, plan: Plan) -> Iterator[tuple[str, str]]:
         yield "answers", f"{most}{plan.answers:,} to sample"
     if pipeline.scorer is not None:
         yield "scores", f"{most}{plan.scores:,} by {pipeline.scorer.name}"
-    for role, client in roles_of(job).items():
+    for role, clients in roles_of(job).items():
+        models = " and ".join(client.model for client in clients)
+        slots = sum(client.concurrency or 0 for client in clients) or "auto"
         is_one_of_several = pipeline.scorer is not None and pipeline.scorer.askers() != [pipeline.scorer]
         upper = "up to " if role == "scorer" and is_one_of_several else most
         yield (
             role,
-            f"{upper}{plan.requests[role]:,} requests for {client.model}, {client.concurrency or 'auto'} in flight",
+            f"{upper}{plan.requests[role]:,} requests for {models}, {slots} in flight",
         )
 
 

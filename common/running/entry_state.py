@@ -40,7 +40,7 @@ from .sampler import Sampler
 class EntryState:
     """``answers`` are by index, ``scores`` by the digest of the answer's text: equal texts share one score.
 
-    ``parts`` are scores that the scorer's own would contain.
+    ``parts`` are scores that the scorer's own would contain, ``verdicts`` the ledger lines that save it requests.
     ``images`` are URLs and ``messages`` is the JSON of the prompt; both are filled only if a request needs them.
     """
 
@@ -48,6 +48,7 @@ class EntryState:
     answers: dict[int, Answer] = field(default_factory=dict)
     scores: dict[str, Score] = field(default_factory=dict)
     parts: dict[str, Score] = field(default_factory=dict)
+    verdicts: list[Record] = field(default_factory=list)
     images: list[str] = field(default_factory=list)
     messages: bytes = b""
 
@@ -61,8 +62,11 @@ class EntryState:
             if "answer" in line:
                 if line["index"] not in there:
                     self._take_answer(line, pipeline.sampler)
-            elif "score" in line and "digest" in line:
+                continue
+            if "score" in line and "digest" in line:
                 scores.append(line)
+            if pipeline.scorer is not None and pipeline.scorer.recalls(line):
+                self.verdicts.append(line)
         if pipeline.scorer is not None and scores:
             wanted = score_id(pipeline.scorer, self._whole())
             known = [line for line in scores if line["made_by"] == wanted]

@@ -61,8 +61,9 @@ class Pilot:
         self._failed = 0
         self._began = self._ended = math.nan
         self.clients = roles_of(job)
-        for role, client in self.clients.items() if job.ray is None else ():
-            client.observe = functools.partial(self._observe, role)
+        for role, clients in self.clients.items() if job.ray is None else ():
+            for client in clients:
+                client.observe = functools.partial(self._observe, role)
 
     def chosen(self, items: Iterable[Item]) -> Iterator[Item]:
         """The items at the pilot's places."""
@@ -150,9 +151,9 @@ class Pilot:
         failed = f"; {self._failed:,} of them failed" if self._failed else ""
         unreadable = f"; {self._survey.unreadable:,} more cannot be read" if self._survey.unreadable else ""
         yield "entries", f"{sample.entries:,}, estimated from {len(sample.figures):,}{failed}{unreadable}"
-        for role, client in self.clients.items():
+        for role in self.clients:
             for name in SPENT:
-                is_known = name == "requests" or not client.traffic.uncounted
+                is_known = name == "requests" or self._counts(role)
                 total = sample.total({f"{role} {name}": 1})
                 known = number_with(total) if is_known else "unknown: the server does not count them"
                 yield (role if name == "requests" else ""), f"{name.replace('_', ' ')}: {known}"
@@ -173,7 +174,7 @@ class Pilot:
         weights = {}
         for role, prices in self._job.prices.items():
             weights.update({f"{role} {name}": price / 1e6 for name, price in zip(TOKENS, prices)})
-        if weights and any(self.clients[role].traffic.uncounted for role in self._job.prices):
+        if weights and not all(self._counts(role) for role in self._job.prices):
             yield "cost", "unknown: the server does not count its tokens"
         elif weights:
             point, low, high = map(money, sample.total(weights))
@@ -197,10 +198,13 @@ class Pilot:
         note = "" if occupied >= FULL else f"; the slots were {occupied:.0%} full: with a larger N it is more certain"
         return f"{duration(point)} ({duration(low)} to {duration(high)}) at this concurrency{note}"
 
+    def _counts(self, role: str) -> bool:
+        """Whether the role's servers count their tokens."""
+        return not any(client.traffic.uncounted for client in self.clients[role])
+
     def _time_of(self, role: str, sample: Sample) -> Estimate:
-        client = self.clients[role]
-        slots = client.concurrency or client.pool.concurrency
-        least = client.least_seconds(*(sample.total({f"{role} {name}": 1}).mean for name in SPENT))
+        slots = sum(client.concurrency or client.pool.concurrency for client in self.clients[role])
+        least = self.clients[role][0].least_seconds(*(sample.total({f"{role} {name}": 1}).mean for name in SPENT))
         return Estimate(*(max(least, end) for end in sample.total({f"{role} seconds": 1 / slots})))
 
     def _imputed(self, sample: Sample) -> Sample:
@@ -214,13 +218,14 @@ class Pilot:
         return Sample(sample.entries, figures)
 
 
-def roles_of(job: Job) -> dict[str, ChatClient]:
+def roles_of(job: Job) -> dict[str, list[ChatClient]]:
     """The clients of a job by their roles: generator, scorer."""
     sampler = job.pipeline.sampler
-    return {
-        "generator" if sampler is not None and client is sampler.client else "scorer": client
-        for client in job.pipeline.clients
-    }
+    roles: dict[str, list[ChatClient]] = {}
+    for client in job.pipeline.clients:
+        role = "generator" if sampler is not None and client is sampler.client else "scorer"
+        roles.setdefault(role, []).append(client)
+    return roles
 
 
 def money(amount: float) -> str:

@@ -278,8 +278,11 @@ class Run:
     def _traffic(self) -> dict[str, Traffic]:
         """The traffic of each role."""
         clients, sampler = self._job.pipeline.clients, self._job.pipeline.sampler
-        is_generator = [sampler is not None and client is sampler.client for client in clients]
-        return {"generator" if own else "scorer": client.traffic for own, client in zip(is_generator, clients)}
+        found: dict[str, Traffic] = {}
+        for client in clients:
+            role = "generator" if sampler is not None and client is sampler.client else "scorer"
+            found[role] = found.get(role, Traffic()).plus(client.traffic)
+        return found
 
     async def process_all(self) -> None:
         """Processes every pending entry; raises the error that stopped the run before its end."""
@@ -517,7 +520,7 @@ class Run:
         self._files.ledger.append(line)
         self.counts.answers += "answer" in line
         scorer = self._job.pipeline.scorer
-        self.counts.scored += "score" in line and scorer is not None and is_score_of(scorer, line)
+        self.counts.scored += "digest" in line and scorer is not None and is_score_of(scorer, line)
         if self._pilot is not None:
             self._pilot.paid(line)
 

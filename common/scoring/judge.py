@@ -14,11 +14,11 @@ import copy
 import functools
 import math
 import statistics
-from typing import Any, Iterator, Sequence
+from typing import Any, Collection, Iterator, Sequence
 
 from ..errors import BadEntry, RequestFailed, Retryable, UsageError
 from ..flag_types import float_between, int_between, path
-from ..records import Answer, Entry, Score, fingerprint, number_text
+from ..records import Answer, Entry, Record, Score, fingerprint, number_text, score_from_line
 from ..servers.client import ChatClient
 from ..servers.messages import Message
 from .judge_logprobs import ProbabilityReader
@@ -35,7 +35,7 @@ from .judge_prompt import (
 from .judge_reply import NO_SCORE, Reading, read_verdict
 from .judge_requests import JudgeRequests, Usage, fault_of
 from .rows import row_of, row_texts
-from .shapes import AnswerScorer
+from .shapes import AnswerScorer, Verdicts, maker_of
 from .thinking import without_thoughts
 
 MODES = ("text", "json", "logprob")
@@ -116,22 +116,9 @@ class Judge(AnswerScorer):
             help="a prompt of your own with {question}, {reference}, {answer}, and {row.KEY} for a key of the entry",
         )
         add("--print_judge_prompt", action="store_true", help="print the judge's default prompt and exit")
-        add("--judge_images", action="store_true", help="show the judge the entry's images")
         add("--judge_thoughts", action="store_true", help="show the judge the thoughts of the answers too")
-        add("--judge_mode", choices=MODES, default="text", help="how the judge says its score")
         add("--judge_samples", type=int_between(1), default=1, metavar="K", help="replies whose mean is the score")
-        add(
-            "--judge_temperature",
-            type=float_between(0),
-            metavar="T",
-            help="the judge's sampling temperature (default: 0, or 1 for several samples)",
-        )
-        add(
-            "--judge_max_tokens",
-            type=int_between(1),
-            metavar="N",
-            help="tokens per judge's reply (default: 1024, or 8 in logprob mode)",
-        )
+        add_reply_flags(group)
 
     @classmethod
     def from_flags(cls, spec: str, args: argparse.Namespace, client: ChatClient | None) -> Judge:
@@ -155,6 +142,16 @@ class Judge(AnswerScorer):
     def requests_per_answer(self) -> int:
         """One request per reply."""
         return self._samples
+
+    def recalls(self, line: Record) -> bool:
+        """Whether a panel that this judge was in paid for one of its scores."""
+        is_of_panel = "verdict" in line or "panel" in line
+        return is_of_panel and any(maker == self.settings_id for maker, _, _ in judged_in(line))
+
+    async def score_with(self, entry: Entry, images: Sequence[str], answer: Answer, verdicts: Verdicts) -> Score:
+        """As ``score_answer``, unless a panel has this judge's score already."""
+        known = judged_before(verdicts.lines, [self.settings_id], answer.digest, self.retry_unscored)
+        return known[-1] if known else await self.score_answer(entry, images, answer)
 
     async def score_answer(self, entry: Entry, images: Sequence[str], answer: Answer) -> Score:
         """As ``score``, of the answer with its reasoning if the judge is to see thoughts."""
@@ -237,6 +234,25 @@ class Judge(AnswerScorer):
         return f"{reading.why}{bounds}"
 
 
+def add_reply_flags(group: argparse._ArgumentGroup) -> None:
+    """The flags of a judge's reply, whatever it judges."""
+    add = group.add_argument
+    add("--judge_images", action="store_true", help="show the judge the entry's images")
+    add("--judge_mode", choices=MODES, default="text", help="how the judge says its score")
+    add(
+        "--judge_temperature",
+        type=float_between(0),
+        metavar="T",
+        help="the judge's sampling temperature (default: 0, or 1 for several samples)",
+    )
+    add(
+        "--judge_max_tokens",
+        type=int_between(1),
+        metavar="N",
+        help="tokens per judge's reply (default: 1024, or 8 in logprob mode)",
+    )
+
+
 def prompt_of_flags(args: argparse.Namespace) -> str:
     """The default prompt for the flags' mode and range, in the form of a ``--judge_prompt`` file."""
     check_flags(args)
@@ -268,6 +284,27 @@ def fewer_replies(settings: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield {**scorer, "judge_samples": 1, "judge_temperature": 0.0}
 
 
+def judged_in(line: Record) -> Iterator[tuple[str, str, Score]]:
+    """(maker, digest of the answer, score) of each judge's score in a ledger line; a panel's line has several."""
+    digest = line.get("digest") or line.get("verdict") or ""
+    if "score" in line:
+        yield maker_of(line), digest, score_from_line(line)
+    for one in line.get("panel") or ():
+        if isinstance(one, dict) and isinstance(one.get("made_by"), str) and _is_score(one.get("score", "")):
+            yield one["made_by"], digest, score_from_line(one)
+
+
+def _is_score(value: object) -> bool:
+    """Whether a value may be a score: records may come from others."""
+    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value))
+
+
+def judged_before(lines: Sequence[Record], makers: Collection[str], digest: str, scored_only: bool) -> list[Score]:
+    """The scores that these makers gave an answer before."""
+    found = [score for line in lines for maker, text, score in judged_in(line) if text == digest and maker in makers]
+    return [score for score in found if not (scored_only and score.value is None)]
+
+
 def replies_of(score: Score) -> list[Score]:
     """The score of each reply that a score is the mean of. The first one has what they took together."""
     if score.judge_samples is None:
@@ -280,11 +317,17 @@ def mean_score(scores: Sequence[Score]) -> Score:
     """The mean and the standard deviation of several replies' scores; replies without a score do not count."""
     samples = [{"score": score.value, "reply": score.judge_reply} for score in scores]
     values = [score.value for score in scores if score.value is not None]
-    usage: dict[str, int] = {}
-    for score in scores:
-        for name, count in (score.judge_usage or {}).items():
-            usage[name] = usage.get(name, 0) + count
+    usage = usage_of(scores)
     if not values:
         return Score(None, unscored=scores[0].unscored, judge_samples=samples, judge_usage=usage)
     spread = statistics.pstdev(values)
     return Score(statistics.fmean(values), spread=spread, judge_samples=samples, judge_usage=usage)
+
+
+def usage_of(scores: Sequence[Score]) -> dict[str, int]:
+    """What several scores took together."""
+    usage: dict[str, int] = {}
+    for score in scores:
+        for name, count in (score.judge_usage or {}).items():
+            usage[name] = usage.get(name, 0) + count
+    return usage

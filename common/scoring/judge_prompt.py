@@ -72,17 +72,17 @@ def fence(answer: str) -> str:
     return f"<answer-{checksum:08x}>\n{answer}\n</answer-{checksum:08x}>"
 
 
-def _transcript(entry: Entry) -> str:
+def transcript(entry: Entry) -> str:
     """The question, with the turns before it if there are any."""
     if len(entry.turns) == 1:
         return entry.question
     return "\n".join(f"[{ROLES[turn['from']]}] {turn['value']}" for turn in entry.turns)
 
 
-def _fill(template: str, values: dict[str, str]) -> str:
+def fill(template: str, values: dict[str, str]) -> str:
     """Replaces each ``{name}`` by its value in one pass, so that a value's own text is never taken for a placeholder.
 
-    >>> _fill("{question} {else}", {"question": "{else}?"})
+    >>> fill("{question} {else}", {"question": "{else}?"})
     '{else}? {else}'
     """
     return re.sub(r"\{(\w+|row\.[^{}]+)\}", lambda match: values.get(match.group(1), match.group(0)), template)
@@ -104,7 +104,7 @@ def default_template(low: float, high: float, mode: str = "text") -> str:
         "answer": "<answer>\n{answer}\n</answer>",
         "measure": "the reference",
     }
-    return _fill(JUDGE_PROMPT + ENDINGS[mode], values)
+    return fill(JUDGE_PROMPT + ENDINGS[mode], values)
 
 
 def check_names(flag: str, path: str, template: str, known: Sequence[str], has_row: bool = False) -> None:
@@ -151,7 +151,7 @@ def judge_text(
 
     The part that all candidates of a question share comes first, so that a server's prefix cache serves them.
     """
-    pieces = _around_the_answer(_transcript(entry), entry.reference or "", low, high, template, mode, tuple(row))
+    pieces = _around_the_answer(transcript(entry), entry.reference or "", low, high, template, mode, tuple(row))
     return (fence(answer) if template is None else answer).join(pieces)
 
 
@@ -173,10 +173,10 @@ def _around_the_answer(
             "middle": number_text((low + high) / 2),
             "high": number_text(high),
             "question": question,
-            "reference": _fill(REFERENCE_PART, {"reference": reference}) if reference else "",
+            "reference": fill(REFERENCE_PART, {"reference": reference}) if reference else "",
             "measure": "the reference" if reference else "what is true and what was asked",
         }
-    return [_fill(piece, values) for piece in (template or JUDGE_PROMPT + ENDINGS[mode]).split("{answer}")]
+    return [fill(piece, values) for piece in (template or JUDGE_PROMPT + ENDINGS[mode]).split("{answer}")]
 
 
 def with_thoughts(answer: Answer) -> str:
@@ -191,7 +191,7 @@ def with_thoughts(answer: Answer) -> str:
 def ask_again(messages: Sequence[Message], reply: str, low: float, high: float, mode: str = "text") -> list[Message]:
     """The messages after a reply without a score: the reply without its thoughts (it must not be empty), and a request
     for a score in the form of the mode (``text`` or ``json``)."""
-    nudge = _fill(NUDGE, {"low": number_text(low), "high": number_text(high), "form": FORMS[mode]})
+    nudge = fill(NUDGE, {"low": number_text(low), "high": number_text(high), "form": FORMS[mode]})
     return [*messages, {"role": "assistant", "content": reply}, {"role": "user", "content": nudge}]
 
 

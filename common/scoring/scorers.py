@@ -12,22 +12,24 @@ from typing import Any, Callable, Sequence
 
 from ..errors import EntryFailed, UsageError
 from ..flag_types import Parser, finite
-from ..records import Answer, Entry, Score
+from ..records import Answer, Entry, Record, Score
 from ..servers.client import ChatClient
 from .code import Code
-from .judge import Judge
+from .compare import Compare
 from .majority import Majority
 from .match import Match
 from .math_equal import Math
+from .panel import Panel
 from .reward import Reward
-from .shapes import AnswerScorer, Scorer
+from .shapes import NO_VERDICTS, AnswerScorer, Scorer, Verdicts
 from .user_function import UserFunction
 
 SCORERS: dict[str, type[Scorer]] = {
-    "judge": Judge,
+    "judge": Panel,  # of one model: a Judge
     "match": Match,
     "math": Math,
     "code": Code,
+    "compare": Compare,
     "reward": Reward,
     "majority": Majority,
     "python": UserFunction,
@@ -57,9 +59,17 @@ class Cascade(AnswerScorer):
 
     async def score_answer(self, entry: Entry, images: Sequence[str], answer: Answer) -> Score:
         """As ``score``, of the whole answer."""
+        return await self.score_with(entry, images, answer, NO_VERDICTS)
+
+    def recalls(self, line: Record) -> bool:
+        """Whether it saves one of the scorers a request."""
+        return any(scorer.recalls(line) for scorer in self._scorers)
+
+    async def score_with(self, entry: Entry, images: Sequence[str], answer: Answer, verdicts: Verdicts) -> Score:
+        """As ``score_answer``, with what is known of the scorers' parts."""
         undecided = []
         for place, scorer in enumerate(self._scorers):
-            score = (await scorer.score_answer(entry, images, answer))._replace(scorer=scorer.name)
+            score = (await scorer.score_with(entry, images, answer, verdicts))._replace(scorer=scorer.name)
             if score.value is not None and score.unsure is None:
                 return await _with_verdicts(score, self._scorers[place + 1 :], entry, answer)
             undecided.append(score)
@@ -176,7 +186,7 @@ def flags_of(scorer: type[Scorer]) -> dict[str, object]:
 def users_of(flag: str) -> list[str]:
     """The scorers that have a flag, named by its destination; none if it is not a scorer's own.
 
-    >>> users_of("judge_mode"), users_of("score_max")
+    >>> users_of("judge_samples"), users_of("score_max")
     (['judge'], [])
     """
     return [name for name, scorer in SCORERS.items() if flag in flags_of(scorer) or flag in _server_flags(scorer)]
@@ -231,8 +241,10 @@ def right_or_wrong(specs: Sequence[str]) -> bool:
     return bool(specs) and all(_class_of(spec).right_or_wrong for spec in specs)
 
 
-def make_scorer(args: argparse.Namespace, client: ChatClient | None) -> Scorer:
+def make_scorer(args: argparse.Namespace, client: ChatClient | None, others: Sequence[ChatClient] = ()) -> Scorer:
     """The scorer that the flags ask for; ``client`` is the judge's, and None if no scorer needs one.
+
+    ``others`` are those of further models of a panel.
 
     UsageError if the flags cannot be used together, or if a package is missing.
     """
@@ -240,11 +252,13 @@ def make_scorer(args: argparse.Namespace, client: ChatClient | None) -> Scorer:
         raise UsageError(f"--score_min {args.score_min:g} must be below --score_max {args.score_max:g}")
     if len(set(args.scorer)) < len(args.scorer):
         raise UsageError(f"--scorer {' '.join(args.scorer)} names a scorer twice")
-    scorers = [_class_of(spec).from_flags(spec, args, client) for spec in args.scorer]
+    clients = [*([] if client is None else [client]), *others]
+    scorers = [_class_of(spec).from_clients(spec, args, clients) for spec in args.scorer]
     scorer = scorers[0] if len(scorers) == 1 else _cascade(scorers, args)
     if isinstance(scorer, Majority) and args.vote_weight is not None:
-        scorer = scorer.weighted_by(_weigher(args, client))
-    scorer.retry_unscored = args.retry_unscored
+        scorer = scorer.weighted_by(_weigher(args, clients))
+    for one in (scorer, *scorers):
+        one.retry_unscored = args.retry_unscored
     return scorer
 
 
@@ -262,9 +276,9 @@ def _cascade(scorers: Sequence[Scorer], args: argparse.Namespace) -> Cascade:
     return Cascade(alone)
 
 
-def _weigher(args: argparse.Namespace, client: ChatClient | None) -> AnswerScorer:
+def _weigher(args: argparse.Namespace, clients: Sequence[ChatClient]) -> AnswerScorer:
     """The scorer of --vote_weight; UsageError if it does not score each answer by itself."""
-    scorer = _class_of(args.vote_weight).from_flags(args.vote_weight, args, client)
+    scorer = _class_of(args.vote_weight).from_clients(args.vote_weight, args, clients)
     if not isinstance(scorer, AnswerScorer):
         raise UsageError(f"--vote_weight {args.vote_weight}: it must be a scorer that scores each answer by itself")
     return scorer

@@ -10,10 +10,38 @@ from __future__ import annotations
 import argparse
 from abc import ABC, abstractmethod
 from functools import cached_property
-from typing import Any, ClassVar, Mapping, Sequence
+from typing import Any, Callable, ClassVar, Mapping, NamedTuple, Sequence
 
-from ..records import Answer, Entry, Score, fingerprint
+from ..errors import UsageError
+from ..records import Answer, Entry, Record, Score, fingerprint
 from ..servers.client import ChatClient
+
+
+def keep_nothing(maker: str, about: str, fields: dict[str, Any]) -> None:
+    """The usual ``keep`` of verdicts."""
+
+
+class Verdicts(NamedTuple):
+    """The parts of an entry's scores that are paid for one by one.
+
+    ``lines`` are those of the ledger that the scorer ``recalls``. ``keep(maker, about, fields)`` writes one more, as
+    soon as it arrives: ``maker`` is the fingerprint of what made it, ``about`` says what it judges.
+    """
+
+    lines: Sequence[Record] = ()
+    keep: Callable[[str, str, dict[str, Any]], None] = keep_nothing
+
+
+NO_VERDICTS = Verdicts()
+
+
+def maker_of(line: Record) -> str:
+    """The fingerprint of what made a ledger line: the last part of its ``made_by``.
+
+    >>> maker_of({"made_by": "a4ee7358e557:0f25835ba725"})
+    '0f25835ba725'
+    """
+    return str(line["made_by"]).rpartition(":")[2]
 
 
 class Scorer:
@@ -57,6 +85,17 @@ class Scorer:
         UsageError if the flags cannot be used together, or if a package is missing.
         """
         raise NotImplementedError(f"{cls.__name__} is not made from flags")
+
+    @classmethod
+    def from_clients(cls, spec: str, args: argparse.Namespace, clients: Sequence[ChatClient]) -> Scorer:
+        """As ``from_flags``, with a client per model; UsageError if there are more models than the scorer can ask."""
+        if cls.needs_client and len(clients) > 1:
+            raise UsageError(f"--scorer {spec} asks one model, not {len(clients)}: name one of them")
+        return cls.from_flags(spec, args, clients[0] if clients else None)
+
+    def recalls(self, line: Record) -> bool:
+        """Whether a line of the ledger, of a verdict or of a score, saves this scorer a part of its requests."""
+        return False
 
     @property
     def is_free(self) -> bool:
@@ -115,6 +154,10 @@ class AnswerScorer(Scorer, ABC):
         """As ``score``, for a scorer that looks at more of an answer than its text."""
         return await self.score(entry, images, answer.text)
 
+    async def score_with(self, entry: Entry, images: Sequence[str], answer: Answer, verdicts: Verdicts) -> Score:
+        """As ``score_answer``, for a scorer whose parts are kept one by one."""
+        return await self.score_answer(entry, images, answer)
+
 
 class EntryScorer(Scorer, ABC):
     """Scores an entry's answers together, when all of them are there.
@@ -139,3 +182,13 @@ class EntryScorer(Scorer, ABC):
     def about_entry(self, scores: Sequence[Score]) -> dict[str, Any]:
         """What the record says of the entry as a whole, besides the answers' scores."""
         return {}
+
+    async def score_together_with(
+        self, entry: Entry, images: Sequence[str], texts: Sequence[str], verdicts: Verdicts
+    ) -> list[Score]:
+        """As ``score_together``, for a scorer whose parts are kept one by one."""
+        return await self.score_together(entry, images, texts)
+
+    def requests_for(self, answers: int) -> int:
+        """How many requests the scores of this many distinct answers take."""
+        return answers * self.requests_per_answer

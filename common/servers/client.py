@@ -12,7 +12,7 @@ import asyncio
 import math
 import resource
 import time
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, Awaitable, Callable, Container, NamedTuple, Sequence, TypeVar
 
 from ..errors import RequestFailed, Retryable, RunStopped, ServerBusy, ServerGone, Unreachable, UsageError
@@ -52,6 +52,10 @@ class Traffic:
     tokens: int = 0  # completion tokens, also as the servers counted them
     cancelled: int = 0  # requests given up in flight, since their answers were no longer needed
     uncounted: int = 0  # replies without a count of tokens
+
+    def plus(self, other: Traffic) -> Traffic:
+        """The counts of both."""
+        return Traffic(*(one + more for one, more in zip(astuple(self), astuple(other))))
 
 
 @dataclass

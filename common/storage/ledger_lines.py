@@ -129,6 +129,7 @@ CHECKS: dict[str, Callable[[object], bool]] = {
     "answer": _is_text,
     "digest": _is_text,
     "score": _or_null(_is_number),
+    "verdict": _is_text,
 }
 MORE_CHECKS: dict[str, Callable[[object], bool]] = {
     "finish_reason": _or_null(_is_text),
@@ -144,4 +145,8 @@ MORE_CHECKS: dict[str, Callable[[object], bool]] = {
     "judge_usage": _or_null(_is_object),
     "verdicts": _or_null(_is_object),
     "vote": is_vote,
+    "panel": _or_null(_is_objects),
+    "compared": _or_null(_is_object),
+    "winner": _or_null(_is_text),
+    "unread": _or_null(_is_text),
 }

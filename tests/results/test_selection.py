@@ -375,3 +375,35 @@ def test_an_answer_that_is_no_text_is_passed_over() -> None:
     kept = {**record([9.0, 8.0, 7.0]), "generated_answers": [None, "b", "c"]}
     assert chosen(kept) == [1]
     assert choose(kept, Selection("dpo")) == [Pick(1, 2)]
+
+
+def compared(beat: dict[int, list[object]], scores: list[float]) -> Record:
+    """A record of answers that were compared: who beat whom in both orders, by indices."""
+    kept = record(list(scores))
+    for index, detail in enumerate(kept["generated_details"]):
+        detail["compared"] = {"as": f"key{index}", "beat": beat.get(index, [])}
+    return kept
+
+
+@pytest.mark.parametrize(
+    ("beat", "expected"),
+    [
+        ({}, []),
+        ({0: ["key1"]}, [(0, 1)]),
+        ({0: ["key1"], 2: ["key0"]}, [(0, 1)]),
+        ({0: ["key1 key2"]}, [(0, 2), (0, 1)]),
+        ({0: ["key1"], 1: ["key2"]}, [(0, 1), (1, 2)]),
+        ({0: [None, 7, ["key1"]]}, []),
+    ],
+)
+def test_of_compared_answers_only_pairs_that_held_in_both_orders_are_chosen(
+    beat: dict[int, list[object]], expected: list[tuple[int, int]]
+) -> None:
+    assert pairs(compared(beat, [9.0, 5.0, 1.0]), pairs_per_entry=9) == expected
+    mixed = compared(beat, [9.0, 5.0, 1.0])
+    del mixed["generated_details"][1]["compared"]
+    assert all(1 not in pair for pair in pairs(mixed, pairs_per_entry=9))
+
+
+def test_the_reference_needs_no_comparison() -> None:
+    assert pairs(compared({}, [9.0, 5.0]), reference_as_chosen=True) == [(None, 1)]

@@ -261,6 +261,11 @@ WRONG: Dict[str, Any] = {
     "finish_reason": [1, {}],
     "probabilities": [[1], {"a": float("-inf")}],
     "judge_samples": [{}, [1]],
+    "panel": [{}, ["a"], "a"],
+    "compared": [[], "a", {"as": float("nan")}],
+    "verdict": [None, 1],
+    "winner": [1, ["a"]],
+    "unread": [{}, 1],
 }
 
 
@@ -268,7 +273,7 @@ WRONG: Dict[str, Any] = {
 def test_a_value_that_no_run_writes_is_damage(tmp_path: Path, key: str) -> None:
     answer = {**line(A, 0), "usage": {"completion_tokens": 2}}
     score = score_line(A, 0, "judge", Answer("answer 0"), Score(7.0))
-    good = score if key in ("digest", "score", "probabilities", "judge_samples") else answer
+    good = score if key in ("digest", "score", "probabilities", "judge_samples", "panel", "compared") else answer
     for value in WRONG[key]:
         path = tmp_path / "ledger"
         bad = json.dumps({**good, key: value, "entry_id": A}, separators=(",", ":")).encode() + b"\n"
