@@ -179,11 +179,16 @@ def _said(answer: Answer) -> Dict[str, Any]:
 
 
 def make_record(
-    entry: Entry, answers: Sequence[Answer], scores: Optional[Sequence[Score]], stopped_by: Optional[str] = None
+    entry: Entry,
+    answers: Sequence[Answer],
+    scores: Optional[Sequence[Score]],
+    stopped_by: Optional[str] = None,
+    pass_rate: Optional[Dict[str, Any]] = None,
 ) -> Record:
     """One output line; ``scores`` (one an answer) is None where nothing was scored. ``entry_id`` comes last.
 
-    ``stopped_by`` names the flag that ended the drawing before all answers were drawn.
+    ``stopped_by`` names the flag that ended the drawing before all answers were drawn. ``pass_rate`` says how many of
+    the scored answers are accepted.
     """
     record: Record = {"original_question": entry.question, "original_answers": entry.conversation}
     if entry.images:
@@ -196,6 +201,8 @@ def make_record(
     record["generated_details"] = [
         _detail(answer, scores[place] if scores is not None else None) for place, answer in enumerate(answers)
     ]
+    if pass_rate is not None:
+        record["pass_rate"] = pass_rate
     if stopped_by is not None:
         record["stopped_by"] = stopped_by
     if entry.origin is not None:

@@ -17,7 +17,8 @@ from ..errors import ServerGone, UsageError
 from ..input.columns import Columns
 from ..input.conversations import ItemReader
 from ..records import PendingEntry
-from ..results.export import check_selection
+from ..results.examples import RowOptions
+from ..results.export import check_selection, settled
 from ..results.report import require_packages
 from ..results.selection import Selection
 from ..running.early_stopping import StopRule
@@ -414,9 +415,14 @@ def make_results(args: argparse.Namespace) -> Results:
         reference_as_chosen=args.reference_as_chosen,
         reference_score=args.score_max,
         seed=args.select_seed,
+        pass_score=accept_score(args),
+        pass_rate=args.pass_rate,
+        per_entry=args.per_entry,
+        rejected=args.rejected,
     )
     selected_format = args.selected_format or ("preference" if args.select == "dpo" else "sharegpt")
     check_selection(selection, selected_format, args.selected_file, args.selected_keys)
+    rows = settled(RowOptions(args.reasoning, args.reasoning_field, kept_system_prompt(args)), selected_format)
     if args.report_file is not None:
         if not args.report_file.endswith((".html", ".htm")):
             raise UsageError(f"--report_file {args.report_file}: its name must end in .html")
@@ -427,9 +433,25 @@ def make_results(args: argparse.Namespace) -> Results:
         selected_format,
         args.selected_keys,
         args.selected_order,
+        rows,
         args.report_file,
         (args.score_min, args.score_max),
     )
+
+
+def kept_system_prompt(args: argparse.Namespace) -> str | None:
+    """What ``--keep_system_prompt`` puts into the rows: this run's text, or that of the run that sampled the input."""
+    if not args.keep_system_prompt:
+        return None
+    inputs = [args.input_file] if isinstance(args.input_file, str) else args.input_file
+    sampled = [settings_of(path).get("generator system_prompt") for path in inputs]
+    prompts = {args.system_prompt} if "system_prompt" in vars(args) else set(sampled)
+    found = prompts.pop()
+    if prompts:
+        raise UsageError("--keep_system_prompt: the inputs were sampled with different system prompts")
+    if not isinstance(found, str) or not found:
+        raise UsageError("--keep_system_prompt: the answers were sampled without --system_prompt")
+    return found
 
 
 def check_ray(args: argparse.Namespace, roles: list[Role]) -> None:

@@ -15,7 +15,11 @@ from typing import Collection, Iterator, Mapping, NamedTuple
 from ..errors import UsageError
 from ..scoring.scorers import needs_client, users_of
 
-SELECTION = "select top_k select_seed pairs_per_entry min_margin length_match reference_as_chosen".split()
+SELECTION = (
+    "select top_k select_seed pairs_per_entry min_margin length_match reference_as_chosen pass_rate per_entry rejected"
+).split()
+ROWS = "reasoning reasoning_field keep_system_prompt".split()
+WITHOUT_ANSWERS = ("prompts",)  # the formats whose rows hold no answer
 SENDING = "max_retries request_timeout longest_wait local".split()
 SERVER = "base_url api_key_env extra_body requests_per_minute tokens_per_minute".split()
 
@@ -72,8 +76,15 @@ def _needs_of_results(flag: str, args: argparse.Namespace) -> Iterator[Need]:
     for file in ("selected_file", "report_file"):
         if flag != file and flag.startswith(file[: -len("file")]):
             yield Need(_any_of(args, [file]), f"without --{file}", [file])
+    if flag in ROWS:
+        yield Need(_any_of(args, ["selected_file"]), "without --selected_file", ["selected_file"])
+    if (flag in SELECTION and flag != "pass_rate") or flag in ROWS[:2]:
+        is_shown = args.selected_format not in WITHOUT_ANSWERS or (_any_of(args, ["report_file"]) and flag not in ROWS)
+        text = f"with --selected_format {args.selected_format}, whose rows hold no answers"
+        yield Need(is_shown, text, ["selected_format"])
     if flag == "select_seed":
-        yield Need(args.select == "random", "without --select random", ["select"])
+        is_random = "random" in (args.select, args.rejected)
+        yield Need(is_random, "without --select random or --rejected random", ["select", "rejected"])
 
 
 def _needs_of_scoring(flag: str, args: argparse.Namespace) -> Iterator[Need]:

@@ -25,6 +25,7 @@ from ..records import (
     score_from_line,
     score_line,
 )
+from ..results.pass_rate import PassRate
 from ..results.selection import normalised
 from ..scoring.shapes import AnswerScorer, EntryScorer, Scorer
 from ..servers.known_servers import ended_by_itself
@@ -124,14 +125,21 @@ class EntryState:
         unscored = any(answer.digest not in self.scores for _, answer in self.whole_answers())
         return bool(self.missing(pipeline.sampler)) or (shown and unscored)
 
-    def record(self, scorer: Scorer | None, stopped_by: str | None) -> tuple[Record, list[Score]]:
+    def record(
+        self, scorer: Scorer | None, stopped_by: str | None, accept_score: float | None = None
+    ) -> tuple[Record, list[Score]]:
         """The output line and its scores. An answer without a score came after its entry had enough.
 
+        With an ``accept_score``, the line has the pass rate.
         The details of an answer have its index where answers before it are missing.
         """
         answers = [self.answers[index] for index in sorted(self.answers)]
         scores = [self._score_of(answer) for answer in answers] if scorer is not None else None
-        record = make_record(self.entry, answers, scores, stopped_by)
+        rate = None
+        if scores is not None and accept_score is not None:
+            whole = [score.value for score in scores if score.value is not None]
+            rate = PassRate(sum(value >= accept_score for value in whole), len(whole)).as_data()
+        record = make_record(self.entry, answers, scores, stopped_by, rate)
         for place, index in enumerate(sorted(self.answers)):
             if index != place:
                 record["generated_details"][place]["index"] = index

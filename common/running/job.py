@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 from ..records import PendingEntry
+from ..results.examples import RowOptions
 from ..results.selection import Selection
 from ..scoring.shapes import Scorer
 from ..servers.client import ChatClient
@@ -18,6 +19,8 @@ from ..servers.local import LocalServer
 from .early_stopping import StopRule
 from .progress import LINE_EVERY
 from .sampler import Sampler
+
+ROWS = RowOptions()
 
 
 class Pipeline(NamedTuple):
@@ -38,6 +41,7 @@ class Results:
     selected_format: str = "sharegpt"
     selected_keys: Sequence[str] = ()
     selected_order: str = "input"
+    rows: RowOptions = ROWS  # how the rows show thoughts and the system prompt
     report_file: str | None = None
     score_range: tuple[float, float] = (0.0, 10.0)  # of the scorer; the report's axes
 

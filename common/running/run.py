@@ -208,7 +208,7 @@ def write_selection(job: Job, files: RunFiles, path: str, written: Written) -> N
     results = job.results
     if results.selected_file is not None:
         with files.results.replacing("--selected_file", results.selected_file):
-            extras = Extras(results.selected_keys, results.selected_order, generator_of(job, files))
+            extras = Extras(results.selected_keys, results.selected_order, generator_of(job, files), results.rows)
             written.selected = selected = write_selected(
                 files.records(path),
                 results.selected_file,
@@ -219,6 +219,7 @@ def write_selection(job: Job, files: RunFiles, path: str, written: Written) -> N
             )
         counts = f"{selected.rows:,} from {selected.chosen:,} of the {selected.records:,} entries"
         written.rows.append(("selected", f"{counts}: {results.selected_file}"))
+        written.rows += selected.summary_rows()
 
 
 def generator_of(job: Job, files: RunFiles) -> str | None:
@@ -518,7 +519,8 @@ class Run:
         except BudgetSpent:
             self.counts.postponed += 1
         else:
-            record, scores = state.record(self._job.pipeline.scorer, stopped_by or pending.stopped_by)
+            accept = self._job.results.selection.passes
+            record, scores = state.record(self._job.pipeline.scorer, stopped_by or pending.stopped_by, accept)
             self._files.output.append(record)
             if self._pilot is not None:
                 self._pilot.ends(record)

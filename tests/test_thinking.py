@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from common.scoring.thinking import without_thoughts
+from common.thinking import without_thoughts
 
 
 @pytest.mark.parametrize(
