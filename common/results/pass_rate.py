@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from ..records import Record
 from ..servers.known_servers import ended_by_itself
+from ..thinking import split_thoughts
 
 Z95 = 1.959963984540054  # standard normal quantile of 0.975
 _RANGE = re.compile(r"(\d*\.?\d+)-(\d*\.?\d+)").fullmatch
@@ -58,17 +59,19 @@ def wilson(accepted: int, of: int) -> tuple[float, float]:
 
 def pass_rate_of(record: Record, accept_score: float) -> PassRate:
     """The pass rate of a record, in which an answer is accepted from ``accept_score`` on. Never raises."""
-    scores, details = record.get("generated_scores"), record.get("generated_details")
-    if not isinstance(scores, list):
+    texts, scores, details = (record.get(f"generated_{key}") for key in ("answers", "scores", "details"))
+    if not isinstance(texts, list) or not isinstance(scores, list) or len(texts) != len(scores):
         return PassRate(0, 0)
     known = details if isinstance(details, list) and len(details) == len(scores) else [{}] * len(scores)
-    whole = [score for score, detail in zip(scores, known) if _is_scored(score, detail)]
+    whole = [score for text, score, detail in zip(texts, scores, known) if _is_scored(text, score, detail)]
     return PassRate(sum(score >= accept_score for score in whole), len(whole))
 
 
-def _is_scored(score: object, detail: object) -> bool:
+def _is_scored(text: object, score: object, detail: object) -> bool:
     is_number = isinstance(score, (int, float)) and not isinstance(score, bool) and abs(score) <= sys.float_info.max
-    return is_number and isinstance(detail, dict) and ended_by_itself(detail.get("finish_reason"))
+    if not is_number or not isinstance(text, str) or not isinstance(detail, dict):
+        return False
+    return ended_by_itself(detail.get("finish_reason")) and split_thoughts(text).answer is not None
 
 
 def share_range(text: str) -> tuple[float, float]:

@@ -56,7 +56,5 @@ def place_of_thoughts(reasoning: str, selected_format: str, own: str, has_field:
     UsageError if the format has no field for them.
     """
     if reasoning == "field" and not has_field:
-        raise UsageError(
-            f"--reasoning field: rows of --selected_format {selected_format} hold no such field; use think"
-        )
+        raise UsageError(f"--reasoning field: --selected_format {selected_format} has no field for thoughts; use think")
     return own if reasoning == "auto" else reasoning

@@ -25,7 +25,7 @@ from ..records import (
     score_from_line,
     score_line,
 )
-from ..results.pass_rate import PassRate
+from ..results.pass_rate import pass_rate_of
 from ..results.selection import normalised
 from ..scoring.shapes import AnswerScorer, EntryScorer, Scorer
 from ..servers.known_servers import ended_by_itself
@@ -137,8 +137,9 @@ class EntryState:
         scores = [self._score_of(answer) for answer in answers] if scorer is not None else None
         rate = None
         if scores is not None and accept_score is not None:
-            whole = [score.value for score in scores if score.value is not None]
-            rate = PassRate(sum(value >= accept_score for value in whole), len(whole)).as_data()
+            values = [score.value for score in scores]
+            scored = {"generated_answers": [answer.text for answer in answers], "generated_scores": values}
+            rate = pass_rate_of(scored, accept_score).as_data()
         record = make_record(self.entry, answers, scores, stopped_by, rate)
         for place, index in enumerate(sorted(self.answers)):
             if index != place:
