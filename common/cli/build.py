@@ -19,14 +19,14 @@ from ..input.conversations import ItemReader
 from ..records import PendingEntry
 from ..results.examples import RowOptions
 from ..results.export import check_selection, settled
-from ..results.report import require_packages
+from ..results.page import require_packages
 from ..results.selection import Selection
 from ..running.early_stopping import StopRule
 from ..running.job import Job, Pipeline, Results
 from ..running.ray_connection import import_ray
 from ..running.sampler import Sampler
 from ..scoring.judge_prompt import check_names, read_judge_prompt
-from ..scoring.scorers import make_scorer, needs_client, right_or_wrong
+from ..scoring.scorers import has_range, make_scorer, needs_client, own_server, right_or_wrong
 from ..scoring.shapes import EntryScorer
 from ..servers.client import ChatClient, need_open_files
 from ..servers.discovery import find_model
@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 
 UNKNOWN_MODEL = "(the model that the server lists)"  # in the requests of a dry run, which asks no server
 BASE_URL = "OPENAI_BASE_URL"
+ABOVE_ALL = 1e9  # the score of the reference where scores have no range; margins to it still differ by their scores
 LOCAL_SLOTS = 8  # of the embedded server, where --concurrency is auto
 
 Read = Callable[[object, int], PendingEntry]
@@ -64,7 +65,9 @@ def make_job(
     if generator is not None:
         clients[generator] = make_client(args, generator, notices)
     if scorer is not None and needs_client(args.scorer):
-        clients[scorer] = make_client(args, scorer, notices, clients.get(generator) if generator is not None else None)
+        clients[scorer] = make_scorer_client(
+            args, scorer, notices, clients.get(generator) if generator is not None else None
+        )
     need_open_files(list(clients.values()))
     if args.ray is not None:
         check_ray(args, list(clients))
@@ -155,8 +158,8 @@ def check_files(args: argparse.Namespace, more_inputs: Sequence[str] = ()) -> No
         flag, path = f"--{name}", vars(args)[name]
         if not path:
             continue
-        for own, title in _files_of(flag, path, args.cache_file):
-            for identity in _identities(own):
+        for own, title in files_of(flag, path, args.cache_file):
+            for identity in identities(own):
                 other = seen.setdefault(identity, title)
                 if other != title:
                     raise UsageError(f"{title} and {other} are the same file: {own}")
@@ -177,12 +180,12 @@ def check_working_folder() -> None:
 
 
 BESIDE_OUTPUT = (
-    *(".settings.json", ".errors.jsonl", ".ledger", ".damaged", ".lock"),
+    *(".settings.json", ".results.json", ".errors.jsonl", ".ledger", ".damaged", ".lock"),
     *(".new", ".new.settings.json"),  # while an output is topped up
 )
 
 
-def _files_of(flag: str, path: str, cache_file: str | None) -> Iterator[tuple[str, str]]:
+def files_of(flag: str, path: str, cache_file: str | None) -> Iterator[tuple[str, str]]:
     """The files that a flag makes the run write, each with a title for messages."""
     yield path, flag
     for ending in {"--output_file": BESIDE_OUTPUT, "--cache_file": (".lock",)}.get(flag, ()):
@@ -193,12 +196,12 @@ def _files_of(flag: str, path: str, cache_file: str | None) -> Iterator[tuple[st
 def _inputs(source: str) -> set[object]:
     """The identities of the input: of the file, or of all files in the folder."""
     if not os.path.isdir(source):
-        return _identities(source)
+        return identities(source)
     found = {os.path.join(parent, name) for parent, _, names in os.walk(source) for name in names}
-    return {identity for path in found for identity in _identities(path)}
+    return {identity for path in found for identity in identities(path)}
 
 
-def _identities(path: str) -> set[object]:
+def identities(path: str) -> set[object]:
     """All that tells whether two paths lead to one file: the name without links, and where it exists its inode."""
     found: set[object] = {os.path.realpath(path)}
     try:
@@ -248,6 +251,35 @@ def make_client(
         rate_limit=make_rate_limit(args, role),
         notices=notices,
     )
+
+
+def make_scorer_client(
+    args: argparse.Namespace, role: Role, notices: Notices, generator: ChatClient | None
+) -> ChatClient:
+    """The client of the scorer: of its own server, if its flags name one."""
+    name = own_server(args.scorer)
+    if name is None:
+        return make_client(args, role, notices, generator)
+    client = make_client(args, take_own_server(args, role, name), notices, generator)
+    if not client.urls:
+        raise UsageError(f"--scorer {name}: --local has no such model; name its server with --{name}_port")
+    return client
+
+
+def take_own_server(args: argparse.Namespace, role: Role, name: str) -> Role:
+    """Lets a scorer's own flags (--NAME_port and so on), as far as they are given, stand for those of its role.
+
+    The role's limits and further fields are for its own server, not for another one.
+    """
+    port, url, model = (vars(args)[f"{name}_{part}"] for part in ("port", "base_url", "model"))
+    if not (port or url or model):
+        return role
+    values: dict[str, Any] = {"model": model or role.value(args, "model")}
+    if port or url:
+        values = {"port": port, "base_url": url, "model": model, "extra_body": {}}
+        values.update(requests_per_minute=None, tokens_per_minute=None)
+    vars(args).update({f"{role.name}_{part}": value for part, value in values.items()})
+    return role._replace(port_flag=f"--{name}_port", model_flag=f"--{name}_model", url_flag=f"--{name}_base_url")
 
 
 def named_urls(args: argparse.Namespace, role: Role) -> list[str]:
@@ -379,8 +411,8 @@ def accept_score(args: argparse.Namespace) -> float | None:
 
 def make_stop_rule(args: argparse.Namespace) -> StopRule | None:
     """When an entry has enough answers; None if each entry gets all."""
-    accept = accept_score(args)
-    if accept is not None and accept > args.score_max:
+    accept, low_high = accept_score(args), score_range(args)
+    if accept is not None and low_high is not None and accept > low_high[1]:
         bounds = f"--accept_score {accept:g} is above --score_max {args.score_max:g}"
         raise UsageError(f"{bounds}, so no answer could be accepted")
     for name in ("stop_after", "give_up_after"):
@@ -394,6 +426,11 @@ def make_stop_rule(args: argparse.Namespace) -> StopRule | None:
     return StopRule(accept, args.stop_after, args.give_up_after)
 
 
+def score_range(args: argparse.Namespace) -> tuple[float, float] | None:
+    """The lowest and the highest score; None if the scores have no range."""
+    return (args.score_min, args.score_max) if has_range(args.scorer) else None
+
+
 def check_stop_rule(pipeline: Pipeline) -> None:
     """UsageError if the stop rule needs scores before the scorer can give them."""
     if pipeline.stop_rule is not None and isinstance(pipeline.scorer, EntryScorer):
@@ -405,6 +442,7 @@ def check_stop_rule(pipeline: Pipeline) -> None:
 
 def make_results(args: argparse.Namespace) -> Results:
     """The selection, its file and the report. ``random`` selects wrong answers too, unless a flag says otherwise."""
+    low_high = score_range(args)
     selection = Selection(
         select=args.select,
         top_k=args.top_k,
@@ -413,7 +451,7 @@ def make_results(args: argparse.Namespace) -> Results:
         length_match=args.length_match,
         pairs_per_entry=args.pairs_per_entry,
         reference_as_chosen=args.reference_as_chosen,
-        reference_score=args.score_max,
+        reference_score=ABOVE_ALL if low_high is None else low_high[1],
         seed=args.select_seed,
         pass_score=accept_score(args),
         pass_rate=args.pass_rate,
@@ -435,7 +473,7 @@ def make_results(args: argparse.Namespace) -> Results:
         args.selected_order,
         rows,
         args.report_file,
-        (args.score_min, args.score_max),
+        low_high,
     )
 
 
@@ -443,14 +481,15 @@ def kept_system_prompt(args: argparse.Namespace) -> str | None:
     """What ``--keep_system_prompt`` puts into the rows: this run's text, or that of the run that sampled the input."""
     if not args.keep_system_prompt:
         return None
-    inputs = [args.input_file] if isinstance(args.input_file, str) else args.input_file
+    inputs = vars(args).get("outputs") or args.input_file
+    inputs = [inputs] if isinstance(inputs, str) else inputs
     sampled = [settings_of(path).get("generator system_prompt") for path in inputs]
     prompts = {args.system_prompt} if "system_prompt" in vars(args) else set(sampled)
     found = prompts.pop()
     if prompts:
-        raise UsageError("--keep_system_prompt: the inputs were sampled with different system prompts")
+        raise UsageError("--keep_system_prompt: the answers were sampled with different system prompts")
     if not isinstance(found, str) or not found:
-        raise UsageError("--keep_system_prompt: the answers were sampled without --system_prompt")
+        raise UsageError("--keep_system_prompt: no --system_prompt is known of the run that sampled the answers")
     return found
 
 

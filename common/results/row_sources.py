@@ -10,12 +10,12 @@ A text in place of the facts is the reason why the row is left out.
 
 from __future__ import annotations
 
-import re
 from typing import Any, Callable, Dict, Iterator, Tuple, Union
 
 from ..errors import BadEntry
 from ..input.columns import as_text
 from ..records import Record
+from ..steps import steps_of
 from .pass_rate import PassRate, pass_rate_of
 from .selection import Pick, Selection, choose, entry_of, in_pass_rate, refused
 
@@ -59,18 +59,6 @@ def _steps(text: str, scores: object) -> Facts | str:
     if len(steps) < len(scores):
         return "it has fewer steps than scores"
     return {"steps": steps[: len(scores)], "labels": [score >= RIGHT_STEP for score in scores]}
-
-
-def steps_of(text: str) -> list[str]:
-    """The steps of an answer: its paragraphs; its lines if it has one paragraph.
-
-    >>> steps_of("one\\ntwo"), steps_of("one\\n1\\n\\ntwo")
-    (['one', 'two'], ['one\\n1', 'two'])
-    """
-    parts = re.split(r"\n\s*\n", text.strip())
-    if len(parts) == 1:
-        parts = text.splitlines()
-    return [part.strip() for part in parts if part.strip()]
 
 
 def questions(record: Record, selection: Selection) -> Iterator[tuple[Pick, Facts | str]]:

@@ -43,7 +43,12 @@ class Results:
     selected_order: str = "input"
     rows: RowOptions = ROWS  # how the rows show thoughts and the system prompt
     report_file: str | None = None
-    score_range: tuple[float, float] = (0.0, 10.0)  # of the scorer; the report's axes
+    score_range: tuple[float, float] | None = (0.0, 10.0)  # of the scorer; the report's axes. None: without a range
+
+    @property
+    def lowest_score(self) -> float | None:
+        """The lowest score that the scorer can give, if there is one."""
+        return None if self.score_range is None else self.score_range[0]
 
 
 @dataclass

@@ -63,10 +63,9 @@ def test_the_flags_of_the_seed_are_known_and_are_the_defaults(name: str) -> None
     for flag in ("concurrency", "answers_per_question"):
         assert given[flag] == default[flag]
     shown = parser.format_help()
-    # a judge without a server of its own has the generator's
-    ports = {
-        flag: given[flag] for flag in given if flag.endswith("_port") and (name, flag) != ("reject", "scorer_port")
-    }
+    # a judge without a server of its own has the generator's, and a reward model the scorer's
+    others = ("reward_port", "scorer_port" if name == "reject" else "")
+    ports = {flag: given[flag] for flag in given if flag.endswith("_port") and flag not in others}
     assert ports
     for ((number,),) in ports.values():  # a list for each range
         assert f"(default: {number})" in " ".join(shown.split())
@@ -164,7 +163,7 @@ def test_help_shows_the_flags_that_a_user_needs_and_help_all_shows_all(
     everything = capsys.readouterr().out
     flags = {action.option_strings[0] for action in parser._actions}
     assert {flag for flag in flags if f"  {flag}" not in everything} == set()
-    assert 14 <= len([flag for flag in flags if f"  {flag}" in shown]) <= 27
+    assert 14 <= len([flag for flag in flags if f"  {flag}" in shown]) <= 29
     assert "--max_retries" not in shown
 
 

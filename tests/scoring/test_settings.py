@@ -16,6 +16,7 @@ from common.cli.commands import COMMANDS
 from common.cli.commands import JUDGE as JUDGE_ROLE
 from common.scoring.scorers import make_scorer
 from common.scoring.shapes import Scorer
+from common.servers.notices import Notices
 
 CHECK = "def verify(question, reference, answer):\n    return answer == reference\n"
 MATH = "0.9.0"  # the version of math-verify that the fingerprints with math were made with
@@ -88,7 +89,7 @@ def scorer_of(flags: str) -> Scorer:
     args = COMMANDS["score"].make_parser().parse_args(f"--input_file a --output_file b --model_name m {flags}".split())
 
     async def make() -> Scorer:
-        return make_scorer(args, make_client(args, JUDGE_ROLE))
+        return make_scorer(args, make_client(args, JUDGE_ROLE, Notices()))
 
     return asyncio.run(make())
 

@@ -390,7 +390,8 @@ def test_all_requests_wait_for_a_window_together_and_go_on_when_it_opens() -> No
     with ScriptedServer(window) as server:
         ask(server.url, many, sleep=naps, max_retries=0, concurrency=8)
         assert len(server.chats) < 100 + 5 * 8
-    assert sum(wait >= 30 for wait in naps.asked) == 4
+    # a request that was in flight when its window opened may use up some of the next
+    assert 4 <= sum(wait >= 30 for wait in naps.asked) <= 6
     assert all(wait <= 33 for wait in naps.asked)
 
 
@@ -465,3 +466,23 @@ def test_a_server_that_refuses_for_now_may_be_asked_less_and_is_not_taken_out() 
         limit, up = ask(server.url, refused, concurrency=None, max_retries=5)
     assert limit < 8
     assert up
+
+
+def test_another_path_beside_the_version_is_posted_to_with_the_same_tries() -> None:
+    def posts(request: Request) -> Reply:
+        return [Reply("busy", status=503), Reply({"other": 1}), Reply({"data": 4, "n": 2})][min(request.number, 2)]
+
+    def read(data: bytes) -> Any:
+        value = json.loads(data)
+        return value["data"], {"prompt_tokens": value["n"]}
+
+    with ScriptedServer(lambda _: completion("4"), posts=posts) as server:
+        result = ask(server.url, lambda client: client.post("classify", {"input": "x", "model": None}, read))
+        assert result == (4, {"prompt_tokens": 2})
+        assert [(one.path, one.body) for one in server.posted] == [("/classify", {"input": "x"})] * 3
+
+
+def test_a_tentative_refusal_is_raised_at_once() -> None:
+    with ScriptedServer(lambda _: completion("4")) as server, pytest.raises(RequestFailed) as caught:
+        ask(server.url, lambda client: client.post("classify", {}, lambda data: (data, None), tentative=(404,)))
+    assert str(caught.value) == f"{server.url[:-3]}/classify: 404 Not Found"
