@@ -81,6 +81,7 @@ class Parts(NamedTuple):
     answer: str | None
 
 
+@functools.lru_cache(maxsize=32)  # a selection asks several times about the answers of one entry
 def split_thoughts(text: str) -> Parts:
     """The thoughts and the answer of a reply, each without the marks of the thoughts; without thoughts, the text as is.
 

@@ -6,7 +6,7 @@ Example: ``parser = make_parser("sampling.py", "Sample answers.", "python sampli
 from __future__ import annotations
 
 import argparse
-from typing import Any, Dict, NamedTuple
+from typing import Any, Callable, Dict, NamedTuple
 
 from .. import __version__
 from ..flag_types import HelpAll, Parser, finite, float_between, int_between, json_object, path
@@ -326,28 +326,7 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="write the selected answers here: .json (a list), .jsonl or .parquet",
     )
-    add(
-        "--selected_format",
-        choices=list(FORMATS),
-        help=f"format of --selected_file (default: preference for --select dpo, else sharegpt). {formats_help()}",
-    )
-    add(
-        "--selected_keys",
-        type=parse_keys,
-        default=[],
-        metavar="KEY,...",
-        help="further columns: keys of the entry and of its answer, such as id,source,score,entry_id,model",
-    )
-    add("--selected_order", choices=ORDERS, default=ORDERS[0], help="the rows are in the order of this file")
-    add(
-        "--reasoning",
-        choices=REASONING,
-        default=REASONING[0],
-        help="thoughts of the selected answers: think puts <think> before the answer, field gives them a key of the "
-        "message, drop leaves them out; auto is field for formats of messages, else think",
-    )
-    add("--reasoning_field", default=FIELD, metavar="KEY", help="the key of thoughts in a message (gpt-oss: thinking)")
-    add("--keep_system_prompt", action="store_true", help="put --system_prompt into the rows of --selected_file")
+    _add_rows(add)
     add("--select", choices=SELECTS, default="best", help="which answers of an entry are selected")
     add("--accept_score", type=finite, metavar="S", help=ACCEPT_HELP)
     add(
@@ -370,6 +349,32 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     add("--length_match", action="store_true", help="prefer pairs of similar length")
     add("--reference_as_chosen", action="store_true", help="the reference is the chosen answer of each pair")
     add("--report_file", type=path, metavar="FILE", help="write a page (.html) that shows the results of the run")
+
+
+def _add_rows(add: Callable[..., argparse.Action]) -> None:
+    """How the rows of the selected file look."""
+    add(
+        "--selected_format",
+        choices=list(FORMATS),
+        help=f"format of --selected_file (default: preference for --select dpo, else sharegpt). {formats_help()}",
+    )
+    add(
+        "--selected_keys",
+        type=parse_keys,
+        default=[],
+        metavar="KEY,...",
+        help="further columns: keys of the entry and of its answer, such as id,source,score,entry_id,model",
+    )
+    add("--selected_order", choices=ORDERS, default=ORDERS[0], help="the rows are in the order of this file")
+    add(
+        "--reasoning",
+        choices=REASONING,
+        default=REASONING[0],
+        help="thoughts of the selected answers: think puts <think> before the answer, field gives them a key of the "
+        "message, drop leaves them out; auto is field for formats of messages, else think",
+    )
+    add("--reasoning_field", default=FIELD, metavar="KEY", help="the key of thoughts in a message (gpt-oss: thinking)")
+    add("--keep_system_prompt", action="store_true", help="put --system_prompt into the rows of --selected_file")
 
 
 def add_planning(parser: argparse.ArgumentParser) -> None:
