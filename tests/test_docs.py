@@ -259,7 +259,7 @@ def test_the_code_that_is_shown_for_extensions_works() -> None:
     assert line is not None
     form = eval(f"{{{line.group(1)}}}", formats)["alpaca"].answers
     example = formats["Example"]([{"from": "human", "value": "2+2?"}], [], ["4"])
-    assert form.row(example, False) == {"instruction": "2+2?", "output": "4"}
+    assert form.row(example, formats["Look"]()) == {"instruction": "2+2?", "output": "4"}
 
 
 def test_the_folders_in_the_readme_are_those_of_common() -> None:

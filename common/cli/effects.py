@@ -16,8 +16,11 @@ from ..errors import UsageError
 from ..scoring.scorers import has_range, named_scorers, needs_client, users_of
 
 SELECTION = (
-    "pair_precision select top_k select_seed pairs_per_entry min_margin length_match reference_as_chosen".split()
-)
+    "pair_precision select top_k select_seed pairs_per_entry min_margin length_match reference_as_chosen pass_rate "
+    "per_entry rejected"
+).split()
+ROWS = "reasoning reasoning_field keep_system_prompt".split()
+WITHOUT_ANSWERS = ("prompts",)  # the formats whose rows hold no answer
 SENDING = "max_retries request_timeout longest_wait local".split()
 SERVER = "base_url api_key_env extra_body requests_per_minute tokens_per_minute".split()
 
@@ -81,8 +84,15 @@ def _needs_of_results(flag: str, args: argparse.Namespace) -> Iterator[Need]:
         yield Need(_any_of(args, wanted), f"without {_listed(wanted)}", wanted)
     if flag == "pair_precision":
         yield Need(args.select == "dpo", "without --select dpo", ["select"])
+    if flag in ROWS:
+        yield Need(_any_of(args, ["selected_file"]), "without --selected_file", ["selected_file"])
+    if (flag in SELECTION and flag != "pass_rate") or flag in ROWS[:2]:
+        is_shown = args.selected_format not in WITHOUT_ANSWERS or (_any_of(args, ["report_file"]) and flag not in ROWS)
+        text = f"with --selected_format {args.selected_format}, whose rows hold no answers"
+        yield Need(is_shown, text, ["selected_format"])
     if flag == "select_seed":
-        yield Need(args.select == "random", "without --select random", ["select"])
+        is_random = "random" in (args.select, args.rejected)
+        yield Need(is_random, "without --select random or --rejected random", ["select", "rejected"])
 
 
 def _needs_of_scoring(flag: str, args: argparse.Namespace) -> Iterator[Need]:

@@ -12,6 +12,7 @@ from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 from ..records import PendingEntry
 from ..results.calibration import Calibration
+from ..results.examples import RowOptions
 from ..results.selection import Selection
 from ..scoring.shapes import EntryScorer, Scorer
 from ..servers.client import ChatClient
@@ -20,6 +21,8 @@ from ..storage.ledger_lines import ANY, Range
 from .early_stopping import StopRule, StopSure
 from .progress import LINE_EVERY
 from .sampler import Sampler
+
+ROWS = RowOptions()
 
 
 class Pipeline(NamedTuple):
@@ -40,6 +43,7 @@ class Results:
     selected_format: str = "sharegpt"
     selected_keys: Sequence[str] = ()
     selected_order: str = "input"
+    rows: RowOptions = ROWS  # how the rows show thoughts and the system prompt
     report_file: str | None = None
     score_range: tuple[float, float] | None = (0.0, 10.0)  # of the scorer; the report's axes. None: without a range
     calibration_file: str | None = None  # where the calibration goes, if the answers are labelled ones

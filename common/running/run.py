@@ -488,7 +488,8 @@ class Run:
         except BudgetSpent:
             self.counts.postponed += 1
         else:
-            record, scores = state.record(self._job.pipeline.scorer, stopped_by or pending.stopped_by)
+            accept = self._job.results.selection.passes
+            record, scores = state.record(self._job.pipeline.scorer, stopped_by or pending.stopped_by, accept)
             self._files.output.append(record)
             if self._pilot is not None:
                 self._pilot.ends(record)
