@@ -60,8 +60,13 @@ def _slow_encode(value: object) -> bytes:
 
 
 def _has_exact(value: object) -> bool:
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
-    return isinstance(value, Exact) or any(map(_has_exact, inner))
+    left = [value]
+    while left:
+        one = left.pop()
+        if isinstance(one, Exact):
+            return True
+        left += one.values() if isinstance(one, dict) else one if isinstance(one, (list, tuple)) else ()
+    return False
 
 
 def _with_exact(value: object) -> str:

@@ -134,9 +134,8 @@ REFUSED: Dict[str, Tuple[bytes, str]] = {
     "lines after a list": (LIST + b"\n" + LINES, "line 3: "),
     "bracket alone": (b"[", "line 1: "),
     "first line broken": (b'{"conversations": [\n' + LINES, "line 1: "),
-    "object over lines": (json.dumps(conversation("q"), indent=1).encode(), "line 1: "),
     "web page": (b"<!DOCTYPE html>\n<html>404</html>", "line 1: "),
-    "Git LFS pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "line 1: "),
+    "Git LFS pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
     "CSV with an escape code": (b"\x1b[31mquestion\x1b[0m,answer\n", "line 1: "),
 }
 
@@ -221,7 +220,7 @@ BAD_ITEMS: Dict[str, Any] = {
     **{f"turn {v!r}": {"conversations": [v]} for v in (None, 7, "q", [], {}, {"value": "q"}, {"from": "human"})},
     **{f"from {v!r}": {"conversations": [{"from": v, "value": "q"}]} for v in (None, 1, [], {}, "", "Human", "tool")},
     **{f"value {v!r}": {"conversations": [{"from": "human", "value": v}]} for v in (None, 4, 0.5, [7], {}, False)},
-    **{f"images {v!r}": conversation("q", images=v) for v in (0, False, "a.png", {}, [None], [1], [[]], [""])},
+    **{f"images {v!r}": conversation("q", images=v) for v in (0, False, "a.png", [None], [1], [[]], [""])},
     "second turn": {"conversations": [{"from": "human", "value": "q"}, None]},
     "no question": {"conversations": [{"from": "gpt", "value": "a"}]},
     "system alone": {"conversations": [{"from": "system", "value": "s"}]},

@@ -89,7 +89,7 @@ def test_the_commands_of_the_seed_write_the_keys_of_the_seed(tmp_path: Path) -> 
         read_lines(tmp_path / name)[0] for name in ("sampled.jsonl", "scored.jsonl", "final_results.jsonl")
     )
     keys = ["original_question", "original_answers", "images", "generated_answers", "generated_scores"]
-    assert list(scored) == list(final) == [*keys, "generated_details", "entry_id"]
+    assert list(scored) == list(final) == [*keys, "generated_details", "line", "entry_id"]
     assert list(sampled) == [key for key in scored if key != "generated_scores"]
     assert sampled["entry_id"] == scored["entry_id"] == final["entry_id"]
     assert re.fullmatch("[0-9a-f]{32}", final["entry_id"])
@@ -669,7 +669,7 @@ def test_the_summary_tells_what_was_done_and_where_it_is(tmp_path: Path) -> None
     source, output = questions(tmp_path / "i.json", 5), tmp_path / "o.jsonl"
     with ScriptedServer(numbered) as gen, ScriptedServer(judge) as scorer:
         run = reject(gen, scorer, source, output, "--selected_file", tmp_path / "s.json")
-    for words in ("5 done", "20 sampled", "40 sent", "280 tokens", "mean 7.00", "5 of the 5", str(output), "s.json"):
+    for words in ("5 done", "20 sampled", "40 sent", "generator: 100 prompt, 140 completion", "scorer: 100 prompt", "mean 7.00", "5 of the 5", str(output), "s.json"):
         assert words in run.stdout, run.stdout
 
 

@@ -36,7 +36,7 @@ LARGEST_REPLY = 100 << 20  # bytes; anything larger is not a completion
 LARGEST_ERROR = 1 << 20  # bytes of the body of an error that are read
 LARGEST_HEADER = 1 << 16  # bytes
 REST = 0.005  # seconds that a connection rests before its next request, while no more than SPARE are idle
-SPARE = 2
+SPARE = 16
 PLAIN_BODY = 1 << 20  # bytes; aiohttp warns of a larger body that is sent in one piece
 
 

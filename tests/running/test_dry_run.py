@@ -74,7 +74,7 @@ ENTRIES = [
     ("entry", "flags"),
     [
         (0, ["--samples_per_request", 3, "--seed", 7, "--top_p", 0.9, "--max_tokens", 50]),
-        (1, ["--samples_per_request", 3, "--temperature", 0]),
+        (1, ["--temperature", 0]),
         (2, ["--system_prompt", "Think.", "--extra_body", '{"top_k": 5, "temperature": null}']),
     ],
 )

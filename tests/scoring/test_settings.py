@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from common.cli.build import make_client
+from common.servers.notices import Notices
 from common.cli.commands import COMMANDS
 from common.cli.commands import JUDGE as JUDGE_ROLE
 from common.scoring.scorers import make_scorer
@@ -88,7 +89,7 @@ def scorer_of(flags: str) -> Scorer:
     args = COMMANDS["score"].make_parser().parse_args(f"--input_file a --output_file b --model_name m {flags}".split())
 
     async def make() -> Scorer:
-        return make_scorer(args, make_client(args, JUDGE_ROLE))
+        return make_scorer(args, make_client(args, JUDGE_ROLE, Notices()))
 
     return asyncio.run(make())
 

@@ -390,7 +390,8 @@ def test_all_requests_wait_for_a_window_together_and_go_on_when_it_opens() -> No
     with ScriptedServer(window) as server:
         ask(server.url, many, sleep=naps, max_retries=0, concurrency=8)
         assert len(server.chats) < 100 + 5 * 8
-    assert sum(wait >= 30 for wait in naps.asked) == 4
+    # a request that was in flight when its window opened may use up some of the next
+    assert 4 <= sum(wait >= 30 for wait in naps.asked) <= 6
     assert all(wait <= 33 for wait in naps.asked)
 
 
