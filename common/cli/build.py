@@ -17,6 +17,8 @@ from ..errors import ServerGone, UsageError
 from ..input.columns import Columns
 from ..input.conversations import ItemReader
 from ..records import PendingEntry
+from ..results.card import CARD
+from ..results.cleaning.cleaner import REMOVED
 from ..results.export import check_selection
 from ..results.page import require_packages
 from ..results.selection import Selection
@@ -37,6 +39,7 @@ from ..storage.held import check_place
 from ..storage.run_files import settings_of
 from .effects import check_effects
 from .flags import Role
+from .selected_file import command_line, make_cleaning
 
 log = logging.getLogger(__name__)
 
@@ -179,12 +182,13 @@ BESIDE_OUTPUT = (
     *(".settings.json", ".results.json", ".errors.jsonl", ".ledger", ".damaged", ".lock"),
     *(".new", ".new.settings.json"),  # while an output is topped up
 )
+BESIDE = {"--output_file": BESIDE_OUTPUT, "--cache_file": (".lock",), "--selected_file": (CARD, REMOVED)}
 
 
 def files_of(flag: str, path: str, cache_file: str | None) -> Iterator[tuple[str, str]]:
     """The files that a flag makes the run write, each with a title for messages."""
     yield path, flag
-    for ending in {"--output_file": BESIDE_OUTPUT, "--cache_file": (".lock",)}.get(flag, ()):
+    for ending in BESIDE.get(flag, ()):
         if ending != ".ledger" or not cache_file:
             yield path + ending, f"the {ending} file of {flag}"
 
@@ -414,6 +418,7 @@ def make_results(args: argparse.Namespace) -> Results:
         reference_as_chosen=args.reference_as_chosen,
         reference_score=args.score_max,
         seed=args.select_seed,
+        distinct=args.distinct,
     )
     selected_format = args.selected_format or ("preference" if args.select == "dpo" else "sharegpt")
     check_selection(selection, selected_format, args.selected_file, args.selected_keys)
@@ -429,6 +434,10 @@ def make_results(args: argparse.Namespace) -> Results:
         args.selected_order,
         args.report_file,
         (args.score_min, args.score_max),
+        make_cleaning(args),
+        args.licence,
+        args.push_to_hub,
+        command_line(),
     )
 
 

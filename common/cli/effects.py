@@ -14,8 +14,9 @@ from typing import Collection, Iterator, Mapping, NamedTuple
 
 from ..errors import UsageError
 from ..scoring.scorers import needs_client, users_of
+from .selected_file import OF_FILE
 
-SELECTION = "select top_k select_seed pairs_per_entry min_margin length_match reference_as_chosen".split()
+SELECTION = "select top_k select_seed pairs_per_entry min_margin length_match reference_as_chosen distinct".split()
 SENDING = "max_retries request_timeout longest_wait local".split()
 SERVER = "base_url api_key_env extra_body requests_per_minute tokens_per_minute".split()
 
@@ -72,6 +73,12 @@ def _needs_of_results(flag: str, args: argparse.Namespace) -> Iterator[Need]:
     for file in ("selected_file", "report_file"):
         if flag != file and flag.startswith(file[: -len("file")]):
             yield Need(_any_of(args, [file]), f"without --{file}", [file])
+    if flag in OF_FILE:
+        yield Need(_any_of(args, ["selected_file"]), "without --selected_file", ["selected_file"])
+    if flag in ("ngram", "decontaminate_answers"):
+        yield Need(bool(args.decontaminate), "without --decontaminate", ["decontaminate"])
+    if flag == "distinct":
+        yield Need(args.select == "top_k", "without --select top_k", ["select"])
     if flag == "select_seed":
         yield Need(args.select == "random", "without --select random", ["select"])
 

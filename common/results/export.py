@@ -22,13 +22,15 @@ from typing import IO, Any, Iterable, Iterator, NamedTuple, Sequence, Tuple
 
 from ..errors import BadEntry, RunStopped, UsageError
 from ..extras import require
-from ..fast_json import exact_float
+from ..fast_json import exact_float, loads
 from ..records import MARK, ROLES, Entry, Record, Turn, origin_of
 from ..storage.append_file import to_line, whole_file, write_whole
 from ..storage.sorted_lines import SortedLines
+from .cleaning.cleaner import Cleaner, Cleaning, row_text
+from .cleaning.near_copies import Row as ComparedRow
 from .formats import FORMATS, Example, Row, RowForm, arrow_columns, row_form
 from .selected_keys import arrow_type, check_keys, column_kind, columns_of, in_column, kind_of, values_of
-from .selection import SELECTS, Pick, Selection, choose, entry_of
+from .selection import SELECTS, Pick, Selection, entry_of
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +103,8 @@ def check_selection(selection: Selection, selected_format: str, path: str | None
     check_keys(keys, row_form(selected_format, selection.makes_pairs), selection.makes_pairs)
     if keys and path is None:
         raise UsageError("--selected_keys needs --selected_file FILE to write to")
+    if selection.distinct and selection.accept_score is None:
+        raise UsageError("--distinct needs --accept_score: without it, the answers that differ most may be wrong ones")
     if selection.top_k > 1 and select not in ("top_k", "random"):
         raise UsageError(f"--top_k has no meaning with --select {select}; use --select top_k or random")
     pair_flags = {
@@ -141,15 +145,17 @@ def write_selected(
     selected_format: str,
     extras: Extras = NO_EXTRAS,
     lowest_score: float | None = None,
+    cleaner: Cleaner | None = None,
 ) -> Selected:
     """Writes what ``choose`` takes of each record to ``path``: JSONL or Parquet by its ending, else a JSON list.
 
     Reads ``records`` once, one at a time; unnamed files beside ``path`` hold what the rows are made of. The file
     appears whole or not at all. Records without a readable conversation give no row and are counted in a warning; so
     are rows with a mark of a medium that is not there. So is a key of ``extras`` that no row has. ``lowest_score`` is
-    the lowest that the scorer can give.
+    the lowest that the scorer can give. ``cleaner`` (in its ``with`` block) keeps rows out.
     Raises RunStopped if the file cannot be written, UsageError if it is Parquet and pyarrow is not installed.
     """
+    cleaner = cleaner or Cleaner(Cleaning(), path)
     columns = columns_of(extras.keys, selection.makes_pairs)
     form = row_form(selected_format, selection.makes_pairs)
     shape = FileShape(form, columns, path.endswith(".parquet"), lowest_score=lowest_score)
@@ -159,7 +165,8 @@ def write_selected(
         _pyarrow(path)
     try:
         with tempfile.TemporaryFile(dir=folder) as spool:
-            _first_pass(_examples(records, selection, shape, extras), spool, shape, folder, extras.order)
+            examples = _examples(records, selection, shape, extras, cleaner)
+            _first_pass(examples, spool, shape, folder, extras.order, cleaner)
             _warn_of_columns(shape)
             if shape.unreadable:
                 log.warning("%s: %d records hold no readable conversation and are left out", path, shape.unreadable)
@@ -182,12 +189,12 @@ def write_selected(
 
 
 def _examples(
-    records: Iterable[Record], selection: Selection, shape: FileShape, extras: Extras
+    records: Iterable[Record], selection: Selection, shape: FileShape, extras: Extras, cleaner: Cleaner
 ) -> Iterator[tuple[Place, Example]]:
     """An example for each pick of each record, after the entry's place in the input; counts them."""
     for record in records:
         shape.records += 1
-        picks = choose(record, selection)
+        picks = cleaner.picks(record, selection)
         if not picks:
             continue
         try:
@@ -198,7 +205,13 @@ def _examples(
         marked, images = _mark_all_images(entry)
         turns = [{"from": SPEAKERS[ROLES[turn["from"]]], "value": turn["value"]} for turn in marked]
         examples = [
-            Example(turns, images, _answers(record, entry, pick), values_of(record, pick, extras.keys, extras.model))
+            Example(
+                turns,
+                images,
+                _answers(record, entry, pick),
+                values_of(record, pick, extras.keys, extras.model),
+                cleaner.name(record, pick),
+            )
             for pick in picks
         ]
         whole = [example for example in examples if _marks(example) == len(images)]
@@ -265,19 +278,45 @@ def _mark_all_images(entry: Entry) -> tuple[list[Turn], list[str]]:
 
 
 def _first_pass(
-    examples: Iterable[tuple[Place, Example]], spool: IO[bytes], shape: FileShape, folder: str, order: str
+    examples: Iterable[tuple[Place, Example]],
+    spool: IO[bytes],
+    shape: FileShape,
+    folder: str,
+    order: str,
+    cleaner: Cleaner,
 ) -> None:
     """Writes each example to the spool as one line of JSON, and notes whether the rows need a column of images."""
     with SortedLines(folder) as lines:
         for place, example in examples:
             line = _utf8_line(example) if shape.for_parquet else to_line(list(example))
             lines.add(place if order == ORDERS[0] else (), WITH_IMAGES[bool(example.images)] + line)
-        for line in lines:
+        for line in _counted(cleaner.without_near_copies(lines, _compared, folder), shape, cleaner):
             if line.startswith(WITH_IMAGES[True]) and not shape.with_images:
                 shape.with_images = True
                 if spool.tell() >= FIRST_READ:
                     shape.rows_with_late_images.append(spool.tell())
             spool.write(line[1:])
+
+
+def _compared(line: bytes) -> tuple[ComparedRow, Any]:
+    """What is compared of a line of the first pass, and the name of its row."""
+    example = Example(*loads(line[1:]))
+    return ComparedRow(row_text(example.turns, example.answers), example.images), example.name
+
+
+def _counted(lines: Iterable[bytes], shape: FileShape, cleaner: Cleaner) -> Iterator[bytes]:
+    """The lines; if rows were left out among them, the rows and their entries are counted again."""
+    if cleaner.cleaning.near_duplicates is None:
+        yield from lines
+        return
+    rows, entries = 0, 0
+    before: object = None
+    for line in lines:
+        entry = [name["entry_id"] for name in _compared(line)[1]]
+        rows, entries = rows + 1, entries + (entry != before)
+        before = entry
+        yield line
+    shape.rows, shape.chosen = rows, entries
 
 
 def _utf8_line(example: Example) -> bytes:

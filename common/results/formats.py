@@ -35,6 +35,7 @@ class Example(NamedTuple):
     images: list[str]  # in the order of their marks
     answers: list[str]  # the selected answer; of a pair, the chosen and the rejected one
     values: Sequence[Any] = ()  # of the columns of --selected_keys
+    name: Sequence[Any] = ()  # what --near_duplicates knows the row by
 
 
 class RowForm(NamedTuple):

@@ -22,6 +22,7 @@ from ..errors import BadEntry
 from ..input.conversations import work_from_record
 from ..records import Entry, Record, fingerprint
 from ..servers.known_servers import ended_by_itself
+from .cleaning.distinct import farthest_first
 
 SELECTS = ("best", "top_k", "threshold", "random", "dpo")
 TIE = 1e-9  # scores that differ by no more are equal: 0.3 and 0.1 + 0.2
@@ -41,6 +42,7 @@ class Selection:
     reference_as_chosen: bool = False  # the reference is the chosen answer of each pair
     reference_score: float = 10.0  # the score that the reference counts as having
     seed: int = 0  # of random
+    distinct: bool = False  # top_k takes the accepted answers that differ most, not the highest scores
 
     @property
     def makes_pairs(self) -> bool:
@@ -114,6 +116,9 @@ def choose(record: Record, selection: Selection) -> list[Pick]:
         candidates.sort(key=lambda candidate: fingerprint([selection.seed, name, normalised(candidate.text)], 32))
     elif selection.select != "threshold":
         candidates.sort(key=lambda candidate: -candidate.score)
+    if selection.distinct:
+        order = farthest_first([candidate.text for candidate in candidates], selection.top_k)
+        candidates = [candidates[place] for place in order]
     most = {"best": 1, "threshold": len(candidates)}.get(selection.select, selection.top_k)
     return [Pick(candidate.place) for candidate in candidates[:most]]
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 from ..records import PendingEntry
+from ..results.cleaning.cleaner import Cleaning
 from ..results.selection import Selection
 from ..scoring.shapes import Scorer
 from ..servers.client import ChatClient
@@ -40,6 +41,10 @@ class Results:
     selected_order: str = "input"
     report_file: str | None = None
     score_range: tuple[float, float] = (0.0, 10.0)  # of the scorer; the report's axes
+    cleaning: Cleaning = field(default_factory=Cleaning)  # what is kept out of the selected file
+    licence: str | None = None  # of the selected file, for its card
+    push_to_hub: str | None = None  # the dataset on the Hub that the selected file is sent to
+    command: Sequence[str] = ()  # the words of the command line, for the card
 
 
 @dataclass

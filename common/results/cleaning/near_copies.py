@@ -1,9 +1,9 @@
 """Near copies of rows, wherever they stand in a file: the first one stays.
 
 Two rows are near copies if their texts share at least ``threshold`` of their runs of three words (Jaccard index).
-MinHash finds the pairs to compare (Broder 1997), by bands of its hashes (locality-sensitive hashing: Leskovec, Rajaraman
-and Ullman, Mining of Massive Datasets, chapter 3). It may miss one pair in a hundred at the threshold itself, and fewer
-above it. Each pair that it finds is compared for real, so no row goes for a chance.
+MinHash finds the pairs to compare (Broder 1997), by bands of its hashes (locality-sensitive hashing: Leskovec,
+Rajaraman and Ullman, Mining of Massive Datasets, chapter 3). It may miss one pair in a hundred at the threshold itself,
+and fewer above it. Each pair that it finds is compared for real, so no row goes for a chance.
 
 Files hold the rows, their bands and the pairs. Memory holds one byte per row.
 
