@@ -101,6 +101,16 @@ def accepted(record: Record, accept_score: float | None) -> list[int]:
     return [candidate.place for candidate in _accepted(record, accept_score)]
 
 
+def accepted_count(record: Record, accept_score: float | None) -> int:
+    """How many selectable candidates of a record score at least ``accept_score``, equal texts and all.
+
+    >>> accepted_count({"generated_answers": ["4", " 4 ", "5"], "generated_scores": [8, 9, 1]}, 8)
+    2
+    """
+    candidates = _selectable_candidates(record)
+    return sum(accept_score is None or candidate.score >= accept_score for candidate in candidates)
+
+
 def choose(record: Record, selection: Selection) -> list[Pick]:
     """What a record gives: nothing, one answer, several, or pairs, the best first (threshold: in the record's order).
 

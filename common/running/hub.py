@@ -5,6 +5,7 @@ Example: ``push("me/my-data", "out/train.json")`` sends ``train.json``, and ``tr
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
@@ -28,22 +29,27 @@ def check_hub(name: str) -> None:
 
 
 def push(name: str, selected_file: str) -> str:
-    """Sends the file and its card; returns the dataset's address. RunStopped if the Hub does not take them."""
+    """Sends the file and its card; returns the dataset's address. RunStopped if the Hub does not take them.
+
+    The package's own error has its transport's as a base: of requests, httpx or httpx2, by its version.
+    """
     hub = require("huggingface_hub", FLAG, "hub")
-    transport = require("httpx" if int(hub.__version__.split(".")[0]) else "requests", FLAG, "hub")
-    failures = (OSError, ValueError, transport.HTTPError if hasattr(transport, "HTTPError") else OSError)
+    require("huggingface_hub.utils", FLAG, "hub").disable_progress_bars()
+    transport = require("huggingface_hub.errors", FLAG, "hub").HfHubHTTPError.__bases__
+    for error in transport:
+        logging.getLogger(error.__module__.partition(".")[0]).setLevel(logging.WARNING)  # not a line per request
+    failures = (OSError, ValueError, RuntimeError, *transport)  # RuntimeError: hf_xet, which sends large files
     try:
         api = hub.HfApi()
         dataset = api.create_repo(name, repo_type="dataset", private=True, exist_ok=True)
+        operations = _operations(hub, selected_file)
         api.create_commit(
-            dataset.repo_id,
-            operations=_operations(hub, selected_file),
-            commit_message="Add selected answers",
-            repo_type="dataset",
+            dataset.repo_id, operations=operations, commit_message="Add selected answers", repo_type="dataset"
         )
     except failures as error:
+        reason = " ".join(str(error).split())
         raise RunStopped(
-            f"{FLAG} {name}: {error}; {selected_file} is written, so the same command sends it again"
+            f"{FLAG} {name}: {reason}; {selected_file} is written, and the same command sends it again"
         ) from error
     return str(dataset)
 

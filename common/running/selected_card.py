@@ -15,7 +15,7 @@ from ..records import Record
 from ..results.card import card_text, relative, setting_facts
 from ..results.export import Selected
 from ..results.how_made import Facts, value_text
-from ..results.selection import accepted
+from ..results.selection import accepted_count
 from ..storage.run_files import settings_of
 from .job import Results
 from .verify import cleaning_values
@@ -33,10 +33,10 @@ class Counted:
 
     def records(self) -> Iterator[Record]:
         for record in self._read():
-            places = accepted(record, self._accept_score)
+            count = accepted_count(record, self._accept_score)
             self.answers += len(record.get("generated_answers") or [])
-            self.accepted += len(places)
-            self.entries += bool(places)
+            self.accepted += count
+            self.entries += bool(count)
             yield record
 
 
