@@ -92,7 +92,8 @@ class Score(NamedTuple):
 
     ``scorer`` is the one of a cascade that decided, ``spread`` the standard deviation of the judge's samples or of its
     distribution (``probabilities``, by score), ``judge_usage`` the requests and tokens that the score took. ``unsure``
-    says why a rule's lowest score stands only if no later scorer of a cascade decides.
+    says why a rule's lowest score stands only if no later scorer of a cascade decides. ``step_scores`` are those of a
+    process reward model, one per step of the answer.
     """
 
     value: Optional[float]
@@ -105,6 +106,7 @@ class Score(NamedTuple):
     judge_usage: Optional[Dict[str, int]] = None
     unsure: Optional[str] = None
     tests: Optional[Dict[str, Any]] = None  # how many an answer's code passed, of how many, and the first failure
+    step_scores: Optional[List[float]] = None
 
     def details(self) -> Dict[str, Any]:
         """All but the value, as far as it exists: what a record and the ledger keep beside it."""

@@ -42,7 +42,7 @@ class Reply:
     """What the server does with a request. ``drop`` closes the connection instead of answering, ``cut_after`` so many
     bytes of the body."""
 
-    body: Union[Dict[str, Any], str, bytes] = b""
+    body: Union[Dict[str, Any], List[Any], str, bytes] = b""
     status: int = 200
     headers: Dict[str, str] = field(default_factory=dict)
     delay: float = 0.0
@@ -51,6 +51,7 @@ class Reply:
 
 
 Script = Callable[[Request], Reply]
+NOT_FOUND = Reply('{"detail":"Not Found"}', status=404)
 
 
 def completion(
@@ -67,12 +68,14 @@ def completion(
 
 class ScriptedServer:
     """Serves ``/v1/chat/completions``, at any other base too, by ``script`` (and ``/v1/models``) from a thread of its
-    own."""
+    own. ``posts`` replies to POSTs of other paths, as uvicorn does by default."""
 
-    def __init__(self, script: Script, port: int = 0) -> None:
+    def __init__(self, script: Script, port: int = 0, posts: Optional[Script] = None) -> None:
         self.script = script
         self.port = port
+        self.posts: Script = posts or (lambda _: NOT_FOUND)
         self.chats: List[Request] = []
+        self.posted: List[Request] = []  # to other paths
         self.probes = 0  # requests to /v1/models
         self.in_flight = 0
         self.peak = 0
@@ -117,6 +120,7 @@ class ScriptedServer:
         self._ending = asyncio.Event()
         app = web.Application(client_max_size=1 << 30)
         app.router.add_post("/{base:.*}chat/completions", self._chat)
+        app.router.add_post("/{path:.*}", self._other)
         app.router.add_get("/v1/models", self._models)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.01)
         await runner.setup()
@@ -137,13 +141,19 @@ class ScriptedServer:
         self.timeline.append((time.monotonic(), self.in_flight))
 
     async def _chat(self, http: web.Request) -> web.StreamResponse:
+        return await self._reply(http, self.chats, self.script)
+
+    async def _other(self, http: web.Request) -> web.StreamResponse:
+        return await self._reply(http, self.posted, self.posts)
+
+    async def _reply(self, http: web.Request, requests: List[Request], script: Script) -> web.StreamResponse:
         body = json.loads(await http.read())
         with self._lock:
-            request = Request(len(self.chats), body, dict(http.headers), http.path)
-            self.chats.append(request)
+            request = Request(len(requests), body, dict(http.headers), http.path)
+            requests.append(request)
         self._change(+1)
         try:
-            reply = self.script(request)
+            reply = script(request)
             if reply.delay:
                 await asyncio.sleep(reply.delay)
         finally:

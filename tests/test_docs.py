@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Callable, Dict, List
 
 import pytest
 
@@ -24,6 +24,7 @@ from common.input.conversations import entry_from_conversation
 from tests import flags_page
 from tests.helpers import ROOT, environment, read_lines, run_script
 from tests.scripted_server import Reply, Request, ScriptedServer, completion
+from tests.toy_rewards import TAG, ToyRewards
 
 TOP_PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md")
 PAGES = [*TOP_PAGES, *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
@@ -48,6 +49,7 @@ NOT_RUN = {  # by its exact text: why a command of the pages is not run here
 OTHER_PROGRAMS = {
     *"--metrics --temprature --name --data --pairs --plot --rounds --seconds --api_key --model --n_ctx --slots".split(),
     *("--help", "--version", "--humaneval"),
+    *("--runner", "--max_len", "--reward_pretrain"),  # vLLM's and OpenRLHF's
 }
 
 
@@ -95,6 +97,17 @@ def answer(request: Request) -> Reply:
     return completion(*[f"answer {request.number}.{n}" for n in range(request.body.get("n", 1))])
 
 
+def rewards() -> Callable[[Request], Reply]:
+    """A server of a reward model and of a process reward model."""
+    whole, steps = ToyRewards("vllm"), ToyRewards("pooling")
+
+    def reply(request: Request) -> Reply:
+        of_steps = request.path == "/pooling" or TAG in json.dumps(request.body)
+        return (steps if of_steps else whole).reply(request)
+
+    return reply
+
+
 def a_clone(page: str, folder: Path) -> None:
     """Copies to ``folder`` what the commands of a page find: the scripts, the data, and the page's own Python file."""
     for name in (*flags_page.SCRIPTS, "data/input.json"):
@@ -119,7 +132,7 @@ def to_server(words: List[str], server: ScriptedServer) -> List[str]:
 )
 def test_the_commands_run_in_their_order(page: str, tmp_path: Path) -> None:
     a_clone(page, tmp_path)
-    with ScriptedServer(answer) as server:
+    with ScriptedServer(answer, posts=rewards()) as server:
         for command in commands(page):
             words, env = shlex.split(command), {}
             while "=" in words[0]:

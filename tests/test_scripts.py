@@ -669,7 +669,17 @@ def test_the_summary_tells_what_was_done_and_where_it_is(tmp_path: Path) -> None
     source, output = questions(tmp_path / "i.json", 5), tmp_path / "o.jsonl"
     with ScriptedServer(numbered) as gen, ScriptedServer(judge) as scorer:
         run = reject(gen, scorer, source, output, "--selected_file", tmp_path / "s.json")
-    for words in ("5 done", "20 sampled", "40 sent", "generator: 100 prompt, 140 completion", "scorer: 100 prompt", "mean 7.00", "5 of the 5", str(output), "s.json"):
+    for words in (
+        "5 done",
+        "20 sampled",
+        "40 sent",
+        "generator: 100 prompt, 140 completion",
+        "scorer: 100 prompt",
+        "mean 7.00",
+        "5 of the 5",
+        str(output),
+        "s.json",
+    ):
         assert words in run.stdout, run.stdout
 
 

@@ -27,6 +27,7 @@ from common.errors import RunStopped
 from common.servers.local import LocalServer
 from tests.helpers import ROOT, command, conversation, environment, questions, write_input
 from tests.scripted_server import Reply, Request, ScriptedServer, completion
+from tests.toy_rewards import BOS, TEMPLATE, ToyRewards, no_chat
 
 DOCUMENT = ROOT / "docs" / "troubleshooting.md"
 
@@ -555,6 +556,80 @@ def raising_rule(folder: Path) -> str:
     scored(folder, good, "--scorer", "python:check.py:verify")
     (folder / "scored.jsonl.errors.jsonl").rename(folder / "out.jsonl.errors.jsonl")
     return re.sub(r"answer \d", "answer 0", errors_line(folder))
+
+
+def rewarded(folder: Path, toy: ToyRewards, *flags: object, template: str = "") -> str:
+    """The last line that score.py says on stderr of an answer, for which a toy reward server is asked."""
+    record = {
+        "original_question": "q",
+        "original_answers": [{"from": "human", "value": "q"}],
+        "generated_answers": ["a"],
+    }
+    (folder / "sampled.jsonl").write_text(json.dumps(record) + "\n")
+    words = ["--input_file", "sampled.jsonl", "--output_file", "scored.jsonl", "--scorer", "reward", *map(str, flags)]
+    if template:
+        (folder / "rm.jinja").write_text(template)
+        words += ["--reward_template", "rm.jinja"]
+    with ScriptedServer(no_chat, posts=toy.reply) as server:
+        line = command("score.py", *words, "--model_name", "rm", "--api_port", server.port)
+        run = subprocess.run(line, cwd=folder, capture_output=True, text=True, env=environment(), check=False)
+        return run.stderr.strip().split("\n")[-1].replace(str(server.port), "31415")
+
+
+@fault
+def reward_activation(folder: Path) -> str:
+    """The reward server applies an activation."""
+    return rewarded(folder, ToyRewards("vllm", activation=True))
+
+
+@fault
+def reward_bos(folder: Path) -> str:
+    """The reward model's text has its first token twice."""
+    return rewarded(folder, ToyRewards("vllm", bos=True), template=BOS + TEMPLATE)
+
+
+@fault
+def reward_template(folder: Path) -> str:
+    """The template is not that of the reward model."""
+    return rewarded(
+        folder, ToyRewards("vllm"), template="{% for m in messages %}{{ m.role }}: {{ m.content }} {% endfor %}"
+    )
+
+
+@fault
+def reward_text(folder: Path) -> str:
+    """The reward server takes only text."""
+    return rewarded(folder, ToyRewards("sglang"))
+
+
+@fault
+def reward_order(folder: Path) -> str:
+    """The reward model does not prefer good answers."""
+    return rewarded(folder, ToyRewards("tei", sign=-1), template=TEMPLATE)
+
+
+@fault
+def reward_steps(folder: Path) -> str:
+    """The tag of the steps is not the model's."""
+    return rewarded(folder, ToyRewards("pooling"), "--reward_steps", "<step>")
+
+
+@fault
+def reward_nowhere(folder: Path) -> str:
+    """The server is not a reward server."""
+    return rewarded(folder, ToyRewards("none"))
+
+
+@fault
+def reward_range(folder: Path) -> str:
+    """A range for a reward model."""
+    return rewarded(folder, ToyRewards("vllm"), "--score_max", 5)
+
+
+@fault
+def reward_cascade(folder: Path) -> str:
+    """A reward model beside another scorer."""
+    return rewarded(folder, ToyRewards("vllm"), "--scorer", "match", "reward")
 
 
 @fault

@@ -27,7 +27,7 @@ from ..running.job import Job, Pipeline, Results
 from ..running.ray_connection import import_ray
 from ..running.sampler import Sampler
 from ..scoring.judge_prompt import check_names, read_judge_prompt
-from ..scoring.scorers import make_scorer, needs_client, right_or_wrong
+from ..scoring.scorers import has_range, make_scorer, needs_client, own_server, right_or_wrong
 from ..scoring.shapes import EntryScorer
 from ..servers.client import ChatClient, need_open_files
 from ..servers.discovery import find_model
@@ -45,6 +45,7 @@ log = logging.getLogger(__name__)
 
 UNKNOWN_MODEL = "(the model that the server lists)"  # in the requests of a dry run, which asks no server
 BASE_URL = "OPENAI_BASE_URL"
+ABOVE_ALL = 1e9  # the score of the reference where scores have no range; margins to it still differ by their scores
 LOCAL_SLOTS = 8  # of the embedded server, where --concurrency is auto
 
 Read = Callable[[object, int], PendingEntry]
@@ -66,7 +67,9 @@ def make_job(
     if generator is not None:
         clients[generator] = make_client(args, generator, notices)
     if scorer is not None and needs_client(args.scorer):
-        clients[scorer] = make_client(args, scorer, notices, clients.get(generator) if generator is not None else None)
+        clients[scorer] = make_scorer_client(
+            args, scorer, notices, clients.get(generator) if generator is not None else None
+        )
     need_open_files(list(clients.values()))
     if args.ray is not None:
         check_ray(args, list(clients))
@@ -253,6 +256,35 @@ def make_client(
     )
 
 
+def make_scorer_client(
+    args: argparse.Namespace, role: Role, notices: Notices, generator: ChatClient | None
+) -> ChatClient:
+    """The client of the scorer: of its own server, if its flags name one."""
+    name = own_server(args.scorer)
+    if name is None:
+        return make_client(args, role, notices, generator)
+    client = make_client(args, take_own_server(args, role, name), notices, generator)
+    if not client.urls:
+        raise UsageError(f"--scorer {name}: --local has no such model; name its server with --{name}_port")
+    return client
+
+
+def take_own_server(args: argparse.Namespace, role: Role, name: str) -> Role:
+    """Lets a scorer's own flags (--NAME_port and so on), as far as they are given, stand for those of its role.
+
+    The role's limits and further fields are for its own server, not for another one.
+    """
+    port, url, model = (vars(args)[f"{name}_{part}"] for part in ("port", "base_url", "model"))
+    if not (port or url or model):
+        return role
+    values: dict[str, Any] = {"model": model or role.value(args, "model")}
+    if port or url:
+        values = {"port": port, "base_url": url, "model": model, "extra_body": {}}
+        values.update(requests_per_minute=None, tokens_per_minute=None)
+    vars(args).update({f"{role.name}_{part}": value for part, value in values.items()})
+    return role._replace(port_flag=f"--{name}_port", model_flag=f"--{name}_model", url_flag=f"--{name}_base_url")
+
+
 def named_urls(args: argparse.Namespace, role: Role) -> list[str]:
     """The base URLs that a role's flags name; none if they name no server."""
     named: Any = role.value(args, "base_url") or ()
@@ -382,8 +414,8 @@ def accept_score(args: argparse.Namespace) -> float | None:
 
 def make_stop_rule(args: argparse.Namespace) -> StopRule | None:
     """When an entry has enough answers; None if each entry gets all."""
-    accept = accept_score(args)
-    if accept is not None and accept > args.score_max:
+    accept, low_high = accept_score(args), score_range(args)
+    if accept is not None and low_high is not None and accept > low_high[1]:
         bounds = f"--accept_score {accept:g} is above --score_max {args.score_max:g}"
         raise UsageError(f"{bounds}, so no answer could be accepted")
     for name in ("stop_after", "give_up_after"):
@@ -397,6 +429,11 @@ def make_stop_rule(args: argparse.Namespace) -> StopRule | None:
     return StopRule(accept, args.stop_after, args.give_up_after)
 
 
+def score_range(args: argparse.Namespace) -> tuple[float, float] | None:
+    """The lowest and the highest score; None if the scores have no range."""
+    return (args.score_min, args.score_max) if has_range(args.scorer) else None
+
+
 def check_stop_rule(pipeline: Pipeline) -> None:
     """UsageError if the stop rule needs scores before the scorer can give them."""
     if pipeline.stop_rule is not None and isinstance(pipeline.scorer, EntryScorer):
@@ -408,6 +445,7 @@ def check_stop_rule(pipeline: Pipeline) -> None:
 
 def make_results(args: argparse.Namespace) -> Results:
     """The selection, its file and the report. ``random`` selects wrong answers too, unless a flag says otherwise."""
+    low_high = score_range(args)
     selection = Selection(
         select=args.select,
         top_k=args.top_k,
@@ -416,7 +454,7 @@ def make_results(args: argparse.Namespace) -> Results:
         length_match=args.length_match,
         pairs_per_entry=args.pairs_per_entry,
         reference_as_chosen=args.reference_as_chosen,
-        reference_score=args.score_max,
+        reference_score=ABOVE_ALL if low_high is None else low_high[1],
         seed=args.select_seed,
         distinct=args.distinct,
     )
@@ -433,7 +471,7 @@ def make_results(args: argparse.Namespace) -> Results:
         args.selected_keys,
         args.selected_order,
         args.report_file,
-        (args.score_min, args.score_max),
+        low_high,
         make_cleaning(args),
         args.licence,
         args.push_to_hub,

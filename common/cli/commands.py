@@ -21,7 +21,7 @@ from ..input.conversations import work_from_record
 from ..running.dry_run import dry_run
 from ..running.run import INTERRUPTED, Interrupted, run
 from ..scoring.judge import prompt_of_flags
-from ..scoring.scorers import add_scorer_flags
+from ..scoring.scorers import add_scorer_flags, show_named
 from ..servers import local
 from ..streams import let_interrupts_raise, say
 from . import flags, outputs
@@ -75,7 +75,7 @@ def add_score_flags(parser: Parser) -> None:
         several=True,
     )
     flags.add_concurrency(flags.add_server(parser, JUDGE), "--concurrency", 10)
-    add_scorer_flags(parser.add_argument_group("scoring"))
+    add_scorer_flags(parser, flags.add_own_server)
     flags.add_selection(parser)
     flags.add_running(parser)
     flags.add_planning(parser)
@@ -94,7 +94,7 @@ def add_reject_flags(parser: Parser) -> None:
     flags.add_server(parser, REJECT_JUDGE)
     flags.add_sampling(parser, answers=4)
     flags.add_stopping(parser)
-    add_scorer_flags(parser.add_argument_group("scoring"))
+    add_scorer_flags(parser, flags.add_own_server)
     flags.add_selection(parser)
     flags.add_running(parser)
     flags.add_planning(parser)
@@ -185,7 +185,9 @@ def run_command(name: str, prog: str, arguments: Sequence[str]) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a path must not end the run
     try:
-        args = parse(command.make_parser(prog), arguments)
+        parser = command.make_parser(prog)
+        show_named(parser, arguments)
+        args = parse(parser, arguments)
         if args.print_judge_prompt:
             say(prompt_of_flags(args), sys.stdout)
             return 0

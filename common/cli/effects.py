@@ -13,7 +13,7 @@ import argparse
 from typing import Collection, Iterator, Mapping, NamedTuple
 
 from ..errors import UsageError
-from ..scoring.scorers import needs_client, users_of
+from ..scoring.scorers import has_range, needs_client, users_of
 from .selected_file import OF_FILE
 
 SELECTION = "select top_k select_seed pairs_per_entry min_margin length_match reference_as_chosen distinct".split()
@@ -52,7 +52,7 @@ def needs_of(flag: str, args: argparse.Namespace) -> Iterator[Need]:
     """All that a flag needs, by its destination."""
     values = vars(args)
     yield from _needs_of_results(flag, args)
-    if "scorer" in values:
+    if values.get("scorer"):
         yield from _needs_of_scoring(flag, args)
     if flag == "local":
         urls = [name for role in ("generator", "scorer") for name in (f"{role}_port", f"{role}_base_url")]
@@ -91,6 +91,8 @@ def _needs_of_scoring(flag: str, args: argparse.Namespace) -> Iterator[Need]:
         names = [spec.partition(":")[0] for spec in args.scorer]
         is_met = any(name in users for name in names)
         yield Need(is_met, f"{chosen}: only {_listed(users, '')} has it", ["scorer"])
+    if flag in ("score_min", "score_max"):
+        yield Need(has_range(args.scorer), f"{chosen}, whose scores are in the model's own units", ["scorer"])
     if flag in [f"scorer_{name}" for name in SERVER]:
         yield Need(needs_client(args.scorer), f"{chosen}, which sends no requests", ["scorer"])
     if "generator_port" in vars(args):
@@ -105,7 +107,7 @@ def _servers_are_named(args: argparse.Namespace) -> bool:
     """Whether flags name the servers of all roles. A judge without any has the generator's."""
     values = vars(args)
     roles = [role for role in ("generator", "scorer") if f"{role}_port" in values]
-    if "scorer" in values and not needs_client(args.scorer):
+    if values.get("scorer") and not needs_client(args.scorer):
         roles.remove("scorer")
     return all(values[f"{role}_port"] or values[f"{role}_base_url"] for role in roles)
 

@@ -24,6 +24,7 @@ ABSENT: Dict[str, Any] = {  # the values of the flags that not every command has
     "token_budget": None,
     "stop_after": None,
     "give_up_after": None,
+    "scorer": (),
     "score_min": 0.0,
     "score_max": 10.0,
     "retry_unscored": False,
@@ -225,6 +226,15 @@ def add_server(parser: argparse.ArgumentParser, role: Role) -> argparse._Argumen
             metavar="N",
         )
     return group
+
+
+def add_own_server(group: argparse._ArgumentGroup, name: str) -> None:
+    """Where a scorer's server is, if it is not the server of the scorer's role."""
+    port_flag, url_flag = f"--{name}_port", f"--{name}_base_url"
+    add = group.add_argument
+    add(port_flag, type=ports, nargs="+", metavar="PORT", help="port(s) of its servers (default: the scorer's server)")
+    add(url_flag, type=base_url, nargs="+", metavar="URL", help=f"its base URL(s), instead of {port_flag}")
+    add(f"--{name}_model", metavar="NAME", help="its name at the server (default: the one that the server lists)")
 
 
 def add_concurrency(group: argparse._ArgumentGroup, flag: str, default: int, per_role: str = "") -> None:

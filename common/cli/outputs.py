@@ -21,7 +21,7 @@ from ..results.record_view import OutputReader
 from ..running.job import Results
 from ..running.results import Output, Written, check_result_files, send_selection, write_result_files
 from ..running.verify import verify
-from ..scoring.scorers import SCORERS
+from ..scoring.scorers import SCORERS, has_range
 from ..storage.result_files import ResultFiles
 from ..storage.run_files import settings_of
 from ..streams import say
@@ -225,7 +225,7 @@ def _write_comparison(reading: Reading, files: ResultFiles, written: Written) ->
         write_comparison(
             page,
             paths,
-            [score_range(one) for one in settings],
+            [score_range(one) if has_range(scorers_of(one)) else None for one in settings],
             [number_in(one, "accept_score") if flag is None else flag for one in settings],
             reading.outputs[0].script,
         )

@@ -28,6 +28,7 @@ from .comparison import (
 from .how_made import how_made
 from .markup import Markup
 from .page import Data, write_page
+from .quantiles import sample_of
 from .record_view import OutputReader, RecordView, turns_of
 from .report_rows import clipped, html_of, short_id, shown_answer, shown_turn
 from .report_text import DASH, RHO, Card, percent, plural
@@ -70,15 +71,15 @@ class Fact(NamedTuple):
 def write_comparison(
     path: str,
     outputs: Sequence[str],
-    score_ranges: Sequence[tuple[float, float]],
+    score_ranges: Sequence[tuple[float, float] | None],
     accept_scores: Sequence[float | None],
     script: str,
 ) -> None:
     """Writes the page that compares two outputs to ``path``, whole or not at all.
 
-    ``score_ranges`` and ``accept_scores`` are those of the two outputs. Without an accepted score, the top of the
-    range is accepted. Raises UsageError without an output, RunStopped for a damaged line or a page that cannot be
-    written.
+    ``score_ranges`` and ``accept_scores`` are those of the two outputs (None: scores without a range). Without an
+    accepted score, the top of the range is accepted. Raises UsageError without an output, RunStopped for a damaged line
+    or a page that cannot be written.
     """
     sides = [_side(*one) for one in zip(NAMES, outputs, score_ranges, accept_scores)]
     first, second = sides
@@ -96,13 +97,14 @@ def write_comparison(
     write_page(path, "comparison", values, _data(comparison, sides))
 
 
-def _side(name: str, path: str, score_range: tuple[float, float], accept_score: float | None) -> Side:
+def _side(name: str, path: str, score_range: tuple[float, float] | None, accept_score: float | None) -> Side:
     if not os.path.isfile(path):
         raise UsageError(f"there is no output {path}")
-    low, high = score_range
+    reader = OutputReader(path)
+    low, high = sample_of(reader.scores()).ends if score_range is None else score_range
     threshold = high if accept_score is None else accept_score
     totals = Totals(low, high, Selection(accept_score=threshold))
-    return Side(name, path, Scale(low, high, threshold), totals, OutputReader(path))
+    return Side(name, path, Scale(low, high, threshold), totals, reader)
 
 
 # The words

@@ -27,16 +27,21 @@ HTML = re.compile(r"<(?!https?://[^\s<>]*>)|!(?=\[)")  # not an address in brack
 IN_ADDRESS = {"%EE%83%B3": "%3C", "%EE%83%B4": "!"}
 FENCE = re.compile(r'<pre><code class="language-([^"]*)">([^<]*)</code></pre>')
 MOST_CODE = 400_000  # characters of code that get colors in one page: about two seconds
+MOST_MARKDOWN = 8_000_000  # characters of Markdown in one page: cmarkgfm frees none of its memory, 200 MB
 LONGEST_CODE = 10_000  # of one block
 MOST_GROWTH = 8  # times the length of a text
 FAMILIES = {"c": "c", "k": "k", "s": "s", "m": "m", "nf": "n", "nc": "n", "nd": "n", "gi": "s", "gd": "d"}
 
 
 class Markup:
-    """Draws the texts of one page. ``characters`` counts those of its HTML; ``most_code`` get colors."""
+    """Draws the texts of one page. ``characters`` counts those of its HTML; ``most_code`` get colors.
 
-    def __init__(self, most_code: int = MOST_CODE) -> None:
+    Of ``most_markdown`` characters the Markdown is read; the others are shown as they are.
+    """
+
+    def __init__(self, most_code: int = MOST_CODE, most_markdown: int = MOST_MARKDOWN) -> None:
         self.characters = 0
+        self._markdown_left = most_markdown
         self._code_left = most_code
         self._render = renderer()
         self._has_code = importlib.util.find_spec(CODE) is not None
@@ -47,7 +52,8 @@ class Markup:
         >>> Markup().drawn("4")
         """
         cut = cut_latex(PRIVATE.sub("\ufffd", text))
-        if self._render is None:
+        self._markdown_left -= len(text)
+        if self._render is None or self._markdown_left < 0:
             if not cut.formulas:
                 return None
             page = f'<div class="asis">{html.escape(cut.text, quote=False)}</div>'

@@ -60,6 +60,11 @@ class OutputReader:
         for record in self.records():
             yield view_of(record, selection)
 
+    def scores(self) -> Iterator[float | None]:
+        """The score of each answer of all records."""
+        for record in self.records():
+            yield from (candidate.score for candidate in _candidates(record))
+
     def records(self) -> Iterator[Record]:
         """The records, one at a time."""
         try:

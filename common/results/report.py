@@ -21,6 +21,7 @@ from ..storage.run_files import settings_of
 from .curves import Curves, curves_of
 from .how_made import how_made
 from .page import Data, require_packages, write_page
+from .quantiles import sample_of
 from .record_view import OutputReader
 from .report_rows import CandidateTable
 from .report_text import DOTS, ReportText
@@ -37,7 +38,7 @@ def write_report(
     *,
     errors_file: str | None,
     image_root: str | None,
-    score_range: tuple[float, float],
+    score_range: tuple[float, float] | None,
     script: str,
     stay_inside: bool = False,
     read_answer: Callable[[str], str | None] | None = None,
@@ -46,16 +47,21 @@ def write_report(
 
     ``selection`` decides which answers are accepted and selected. ``errors_file`` holds the failed entries (None or
     missing: none failed). Images below ``image_root`` are embedded (None: only named), and with ``stay_inside`` no
-    others. ``score_range`` is the scorer's (low, high). ``read_answer`` tells the final answer that a rule reads in a
-    text. A last line that is still being written is left out, and the page says so.
+    others. ``score_range`` is the scorer's (low, high); None if its scores have no range: then the page shows their
+    quantiles. ``read_answer`` tells the final answer that a rule reads in a text.
+    A last line that is still being written is left out, and the page says so.
     Raises UsageError without the packages or an output, RunStopped for a damaged line or a page that cannot be written.
     """
     require_packages()
     if not os.path.isfile(output_file):
         raise UsageError(f"no output {output_file} to report on; run {script} first")
-    totals = Totals(*score_range, selection)
-    table = CandidateTable(image_root, stay_inside, read_answer)
     reader = OutputReader(output_file)
+    if score_range is None:  # one reading more, before the totals
+        sample = sample_of(reader.scores())
+        totals = Totals(*sample.ends, selection, sample)
+    else:
+        totals = Totals(*score_range, selection)
+    table = CandidateTable(image_root, stay_inside, read_answer)
     for view in reader.views(selection):
         table.add(view, count(totals, view))
     table.close()

@@ -74,6 +74,8 @@ class ReportText:
             "dpo": "preference pairs",
         }[self.selection.select]
         scale = f"scores from {number_text(self.totals.low)} to {number_text(self.totals.high)}"
+        if self.totals.sample is not None:
+            scale = f"scores in the model's own units: {self.totals.sample.text()}"
         return f"{script} \u00b7 {scale} \u00b7 selected: {selected} \u00b7 accepted: {self._accepted_means()}"
 
     def notes(self) -> Iterator[str]:
@@ -227,7 +229,8 @@ class ReportText:
         population = self._population(self.curves)
         if self.selection.accept_score is not None:
             return population
-        return f"Without --accept_score, accepted here is a score of {number_text(self.totals.high)}. {population}"
+        least = ("at least " if self.totals.sample is not None else "") + number_text(self.totals.threshold)
+        return f"Without --accept_score, accepted here is a score of {least}. {population}"
 
     def _population(self, curves: Curves) -> str:
         """The questions that the curves are over."""

@@ -12,6 +12,7 @@ from typing import Iterator, NamedTuple
 
 from .curves import SampleHistory, history_of
 from .estimators import Reservoir, RunningMean, spearman
+from .quantiles import ScoreSample
 from .reasons import ReasonCounts
 from .record_view import Candidate, RecordView, finite_or_none, object_on, tokens_in, turns_of
 from .selection import Selection
@@ -33,12 +34,15 @@ class LengthSample(NamedTuple):
 
 
 class Totals:
-    """The counts of an output whose scores range from ``low`` to ``high``."""
+    """The counts of an output whose scores range from ``low`` to ``high``: those of the ``sample`` if they have no
+    range of their own. Then the best quarter of the answers is accepted, where no flag says which."""
 
-    def __init__(self, low: float, high: float, selection: Selection) -> None:
+    def __init__(self, low: float, high: float, selection: Selection, sample: ScoreSample | None = None) -> None:
         self.low = float(low)
         self.high = float(high)
-        self.threshold = self.high if selection.accept_score is None else selection.accept_score  # of the curves
+        self.sample = sample if sample is not None and not sample.is_empty else None
+        top = self.sample.quantile(0.75) if self.sample is not None else self.high
+        self.threshold = top if selection.accept_score is None else selection.accept_score  # of the curves
         self.entries: Counter[str] = Counter()  # by the steps that they reach
         self.answers: Counter[str] = Counter()
         self.tokens: Counter[str] = Counter()

@@ -14,6 +14,7 @@ from typing import Iterable, Sequence
 
 from ..errors import EntryFailed
 from ..records import CUT, NOT_NEEDED, Answer, Score
+from ..results.quantiles import ScoreSample
 from ..results.reasons import ReasonCounts
 from ..servers.known_servers import ended_by_itself
 
@@ -44,6 +45,7 @@ class Counts:
     unscored: int = 0
     undecided: int = 0  # unscored although the scorer was asked
     score_sum: float = 0.0
+    sample: ScoreSample | None = None  # of the scores, where they have no range
     cut: Counter[str] = field(default_factory=Counter)  # answers in this run's records, by finish reason
     failures: ReasonCounts = field(default_factory=ReasonCounts)  # failed entries, by stage, status and message
     reasons: ReasonCounts = field(default_factory=lambda: ReasonCounts(tails=1))  # of unscored answers
@@ -63,6 +65,8 @@ class Counts:
                 continue
             self.scores += 1
             self.score_sum += score.value
+            if self.sample is not None:
+                self.sample.add(score.value)
             self.accepted += self.accept_score is not None and score.value >= self.accept_score
 
     def _add_unscored(self, reason: str) -> None:

@@ -19,6 +19,7 @@ from ..scoring.shapes import AnswerScorer, EntryScorer, Scorer
 from ..servers.client import ChatClient
 from ..servers.connection import NotSent
 from ..storage.held import Held
+from ..storage.ledger_lines import ANY
 from .candidates import Candidates
 from .entry_state import EntryState
 from .estimate import roles_of
@@ -79,7 +80,7 @@ def hold(job: Job) -> Held:
         job.ledger_file,
         job.settings(),
         allow_mixed=job.allow_mixed,
-        score_range=job.results.score_range,
+        score_range=job.results.score_range or ANY,
         look_again=scorer is not None and scorer.retry_unscored,
     )
 

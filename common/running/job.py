@@ -40,11 +40,16 @@ class Results:
     selected_keys: Sequence[str] = ()
     selected_order: str = "input"
     report_file: str | None = None
-    score_range: tuple[float, float] = (0.0, 10.0)  # of the scorer; the report's axes
+    score_range: tuple[float, float] | None = (0.0, 10.0)  # of the scorer; the report's axes. None: without a range
     cleaning: Cleaning = field(default_factory=Cleaning)  # what is kept out of the selected file
     licence: str | None = None  # of the selected file, for its card
     push_to_hub: str | None = None  # the dataset on the Hub that the selected file is sent to
     command: Sequence[str] = ()  # the words of the command line, for the card
+
+    @property
+    def lowest_score(self) -> float | None:
+        """The lowest score that the scorer can give, if there is one."""
+        return None if self.score_range is None else self.score_range[0]
 
 
 @dataclass

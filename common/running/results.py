@@ -95,7 +95,7 @@ def write_selection(output: Output, results: Results, files: ResultFiles, writte
             results.selection,
             results.selected_format,
             extras,
-            results.score_range[0],
+            results.lowest_score,
             cleaner,
         )
     counts = f"{selected.rows:,} from {selected.chosen:,} of the {selected.records:,} entries"

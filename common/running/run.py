@@ -28,8 +28,10 @@ from ..images import load_images
 from ..input.files import InputFile, Item
 from ..input.joined import JoinedFiles, open_input
 from ..records import Entry, PendingEntry, Record
+from ..results.quantiles import ScoreSample
 from ..servers.client import Traffic
 from ..servers.messages import chat_messages, check_marks
+from ..storage.ledger_lines import ANY
 from ..storage.result_files import ResultFiles
 from ..storage.run_files import RunFiles, settings_of
 from ..streams import kept_signals, say
@@ -74,7 +76,7 @@ def run(job: Job) -> int:
             job.settings(),
             keep_ledger=job.keep_ledger,
             allow_mixed=job.allow_mixed,
-            score_range=job.results.score_range,
+            score_range=job.results.score_range or ANY,
             look_again=job.pipeline.scorer is not None and job.pipeline.scorer.retry_unscored,
         )
         if job.pipeline.sampler is not None:
@@ -236,6 +238,8 @@ class Run:
         self.counts = Counts(accept_score=job.results.selection.accept_score)
         self.is_over = False  # whether nothing stopped the run before its end
         self.cut_short: BudgetSpent | None = None
+        if job.results.score_range is None:
+            self.counts.sample = ScoreSample()
         self._job = job
         self._source = source
         self._items = islice(items, job.limit) if pilot is None else pilot.chosen(items)
@@ -251,6 +255,8 @@ class Run:
         job, clients = self._job, self._job.pipeline.clients
         rows = [row for client in clients for row in server_rows(client.pool.servers, client.concurrency is None)]
         rows += job.pipeline.scorer.summary_rows() if job.pipeline.scorer is not None else []
+        if self.counts.sample is not None and not self.counts.sample.is_empty:
+            rows.append(("quantiles", self.counts.sample.text()))
         rows += [("output", job.output_file), *written.rows]
         if os.path.exists(job.ledger_file):
             rows.append(("ledger", job.ledger_file))
@@ -270,7 +276,7 @@ class Run:
             samples=sampler is not None,
             scorer=None if scorer is None else scorer.name,
             selection=job.results.selection,
-            lowest_score=job.results.score_range[0],
+            lowest_score=job.results.lowest_score,
             selected_file=job.results.selected_file,
             selected=written.selected,
             is_over=self.is_over and self.cut_short is None,

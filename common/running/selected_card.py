@@ -101,5 +101,5 @@ def _recipe(output: Any, results: Results, folder: str) -> dict[str, Any]:
         "keys": list(results.selected_keys),
         "order": results.selected_order,
         "model": output.generator,
-        "lowest_score": results.score_range[0],
+        "lowest_score": results.lowest_score,
     }

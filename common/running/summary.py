@@ -136,7 +136,7 @@ class Ending(NamedTuple):
     samples: bool  # whether the run samples answers
     scorer: str | None  # its name
     selection: Selection
-    lowest_score: float
+    lowest_score: float | None  # that the scorer can give, if there is one
     selected_file: str | None
     selected: Selected | None  # what is in that file, if it was written
     is_over: bool  # whether nothing stopped the run before its end
@@ -147,7 +147,7 @@ def warnings(counts: Counts, ending: Ending) -> list[str]:
     texts, selected, accept = [], ending.selected, ending.selection.accept_score
     if counts.undecided and not counts.scores:
         texts.append(f"--scorer {ending.scorer} decided nothing: none of {counts.undecided:,} answers has a score")
-    if selected is not None and selected.lowest:
+    if selected is not None and selected.lowest and ending.lowest_score is not None:
         texts.append(
             f"{selected.lowest:,} of the {selected.rows:,} selected answers have the lowest score, "
             f"{ending.lowest_score:g}: --accept_score S selects only answers that score at least S"

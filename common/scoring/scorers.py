@@ -8,16 +8,17 @@ Example: ``score = await Cascade([Match(0, 10), Judge(client, 0, 10)]).score(ent
 from __future__ import annotations
 
 import argparse
-from typing import Any, Sequence
+from typing import Any, Callable, Sequence
 
 from ..errors import UsageError
-from ..flag_types import finite
+from ..flag_types import Parser, finite
 from ..records import Answer, Entry, Score
 from ..servers.client import ChatClient
 from .code import Code
 from .judge import Judge
 from .match import Match
 from .math_equal import Math
+from .reward import Reward
 from .shapes import AnswerScorer, Scorer
 from .user_function import UserFunction
 
@@ -26,6 +27,7 @@ SCORERS: dict[str, type[Scorer]] = {
     "match": Match,
     "math": Math,
     "code": Code,
+    "reward": Reward,
     "python": UserFunction,
 }
 DEFAULT = ["judge"]
@@ -101,16 +103,29 @@ def scorer_name(text: str) -> str:
     return text
 
 
-def add_scorer_flags(group: argparse._ArgumentGroup) -> None:
-    """--scorer, --score_min, --score_max, and the flags that only one scorer has."""
+def _no_server(group: argparse._ArgumentGroup, name: str) -> None:
+    """The usual ``add_server``: the scorers have no servers of their own."""
+
+
+def add_scorer_flags(
+    parser: argparse.ArgumentParser, add_server: Callable[[argparse._ArgumentGroup, str], None] = _no_server
+) -> None:
+    """--scorer, --score_min, --score_max, and the flags that only one scorer has: some in a group of their own.
+
+    ``add_server`` adds the flags that name the server of a scorer which may have its own.
+    """
     names = "; ".join(f"{scorer.usage}: {scorer.help}" for scorer in SCORERS.values())
     text = f"{names}. Of several scorers, the first that decides counts (default: {' '.join(DEFAULT)})"
+    group = parser.add_argument_group("scoring")
     group.add_argument("--scorer", type=scorer_name, nargs="+", default=DEFAULT, metavar="NAME", help=text)
     group.add_argument("--score_min", type=finite, default=0.0, metavar="S", help="lowest score")
     group.add_argument("--score_max", type=finite, default=10.0, metavar="S", help="highest score")
     group.add_argument("--retry_unscored", action="store_true", help="score the answers again that are unscored")
-    for add_flags in dict.fromkeys(scorer.add_flags for scorer in SCORERS.values()):  # some scorers share theirs
-        add_flags(_Once(group))
+    for scorer in {scorer.add_flags: scorer for scorer in SCORERS.values()}.values():  # some scorers share theirs
+        own_group = parser.add_argument_group(scorer.flags_title) if scorer.flags_title else group
+        if scorer.own_server is not None:
+            add_server(own_group, scorer.own_server)
+        scorer.add_flags(_Once(own_group))
 
 
 class _Once(argparse._ArgumentGroup):
@@ -139,7 +154,33 @@ def users_of(flag: str) -> list[str]:
     >>> users_of("judge_mode"), users_of("score_max")
     (['judge'], [])
     """
-    return [name for name, scorer in SCORERS.items() if flag in flags_of(scorer)]
+    return [name for name, scorer in SCORERS.items() if flag in flags_of(scorer) or flag in _server_flags(scorer)]
+
+
+def _server_flags(scorer: type[Scorer]) -> list[str]:
+    return [f"{scorer.own_server}_{part}" for part in ("port", "base_url", "model")] if scorer.own_server else []
+
+
+def show_named(parser: Parser, words: Sequence[str]) -> None:
+    """Adds to --help the groups of flags of the scorers that a command line names."""
+    named = {word.rpartition("=")[2].partition(":")[0] for word in words}
+    titles = {scorer.flags_title for name, scorer in SCORERS.items() if name in named}
+    shown = (action.dest for group in parser._action_groups if group.title in titles for action in group._group_actions)
+    parser.basic = {*parser.basic, *shown}
+
+
+def has_range(specs: Sequence[str]) -> bool:
+    """Whether the scores of these scorers lie between --score_min and --score_max.
+
+    >>> has_range(["match", "judge"]), has_range(["reward"])
+    (True, False)
+    """
+    return all(_class_of(spec).has_range for spec in specs)
+
+
+def own_server(specs: Sequence[str]) -> str | None:
+    """The NAME of the flags --NAME_port and so on, if one of these scorers may have a server of its own."""
+    return next((name for name in (_class_of(spec).own_server for spec in specs) if name), None)
 
 
 def needs_client(specs: Sequence[str]) -> bool:
@@ -177,6 +218,10 @@ def make_scorer(args: argparse.Namespace, client: ChatClient | None) -> Scorer:
 
 def _cascade(scorers: Sequence[Scorer], args: argparse.Namespace) -> Cascade:
     """Several scorers as one; UsageError if one of them does not score each answer by itself."""
+    if not has_range(args.scorer):
+        raise UsageError(
+            f"--scorer {' '.join(args.scorer)}: a reward model's scores are in its own units, so it stands alone"
+        )
     alone = [scorer for scorer in scorers if isinstance(scorer, AnswerScorer)]
     if len(alone) < len(scorers):
         raise UsageError(

@@ -30,6 +30,9 @@ class Scorer:
     help: ClassVar[str]  # one line for --help
     needs_client: ClassVar[bool] = False  # whether it sends requests to a server
     right_or_wrong: ClassVar[bool] = False  # whether all its scores are the highest or the lowest
+    own_server: ClassVar[str | None] = None  # NAME if --NAME_port, --NAME_base_url and --NAME_model may name its server
+    flags_title: ClassVar[str | None] = None  # of a group of its own in --help, shown where the scorer is named
+    has_range: ClassVar[bool] = True  # whether its scores lie between --score_min and --score_max
     wants_images: bool = False
     retry_unscored: bool = False
 

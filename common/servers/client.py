@@ -13,11 +13,11 @@ import math
 import resource
 import time
 from dataclasses import dataclass
-from typing import Any, Callable, Sequence
+from typing import Any, Awaitable, Callable, Container, NamedTuple, Sequence, TypeVar
 
 from ..errors import RequestFailed, Retryable, RunStopped, ServerBusy, ServerGone, Unreachable, UsageError
 from ..fast_json import dumps
-from ..records import Answer
+from ..records import Answer, Record
 from . import auto_concurrency
 from .auto_concurrency import Tuner
 from .connection import Connection, HttpReply
@@ -27,14 +27,19 @@ from .notices import Notices
 from .rate_limit import RateLimit
 from .redaction import KeyRemover
 from .refusals import Refusals, distinct
-from .replies import EmptyReply, empty_reply, failure, read_completion, token_count
+from .replies import ODD, EmptyReply, empty_reply, failure, other_shape, read_completion, token_count
 from .slots import Pool, Server
+from .urls import root_endpoint
 
 LARGE = 1 << 16  # bytes of messages that are not copied for each request
 MAX_GIVEN_UP, ENTRIES_GIVEN_UP = 10, 3  # requests, and their entries, without a success between: the servers are gone
 MANY_REFUSALS = 4  # of one request, by a busy server: from then on it also waits by itself
 LONGEST_WAIT = 3600.0  # seconds
 OTHER_FILES = 100  # open files that are not connections
+ABOUT_FIELDS = (400, 422, 500)  # statuses of a request with fields that the server does not support
+
+T = TypeVar("T")
+Ask = Callable[[Server, Sequence[bytes], float], Awaitable[T]]  # one try: to whom, what, and when it began
 
 
 @dataclass
@@ -67,6 +72,18 @@ def observe_nothing(entry_id: str, seconds: float) -> None:
     """The usual ``observe``."""
 
 
+class Sending(NamedTuple):
+    """How a request is sent. The refusals with ``tentative`` statuses tell nothing about other requests.
+
+    ``begin`` is called before each try, and ``vary`` after a reply without an answer.
+    """
+
+    entry_id: str
+    tentative: Container[int | None] = ()
+    begin: Callable[[], None] = start_anyway
+    vary: Callable[[], None] = start_anyway
+
+
 class ChatClient:
     """Chat completions from one role's servers, used as ``async with``.
 
@@ -74,10 +91,9 @@ class ChatClient:
     flight that keeps each server full, up to ``max_concurrency`` per server. ``extra_body`` is merged into each
     request; a null removes a field. ``sleep`` waits between tries (tests pass their own). ``longest_wait`` is how many
     seconds a server may ask to wait. ``may_start`` is called before each request is sent, and raises RunStopped if no
-    more may be. ``observe`` is told the entry of each request that was answered or timed out, and the seconds that it
-    held its slot. ``answered_before`` says that an earlier run of the same job got answers. ``sends`` False: each
-    request raises NotSent, which holds the request, in place of being sent. ``notices`` are those of all clients of a
-    run.
+    more may be. ``observe`` is told the entry of each request that was answered or timed out, and its seconds.
+    ``answered_before`` says that an earlier run of the same job got answers. ``sends`` False: each request raises
+    NotSent, which holds the request, in place of being sent. ``notices`` are those of all clients of a run.
     """
 
     def __init__(
@@ -191,16 +207,52 @@ class ChatClient:
         ``begin`` is called before each try is sent, and may raise to prevent it.
         Raises RequestFailed (this request was refused, or its last try failed) or RunStopped.
         """
+        request = self._fields(parameters)
+
+        def vary() -> None:
+            if isinstance(request.get("seed"), int):
+                request["seed"] += 1  # the same seed would bring the same empty reply
+
+        async def ask(server: Server, body: Sequence[bytes], sent: float) -> list[Answer]:
+            return await self._ask(server, body, sent, empty_ok, entry_id)
+
+        sending = Sending(entry_id, ABOUT_FIELDS if tentative else (), begin, vary)
+        return await self._send(lambda: _body(messages, request), ask, sending)
+
+    async def post(
+        self,
+        path: str,
+        fields: dict[str, Any],
+        read: Callable[[bytes], tuple[T, Record | None]],
+        entry_id: str = "",
+        tentative: Container[int | None] = (),
+    ) -> tuple[T, Record | None]:
+        """What ``read`` makes of the reply to a POST to a path beside ``/v1``, which is sent as ``complete`` sends.
+
+        ``read`` returns a result and the usage, and raises one of ``ODD`` if the reply has another shape: then the
+        request is sent again. A refusal with one of the ``tentative`` statuses is raised at once.
+        """
+        body = (dumps(self._fields(fields)),)
+
+        async def ask(server: Server, body: Sequence[bytes], sent: float) -> tuple[T, Record | None]:
+            return await self._ask_path(server, body, sent, path, read, entry_id)
+
+        return await self._send(lambda: body, ask, Sending(entry_id, tentative))
+
+    def _fields(self, parameters: dict[str, Any]) -> dict[str, Any]:
         request = {"model": self.model, **parameters, **self.extra_body}
-        request = {key: value for key, value in request.items() if value is not None}
-        tries = Tries()
+        return {key: value for key, value in request.items() if value is not None}
+
+    async def _send(self, make_body: Callable[[], Sequence[bytes]], ask: Ask[T], sending: Sending) -> T:
+        """Waits for a slot, sends, and tries again, until there is a result, or an error of the request or the run."""
+        tries, entry_id = Tries(), sending.entry_id
         while True:
-            body = _body(messages, request)
+            body = make_body()
             if self._rate_limit is not None:
                 await self.pool.without_slot(self._rate_limit.wait(sum(map(len, body))))
             server = await self.pool.take(entry_id, first=tries.failed > 0)
             try:
-                return await self._try(server, body, empty_ok, entry_id, begin)
+                return await self._try(server, body, ask, sending)
             except Unreachable as error:  # no try: nothing was sent
                 self._breaker.unreachable(server, error)
             except ServerBusy as error:
@@ -210,10 +262,10 @@ class ChatClient:
                 if tries.failed > self.max_retries:
                     await self._give_up(server, entry_id, error)
                 await self._pause(tries, error)
-                if isinstance(error, EmptyReply) and isinstance(request.get("seed"), int):
-                    request["seed"] += 1  # the same seed would bring the same empty reply
+                if isinstance(error, EmptyReply):
+                    sending.vary()
             except RequestFailed as error:
-                if tentative and error.status in (400, 422, 500):
+                if error.status in sending.tentative:
                     raise
                 await self._refusals.judge(server, entry_id, error)
 
@@ -249,21 +301,19 @@ class ChatClient:
             "run the same command again once the server is well"
         ) from error
 
-    async def _try(
-        self, server: Server, body: Sequence[bytes], empty_ok: bool, entry_id: str, begin: Callable[[], None]
-    ) -> list[Answer]:
+    async def _try(self, server: Server, body: Sequence[bytes], ask: Ask[T], sending: Sending) -> T:
         """One try, at a server of which it holds a slot."""
         sent = time.monotonic()
         try:
-            begin()
+            sending.begin()
             self.may_start()
-            return await self._ask(server, body, sent, empty_ok, entry_id)
+            return await ask(server, body, sent)
         except Unreachable:
             server.errors += 1
             server.let_go()
             raise
         except Retryable as error:
-            self._count_failure(server, entry_id, sent, error)
+            self._count_failure(server, sending.entry_id, sent, error)
             raise
         except RunStopped as error:
             self.stop(error)
@@ -280,35 +330,58 @@ class ChatClient:
         self, server: Server, body: Sequence[bytes], sent: float, empty_ok: bool, entry_id: str
     ) -> list[Answer]:
         """The answers of one request to one server."""
-        try:
-            reply = await self._post(server, body)
-        except Retryable:
-            self.observe(entry_id, time.monotonic() - sent)
-            raise
-        self.observe(entry_id, time.monotonic() - sent)
-        server.heard()
-        self._breaker.answered()
-        if not 200 <= reply.status < 300:
-            raise failure(server.url, reply.status, reply.headers, reply.body, self._without_key)
+        reply = await self._post(server, self._connections[server].post_chat(body), entry_id)
+        self._check(server, reply)
         answers, usage = read_completion(reply.body, empty_ok, self._without_key)
-        self._count_success(server, time.monotonic() - sent, usage)
+        self._count_success(server, time.monotonic() - sent, usage, token_count(usage, "completion_tokens"))
         if not answers:
             raise empty_reply(server.url, reply.status, reply.body, self._without_key)
         self._refusals.answered(server)
         return answers
 
-    async def _post(self, server: Server, body: Sequence[bytes]) -> HttpReply:
-        self.traffic.requests += 1
+    async def _ask_path(
+        self,
+        server: Server,
+        body: Sequence[bytes],
+        sent: float,
+        path: str,
+        read: Callable[[bytes], tuple[T, Record | None]],
+        entry_id: str,
+    ) -> tuple[T, Record | None]:
+        """What is read of the reply to one request to a path of one server."""
+        reply = await self._post(server, self._connections[server].post(path, body), entry_id)
+        self._check(server, reply, path)
         try:
-            return await self._deadlines.run(self._connections[server].post_chat(body))
+            result, usage = read(reply.body)
+        except (*ODD, IndexError) as error:
+            raise other_shape(str(root_endpoint(server.url, path)), reply.body, self._without_key) from error
+        self._count_success(server, time.monotonic() - sent, usage, 0)
+        self._refusals.answered(server)
+        return result, usage
+
+    def _check(self, server: Server, reply: HttpReply, path: str | None = None) -> None:
+        """Takes note of a reply; raises its error if it is one."""
+        server.heard()
+        self._breaker.answered()
+        if not 200 <= reply.status < 300:
+            url = server.url if path is None else str(root_endpoint(server.url, path))
+            raise failure(url, reply.status, reply.headers, reply.body, self._without_key)
+
+    async def _post(self, server: Server, exchange: Awaitable[HttpReply], entry_id: str) -> HttpReply:
+        self.traffic.requests += 1
+        sent = time.monotonic()
+        try:
+            reply = await self._deadlines.run(exchange)
         except asyncio.TimeoutError as error:
+            self.observe(entry_id, time.monotonic() - sent)
             raise Retryable(f"no reply from {server.url} within {self._deadlines.seconds:g} s") from error
         except Unreachable:
             self.traffic.requests -= 1
             raise
+        self.observe(entry_id, time.monotonic() - sent)
+        return reply
 
-    def _count_success(self, server: Server, seconds: float, usage: dict[str, Any] | None) -> None:
-        tokens = token_count(usage, "completion_tokens")
+    def _count_success(self, server: Server, seconds: float, usage: Record | None, tokens: int | None) -> None:
         self._breaker.succeeded(server)
         self._given_up.clear()
         server.requests += 1

@@ -23,7 +23,7 @@ from .notices import Notices
 from .redaction import KeyRemover
 from .tls import TLS_ALERT, TLS_WANTED, speaks_tls, tls_fault
 from .unpacking import ACCEPTED, unpacked
-from .urls import endpoint, has_version, metrics_url, proxy_of, with_version, without_password
+from .urls import endpoint, has_version, metrics_url, proxy_of, root_endpoint, with_version, without_password
 
 if TYPE_CHECKING:
     from aiohttp.client_proto import ResponseHandler
@@ -104,6 +104,10 @@ class Connection:
         if reply.status == 400 and TLS_WANTED.search(reply.body):
             raise self._wants_tls()
         return reply
+
+    async def post(self, path: str, body: Sequence[bytes]) -> HttpReply:
+        """The reply to a POST to a path beside ``/v1``. Raises as ``post_chat``."""
+        return await self._exchange("POST", root_endpoint(self._base_url, path), data=_payload(body))
 
     async def get(self, path: str) -> HttpReply:
         """The reply to a GET of a path below the base URL. Raises as ``post_chat``, and asyncio.TimeoutError."""

@@ -40,6 +40,7 @@ METRICS = {
 # How the message of a status 500 begins where the request itself is wrong, so that another try would fail alike.
 FINAL_500_MESSAGES = (
     ("llama.cpp", r"image input is not supported"),
+    ("llama.cpp", r"This server does not support"),  # 501, for an endpoint that it was not started for
     ("vLLM", r"Cannot load local files"),
     ("llama-cpp-python", r"\d+ validation errors?:.*?'loc': \('body'"),
 )

@@ -104,6 +104,16 @@ def empty_reply(server: str, status: int, data: bytes, redact: Redact = str) -> 
     )
 
 
+def other_shape(url: str, data: bytes, redact: Redact = str) -> Retryable:
+    """The error that a reply of another shape than the one that was asked for is.
+
+    >>> print(other_shape("http://host/classify", b'{"data": []}'))
+    http://host/classify: a reply of another shape: '{"data": []}'
+    """
+    kind = EmptyReply if data.lstrip().startswith((b"{", b"[")) else Retryable  # JSON comes from a server that is well
+    return kind(f"{url}: a reply of another shape: {error_message(data, redact)[:120]!r}", 200)
+
+
 def token_count(usage: dict[str, Any] | None, name: str) -> int | None:
     """A number of tokens in a reply's usage, if it is one.
 
@@ -154,10 +164,10 @@ def failure(url: str, status: int, headers: Mapping[str, str], data: bytes, reda
 def is_retryable(status: int, message: str = "") -> bool:
     """Whether an HTTP status (100 to 599) is worth another try.
 
-    408, 409, 425, 429 and every 5xx are: the list of the OpenAI SDK and of inspect_ai, with 425 (RFC 8470). They are
-    not if the ``message`` says that the request itself is wrong.
+    408, 409, 425, 429 and every 5xx are: the list of the OpenAI SDK and of inspect_ai, with 425 (RFC 8470), and 424, by
+    which TEI says that its backend failed. They are not if the ``message`` says that the request itself is wrong.
     """
-    return (status in (408, 409, 425, 429) or status >= 500) and not is_final(status, message)
+    return (status in (408, 409, 424, 425, 429) or status >= 500) and not is_final(status, message)
 
 
 def stops_run(status: int) -> bool:

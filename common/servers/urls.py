@@ -74,10 +74,19 @@ def metrics_url(base_url: str) -> URL:
     >>> metrics_url("http://127.0.0.1:8000/v1")
     URL('http://127.0.0.1:8000/metrics')
     """
+    return root_endpoint(base_url, "metrics")
+
+
+def root_endpoint(base_url: str, path: str) -> URL:
+    """The URL of a ``path`` that lies beside ``/v1``.
+
+    >>> root_endpoint("https://models.example/rm/v1", "classify")
+    URL('https://models.example/rm/classify')
+    """
     base = URL(base_url)
-    path = _path(base)
-    root = path[: -len("/v1")] if path.endswith("/v1") else path
-    return _with_path(base, f"{root}/metrics")
+    root = _path(base)
+    root = root[: -len("/v1")] if root.endswith("/v1") else root
+    return _with_path(base, f"{root}/{path}")
 
 
 def is_loopback(url: str) -> bool:

@@ -63,10 +63,9 @@ def test_the_flags_of_the_seed_are_known_and_are_the_defaults(name: str) -> None
     for flag in ("concurrency", "answers_per_question"):
         assert given[flag] == default[flag]
     shown = parser.format_help()
-    # a judge without a server of its own has the generator's
-    ports = {
-        flag: given[flag] for flag in given if flag.endswith("_port") and (name, flag) != ("reject", "scorer_port")
-    }
+    # a judge without a server of its own has the generator's, and a reward model the scorer's
+    others = ("reward_port", "scorer_port" if name == "reject" else "")
+    ports = {flag: given[flag] for flag in given if flag.endswith("_port") and flag not in others}
     assert ports
     for ((number,),) in ports.values():  # a list for each range
         assert f"(default: {number})" in " ".join(shown.split())

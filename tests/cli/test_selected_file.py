@@ -132,7 +132,8 @@ def test_the_file_and_its_card_go_to_the_hub_only_if_asked(tmp_path: Path) -> No
         assert (ran.returncode, ran.stderr) == (0, "")
         assert f"sent  {hub.url}/datasets/me/data" in ran.stdout
     (made,) = hub.made
-    assert (made["name"], made["organization"], made["type"], made["private"]) == ("data", "me", "dataset", True)
+    assert (made["name"], made["organization"], made["type"]) == ("data", "me", "dataset")
+    assert made.get("private") or made["visibility"] == "private"
     assert hub.files == {
         "out_selected.json": (tmp_path / "out_selected.json").read_bytes(),
         "README.md": (tmp_path / "out_selected.json.md").read_bytes(),

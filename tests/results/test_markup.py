@@ -105,6 +105,13 @@ def test_code_has_colors_up_to_a_limit() -> None:
     assert ["<span" in (markup.drawn(f"```python\n{long}```") or "") for _ in range(3)] == [True, True, False]
 
 
+def test_markdown_is_drawn_up_to_a_limit_and_latex_after_it() -> None:
+    markup = Markup(most_markdown=10)
+    asis = '<div class="asis">*a* <span class="latex">$x$</span></div>'
+    assert [markup.drawn("*a* *b*"), markup.drawn("*a* *b*")] == ["<p><em>a</em> <em>b</em></p>", None]
+    assert markup.drawn("*a* $x$") == asis
+
+
 def test_a_text_that_repeats_any_sign_takes_about_as_long_as_plain_text() -> None:
     def seconds(text: str) -> float:
         begun = time.process_time()

@@ -164,7 +164,7 @@ def parsed(*words: str) -> argparse.Namespace:
     """The flags of scorers, with those of the scripts that they need."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--concurrency", type=int)
-    add_scorer_flags(parser.add_argument_group("scoring"))
+    add_scorer_flags(parser)
     return parser.parse_args(words)
 
 
@@ -189,8 +189,9 @@ def test_another_name_is_refused_with_all_the_names_that_there_are(name: str) ->
     assert all(scorer.usage in str(caught.value) for scorer in SCORERS.values())
 
 
-def test_only_the_judge_needs_a_server() -> None:
+def test_only_models_need_a_server() -> None:
     assert needs_client(parsed().scorer)
+    assert needs_client(["reward"])
     assert needs_client(["match", "judge"])
     assert not needs_client(["match", "math", "python:judge:judge"])
 

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from common.cli.build import make_client
-from common.servers.notices import Notices
 from common.cli.commands import COMMANDS
 from common.cli.commands import JUDGE as JUDGE_ROLE
 from common.scoring.scorers import make_scorer
 from common.scoring.shapes import Scorer
+from common.servers.notices import Notices
 
 CHECK = "def verify(question, reference, answer):\n    return answer == reference\n"
 MATH = "0.9.0"  # the version of math-verify that the fingerprints with math were made with

@@ -466,3 +466,23 @@ def test_a_server_that_refuses_for_now_may_be_asked_less_and_is_not_taken_out() 
         limit, up = ask(server.url, refused, concurrency=None, max_retries=5)
     assert limit < 8
     assert up
+
+
+def test_another_path_beside_the_version_is_posted_to_with_the_same_tries() -> None:
+    def posts(request: Request) -> Reply:
+        return [Reply("busy", status=503), Reply({"other": 1}), Reply({"data": 4, "n": 2})][min(request.number, 2)]
+
+    def read(data: bytes) -> Any:
+        value = json.loads(data)
+        return value["data"], {"prompt_tokens": value["n"]}
+
+    with ScriptedServer(lambda _: completion("4"), posts=posts) as server:
+        result = ask(server.url, lambda client: client.post("classify", {"input": "x", "model": None}, read))
+        assert result == (4, {"prompt_tokens": 2})
+        assert [(one.path, one.body) for one in server.posted] == [("/classify", {"input": "x"})] * 3
+
+
+def test_a_tentative_refusal_is_raised_at_once() -> None:
+    with ScriptedServer(lambda _: completion("4")) as server, pytest.raises(RequestFailed) as caught:
+        ask(server.url, lambda client: client.post("classify", {}, lambda data: (data, None), tentative=(404,)))
+    assert str(caught.value) == f"{server.url[:-3]}/classify: 404 Not Found"
