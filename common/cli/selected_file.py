@@ -33,7 +33,7 @@ OF_FILE = ("decontaminate", "near_duplicates", "max_repetition", "licence", "pus
 
 def add_cleaning(parser: argparse.ArgumentParser) -> None:
     """What is kept out of the selected file, and where the file goes."""
-    add = parser.add_argument_group("clean data (SELECTED.removed.jsonl lists what was removed)").add_argument
+    add = parser.add_argument_group("clean data").add_argument
     add(
         "--decontaminate",
         type=path,
@@ -61,7 +61,7 @@ def add_cleaning(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="remove answers of which a loop, text that repeats itself exactly, covers more than SHARE (0.5 is usual)",
     )
-    add = parser.add_argument_group("the selected file's card and the Hub").add_argument
+    add = parser.add_argument_group("card and Hub").add_argument
     add("--licence", metavar="NAME", help="the licence that the card names, such as mit or cc-by-4.0")
     add(
         "--push_to_hub",

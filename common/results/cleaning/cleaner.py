@@ -16,7 +16,7 @@ import itertools
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Callable, Dict, FrozenSet, Iterable, Iterator, Sequence
 
-from ...errors import BadEntry, UsageError
+from ...errors import BadEntry
 from ...fast_json import dumps
 from ...records import ROLES, Record, origin_of
 from ...storage.append_file import whole_file
@@ -57,17 +57,10 @@ class Cleaning:
 
 
 def check_cleaning(cleaning: Cleaning) -> None:
-    """UsageError if a package is missing, or a file of test questions cannot be read."""
+    """UsageError if a package is missing, or a file of test questions cannot be read; warns of unreadable entries."""
     if cleaning.near_duplicates is not None:
         load_minhash()
-    for path in cleaning.decontaminate:
-        try:
-            with open(path, "rb") as file:
-                file.read(1)
-        except IsADirectoryError:
-            continue
-        except OSError as error:
-            raise UsageError(f"--decontaminate: cannot read {path}: {error.strerror}") from error
+    read_tests(cleaning.decontaminate, cleaning.ngram, tell=True)
 
 
 class Cleaner:

@@ -16,7 +16,7 @@ import contextlib
 import logging
 from typing import Iterable, NamedTuple, Sequence
 
-from ...errors import BadEntry, UsageError
+from ...errors import BadEntry, BrokenInput, UsageError
 from ...input.conversations import entry_from_conversation
 from ...input.files import InputFile
 from ...records import ROLES, Entry, Turn
@@ -64,31 +64,39 @@ class TestQuestions:
         return None
 
 
-def read_tests(paths: Sequence[str], size: int) -> tuple[TestQuestions, TestQuestions]:
+def read_tests(paths: Sequence[str], size: int, tell: bool = False) -> tuple[TestQuestions, TestQuestions]:
     """The questions of test files, which are read as an input is, and apart from them the references.
 
-    Items that cannot be read are counted in a warning. UsageError if a file cannot be read, or holds no question.
+    With ``tell``, items that cannot be read are counted in a warning. UsageError if a file cannot be read, is damaged,
+    or holds no question.
     """
     questions, references = TestQuestions(size), TestQuestions(size)
     for path in paths:
-        unread = 0
-        before = questions.questions
-        first: BadEntry | None = None
-        with contextlib.closing(InputFile(path)) as items:
-            for item in items:
-                try:
-                    entry = _entry_of(item.value)
-                except BadEntry as error:
-                    unread, first = unread + 1, first or error
-                    continue
-                for text in human_texts(entry.turns):
-                    questions.add(text, path)
-                references.add(entry.reference or "", path)
+        before, unread = questions.questions, []
+        try:
+            with contextlib.closing(InputFile(path)) as items:
+                unread = [failure for item in items if (failure := _add(item.value, path, questions, references))]
+        except (UsageError, BrokenInput) as error:
+            raise UsageError(f"--decontaminate: {error}") from error
         if questions.questions == before:
-            raise UsageError(f"--decontaminate {path}: no question can be read{f': {first}' if first else ''}")
-        if unread:
-            log.warning("--decontaminate %s: %d entries cannot be read and are left out: %s", path, unread, first)
+            reason = str(unread[0]).partition("; name the key")[0] if unread else "it is empty"
+            raise UsageError(f"--decontaminate {path}: no question can be read: {reason}")
+        if unread and tell:
+            first = unread[0]
+            log.warning("--decontaminate %s: %d entries cannot be read and are left out: %s", path, len(unread), first)
     return questions, references
+
+
+def _add(value: object, path: str, questions: TestQuestions, references: TestQuestions) -> BadEntry | None:
+    """Takes the question and the reference of an item; returns why it cannot be read, if it cannot."""
+    try:
+        entry = _entry_of(value)
+    except BadEntry as error:
+        return error
+    for text in human_texts(entry.turns):
+        questions.add(text, path)
+    references.add(entry.reference or "", path)
+    return None
 
 
 def human_texts(turns: Iterable[Turn]) -> list[str]:
