@@ -11,8 +11,9 @@ from typing import Any, Dict, List
 
 import pytest
 
-from tests.helpers import ROOT, environment, read_lines, run_script
+from tests.helpers import ROOT, environment, questions, read_lines, run_script
 from tests.hub_server import hub_server
+from tests.scripted_server import ScriptedServer, completion
 
 LOOP = "I think so. " * 40
 
@@ -159,14 +160,18 @@ def test_a_missing_token_is_said_before_anything_is_written(tmp_path: Path) -> N
 
 
 def test_a_run_writes_the_card_with_its_servers(tmp_path: Path) -> None:
-    source = tmp_path / "in.jsonl"
-    turns = [{"from": "human", "value": "2+2?"}, {"from": "gpt", "value": "4"}]
-    source.write_text(json.dumps({"original_answers": turns, "generated_answers": ["It is 4."]}) + "\n")
-    file = tmp_path / "train.jsonl"
+    source, file = questions(tmp_path / "in.json", 2), tmp_path / "train.jsonl"
     flags = ["--input_file", source, "--output_file", tmp_path / "out.jsonl", "--scorer", "match"]
-    ran = run_script("score.py", *flags, "--selected_file", file)
-    assert (ran.returncode, ran.stderr) == (0, "")
+    flags += ["--generator_model", "m", "--accept_score", 0, "--selected_file", file]
+    with ScriptedServer(lambda request: completion("It is 4.")) as server:
+        url = f"{server.url}?key=my-secret"
+        ran = run_script("reject.py", *flags, "--generator_base_url", url)
+        assert (ran.returncode, ran.stderr) == (0, "")
     assert f"card      {file}.md" in ran.stdout
-    assert card_rows(file)["rows written"] == "1"
-    ran = select("--verify", file)
-    assert (ran.returncode, ran.stderr) == (0, "")
+    rows = card_rows(file)
+    assert (rows["model"], rows["server"], rows["rows written"]) == ("m", server.url, "2")
+    card = Path(f"{file}.md").read_text()
+    assert "my-secret" not in card
+    ran = run_script("reject.py", *flags, "--generator_base_url", url)
+    assert (ran.returncode, Path(f"{file}.md").read_text()) == (0, card)
+    assert select("--verify", file).returncode == 0
