@@ -33,6 +33,7 @@ class Spent(NamedTuple):
 
     seconds: float
     peak: float
+    cpu: float = 0.0  # seconds of the processor, which other work on the machine does not change much
 
 
 def spent(words: Sequence[object]) -> Spent:
@@ -46,7 +47,7 @@ def spent(words: Sequence[object]) -> Spent:
     )
     _, status, usage = os.wait4(pid, 0)
     assert status == 0, words
-    return Spent(time.monotonic() - begun, usage.ru_maxrss / 1024)
+    return Spent(time.monotonic() - begun, usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime)
 
 
 def write_questions(path: Path, first: int, last: int) -> None:

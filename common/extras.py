@@ -14,7 +14,9 @@ from typing import Any
 from .errors import UsageError
 
 EXTRAS = {  # the same as requirements/NAME.txt and the extras of the package; a test compares them
+    "clean": ("rensa>=0.5,<0.6",),
     "config": ("pyyaml>=5.3,<7", 'tomli>=1.1,<3; python_version < "3.11"'),
+    "hub": ("huggingface_hub>=0.30,<3",),
     "local": ("xllamacpp==2026.10.11549",),
     "math": ("math-verify[antlr4_13_2]==0.9.0",),
     "parquet": ("pyarrow>=14.0.1,<30",),

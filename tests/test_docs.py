@@ -53,7 +53,7 @@ NOT_RUN = {  # by its exact text: why a command of the pages is not run here
 # Flags in the text that are not ours: llama.cpp's, llama-cpp-python's, the benchmarks'. One is an example of a mistake.
 OTHER_PROGRAMS = {
     *"--metrics --temprature --name --data --pairs --plot --rounds --seconds --api_key --model --n_ctx --slots".split(),
-    *("--help", "--version", "--humaneval"),
+    *("--help", "--version", "--humaneval", "--records", "--verify"),  # --verify: of select
     *("--runner", "--max_len", "--reward_pretrain"),  # vLLM's and OpenRLHF's
 }
 
@@ -124,6 +124,7 @@ def a_clone(page: str, folder: Path) -> None:
     if page != "README.md":  # whose own commands make this file
         record = json.loads(blocks("README.md", "json")[1])
         (folder / "data" / "sampled.jsonl").write_text(json.dumps(record) + "\n")
+    (folder / "data" / "tests.jsonl").write_text('{"question": "What is the square of 12?"}\n')
 
 
 def to_server(words: List[str], server: ScriptedServer) -> List[str]:

@@ -823,6 +823,54 @@ def own_training_file(folder: Path) -> str:
 
 
 @fault
+def own_card(folder: Path) -> str:
+    """A file of your own has the name of the card."""
+    (folder / "train.json.md").write_text("my notes\n")
+    return matched(folder, "--selected_file", "train.json")
+
+
+@fault
+def no_test_questions(folder: Path) -> str:
+    """The file of test questions has other keys."""
+    (folder / "tests.jsonl").write_text('{"text": "2+2?"}\n')
+    return rejected(folder, "--selected_file", "train.json", "--decontaminate", "tests.jsonl")
+
+
+@fault
+def no_minhash(folder: Path) -> str:
+    """Near copies, and rensa is not installed."""
+    code = without("rensa", "reject.py")
+    return rejected(folder, "--selected_file", "train.json", "--near_duplicates", "0.8", code=code)
+
+
+@fault
+def distinct_of_all(folder: Path) -> str:
+    """Distinct answers, and nothing says which are right."""
+    flags = ["--selected_file", "train.json", "--select", "top_k", "--top_k", "2", "--distinct"]
+    return rejected(folder, *flags, "--scorer", "judge")
+
+
+@fault
+def no_token(folder: Path) -> str:
+    """The Hub, and no token."""
+    code = f"import os; os.environ['HF_HOME'] = {str(folder)!r}; os.environ.pop('HF_TOKEN', None); "
+    code += f"import runpy, sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv[0] = 'reject.py'; "
+    code += f"runpy.run_path({str(ROOT / 'reject.py')!r}, run_name='__main__')"
+    return rejected(folder, "--selected_file", "train.json", "--push_to_hub", "me/data", code=code)
+
+
+@fault
+def changed_selection(folder: Path) -> str:
+    """A selected file is not what its output gives."""
+    matched(folder, "--selected_file", "train.json", "--accept_score", "0")
+    (folder / "train.json").write_bytes((folder / "train.json").read_bytes().replace(b"question 1", b"question 7"))
+    line = [sys.executable, "-m", "common", "select", "--verify", "train.json"]
+    env = environment(PYTHONPATH=str(ROOT))
+    run = subprocess.run(line, cwd=folder, capture_output=True, text=True, env=env, check=False)
+    return run.stderr.strip().split("\n")[-1].replace(str(folder.resolve()) + os.sep, "")
+
+
+@fault
 def damaged_ledger(folder: Path) -> str:
     """A line of the ledger is damaged."""
     matched(folder, "--cache_file", "cache.jsonl")

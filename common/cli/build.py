@@ -18,6 +18,8 @@ from ..input.columns import Columns
 from ..input.conversations import ItemReader
 from ..records import PendingEntry, fingerprint
 from ..results.calibration import read_calibration
+from ..results.card import CARD
+from ..results.cleaning.cleaner import REMOVED
 from ..results.examples import RowOptions
 from ..results.export import check_selection, settled
 from ..results.page import require_packages
@@ -40,6 +42,7 @@ from ..storage.held import check_place
 from ..storage.run_files import settings_of
 from .effects import check_effects
 from .flags import Role
+from .selected_file import command_line, make_cleaning
 
 log = logging.getLogger(__name__)
 
@@ -229,12 +232,13 @@ BESIDE_OUTPUT = (
     *(".settings.json", ".results.json", ".errors.jsonl", ".ledger", ".damaged", ".lock"),
     *(".new", ".new.settings.json"),  # while an output is topped up
 )
+BESIDE = {"--output_file": BESIDE_OUTPUT, "--cache_file": (".lock",), "--selected_file": (CARD, REMOVED)}
 
 
 def files_of(flag: str, path: str, cache_file: str | None) -> Iterator[tuple[str, str]]:
     """The files that a flag makes the run write, each with a title for messages."""
     yield path, flag
-    for ending in {"--output_file": BESIDE_OUTPUT, "--cache_file": (".lock",)}.get(flag, ()):
+    for ending in BESIDE.get(flag, ()):
         if ending != ".ledger" or not cache_file:
             yield path + ending, f"the {ending} file of {flag}"
 
@@ -563,6 +567,7 @@ def make_results(args: argparse.Namespace) -> Results:
         pass_rate=args.pass_rate,
         per_entry=args.per_entry,
         rejected=args.rejected,
+        distinct=args.distinct,
     )
     selected_format = args.selected_format or ("preference" if args.select == "dpo" else "sharegpt")
     check_selection(selection, selected_format, args.selected_file, args.selected_keys)
@@ -572,16 +577,20 @@ def make_results(args: argparse.Namespace) -> Results:
             raise UsageError(f"--report_file {args.report_file}: its name must end in .html")
         require_packages()
     return Results(
-        selection,
-        args.selected_file,
-        selected_format,
-        args.selected_keys,
-        args.selected_order,
-        rows,
-        args.report_file,
-        low_high,
+        selection=selection,
+        selected_file=args.selected_file,
+        selected_format=selected_format,
+        selected_keys=args.selected_keys,
+        selected_order=args.selected_order,
+        rows=rows,
+        report_file=args.report_file,
+        score_range=low_high,
         calibration_file=None if args.calibrate is None else args.output_file + CALIBRATION,
         calibration=vars(args).get("calibration_read"),
+        cleaning=make_cleaning(args),
+        licence=args.licence,
+        push_to_hub=args.push_to_hub,
+        command=command_line(),
     )
 
 

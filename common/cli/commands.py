@@ -159,7 +159,7 @@ READERS = {  # the commands that only read an output; they have no script
             outputs.add_select_flags,
             outputs.make_selection,
             "rejection-sampling select out/answers.jsonl --select dpo --min_margin 2 --selected_file out/pairs.jsonl",
-            outputs.write,
+            outputs.select,
             resumes=False,
         ),
     )

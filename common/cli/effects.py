@@ -14,12 +14,14 @@ from typing import Collection, Iterator, Mapping, NamedTuple
 
 from ..errors import UsageError
 from ..scoring.scorers import has_range, named_scorers, needs_client, users_of
+from .selected_file import OF_FILE
 
 SELECTION = (
     "pair_precision select top_k select_seed pairs_per_entry min_margin length_match reference_as_chosen pass_rate "
-    "per_entry rejected"
+    "per_entry rejected distinct"
 ).split()
 ROWS = "reasoning reasoning_field keep_system_prompt".split()
+OF_ANSWERS = "reasoning reasoning_field max_repetition decontaminate_answers".split()  # of the answers in the rows
 WITHOUT_ANSWERS = ("prompts",)  # the formats whose rows hold no answer
 SENDING = "max_retries request_timeout longest_wait local".split()
 SERVER = "base_url api_key_env extra_body requests_per_minute tokens_per_minute".split()
@@ -84,15 +86,24 @@ def _needs_of_results(flag: str, args: argparse.Namespace) -> Iterator[Need]:
         yield Need(_any_of(args, wanted), f"without {_listed(wanted)}", wanted)
     if flag == "pair_precision":
         yield Need(args.select == "dpo", "without --select dpo", ["select"])
-    if flag in ROWS:
-        yield Need(_any_of(args, ["selected_file"]), "without --selected_file", ["selected_file"])
-    if (flag in SELECTION and flag != "pass_rate") or flag in ROWS[:2]:
-        is_shown = args.selected_format not in WITHOUT_ANSWERS or (_any_of(args, ["report_file"]) and flag not in ROWS)
-        text = f"with --selected_format {args.selected_format}, whose rows hold no answers"
-        yield Need(is_shown, text, ["selected_format"])
+    yield from _needs_of_rows(flag, args)
     if flag == "select_seed":
         is_random = "random" in (args.select, args.rejected)
         yield Need(is_random, "without --select random or --rejected random", ["select", "rejected"])
+
+
+def _needs_of_rows(flag: str, args: argparse.Namespace) -> Iterator[Need]:
+    """What the flags of the rows and of the cleaning need: rows that they are about."""
+    if flag in OF_FILE or flag in ROWS:
+        yield Need(_any_of(args, ["selected_file"]), "without --selected_file", ["selected_file"])
+    if (flag in SELECTION and flag != "pass_rate") or flag in OF_ANSWERS:
+        is_reported = _any_of(args, ["report_file"]) and flag not in OF_ANSWERS
+        text = f"with --selected_format {args.selected_format}, whose rows hold no answers"
+        yield Need(is_reported or args.selected_format not in WITHOUT_ANSWERS, text, ["selected_format"])
+    if flag in ("ngram", "decontaminate_answers"):
+        yield Need(bool(args.decontaminate), "without --decontaminate", ["decontaminate"])
+    if flag == "distinct":
+        yield Need(args.select == "top_k", "without --select top_k", ["select"])
 
 
 def _needs_of_scoring(flag: str, args: argparse.Namespace) -> Iterator[Need]:

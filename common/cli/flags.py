@@ -17,6 +17,7 @@ from ..results.reasoning import FIELD, REASONING
 from ..results.selected_keys import parse_keys
 from ..results.selection import REJECTED, SELECTS
 from ..servers import urls
+from . import selected_file
 
 ABSENT: Dict[str, Any] = {  # the values of the flags that not every command has
     "cache_file": None,
@@ -56,6 +57,7 @@ ABSENT: Dict[str, Any] = {  # the values of the flags that not every command has
     "per_entry": None,
     "rejected": REJECTED[0],
     "report_file": None,
+    **selected_file.ABSENT,
 }
 
 ACCEPT_HELP = "an answer is accepted if it scores at least S (default for match and math: --score_max)"
@@ -383,6 +385,7 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         help="answers per entry, for top_k, threshold and random: uniform:K, or prop2diff, more for hard entries",
     )
     add("--top_k", type=int_between(1), default=1, metavar="K", help="answers per entry, for top_k and random")
+    add("--distinct", action="store_true", help="for top_k: the accepted answers that differ most from each other")
     add("--select_seed", type=int_between(0), default=0, metavar="N", help="another N picks other answers at random")
     add("--pairs_per_entry", type=int_between(1), default=1, metavar="K", help="pairs per entry, for dpo")
     add("--min_margin", type=float_between(0), default=0.0, metavar="S", help="least difference of a pair's scores")
@@ -390,6 +393,7 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     add("--length_match", action="store_true", help="prefer pairs of similar length")
     add("--reference_as_chosen", action="store_true", help="the reference is the chosen answer of each pair")
     add("--report_file", type=path, metavar="FILE", help="write a page (.html) that shows the results of the run")
+    selected_file.add_cleaning(parser)
 
 
 def _add_calibrated(add: Callable[..., argparse.Action]) -> None:

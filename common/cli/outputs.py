@@ -14,19 +14,23 @@ from dataclasses import dataclass
 from typing import Any, Iterator
 
 from ..errors import UsageError
+from ..flag_types import path as expanded
 from ..records import Record
 from ..results.comparison_page import write_comparison
 from ..results.record_view import OutputReader
 from ..running.job import Results
-from ..running.results import Output, Written, check_result_files, write_result_files
+from ..running.results import Output, Written, check_result_files, send_selection, write_result_files
+from ..running.verify import verify
 from ..scoring.scorers import SCORERS, has_range
 from ..storage.result_files import ResultFiles
 from ..storage.run_files import scorer_of, settings_of
 from ..streams import say
 from . import flags
 from .build import check_working_folder, files_of, identities, make_folder, make_results, take_thresholds
+from .effects import check_effects
 from .run_settings import specs_of
 
+VERIFYING = ("verify", "outputs", "quiet")  # the flags that --verify goes with
 OUTPUT_HELP = "an output of a run"
 
 
@@ -46,7 +50,13 @@ def add_report_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def add_select_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("outputs", metavar="OUTPUT", nargs=1, help=OUTPUT_HELP)
+    parser.add_argument("outputs", metavar="OUTPUT", nargs="?", help=OUTPUT_HELP)
+    parser.add_argument(
+        "--verify",
+        type=expanded,
+        metavar="FILE",
+        help="make this selected file again from its output, by the card beside it, and compare each byte",
+    )
     _add_flags(parser)
 
 
@@ -69,8 +79,25 @@ def make_report(args: argparse.Namespace, prog: str) -> Reading:
     return _reading(args, prog)
 
 
-def make_selection(args: argparse.Namespace, prog: str) -> Reading:
-    """The selection of an output. Its default file is beside the output."""
+@dataclass(frozen=True)
+class Verification:
+    """What ``select --verify`` compares."""
+
+    selected_file: str
+    output_file: str | None  # None: where the card says
+    quiet: bool
+
+
+def make_selection(args: argparse.Namespace, prog: str) -> Reading | Verification:
+    """The selection of an output, or the check of one. Its default file is beside the output."""
+    if args.verify is not None:
+        others = [source.name for flag, source in args.given.items() if flag not in VERIFYING]
+        if others:
+            raise UsageError(f"{others[0]} has no effect with --verify, which reads it from the card")
+        return Verification(args.verify, args.outputs, args.quiet)
+    if args.outputs is None:
+        raise UsageError(f"{prog} needs an OUTPUT, or --verify FILE")
+    args.outputs = [args.outputs]
     if args.selected_file is None:
         args.selected_file = f"{_stem(args.outputs[0])}_selected.json"
     return _reading(args, prog)
@@ -83,6 +110,7 @@ def _stem(path: str) -> str:
 def _reading(args: argparse.Namespace, prog: str) -> Reading:
     """What the flags ask for. UsageError if a file is missing, or is named twice."""
     check_working_folder()
+    check_effects(args, args.given)
     _check_names(args)
     settings = settings_of(args.outputs[0])
     args.score_min, args.score_max = score_range(settings)
@@ -159,10 +187,21 @@ def _check_names(args: argparse.Namespace) -> None:
     for flag, path in (("--selected_file", args.selected_file), ("--report_file", args.report_file)):
         if path is None:
             continue
-        for identity in identities(path):
-            if seen.setdefault(identity, flag) != flag:
-                raise UsageError(f"{flag} and {seen[identity]} are the same file: {path}")
+        for own, title in files_of(flag, path, None):
+            for identity in identities(own):
+                if seen.setdefault(identity, title) != title:
+                    raise UsageError(f"{title} and {seen[identity]} are the same file: {own}")
         make_folder(flag, path)
+
+
+def select(wanted: Reading | Verification) -> int:
+    """Writes the selection, or makes one again to compare it; the exit code. Raises UsageError or RunStopped."""
+    if isinstance(wanted, Reading):
+        return write(wanted)
+    rows = verify(wanted.selected_file, wanted.output_file)
+    if not wanted.quiet:
+        say(f"verified  {wanted.selected_file}: each byte is the same ({rows:,} rows)", sys.stdout)
+    return 0
 
 
 def write(reading: Reading) -> int:
@@ -174,6 +213,7 @@ def write(reading: Reading) -> int:
         _write_comparison(reading, files, written)
     else:
         write_result_files(reading.outputs[0], reading.results, files, written)
+        send_selection(reading.results, written)
     if not reading.quiet:
         say("\n".join(f"{kind}  {text}" for kind, text in written.rows), sys.stdout)
     return 0

@@ -68,10 +68,16 @@ def mark_all_images(entry: Entry) -> tuple[list[Turn], list[str]]:
 
 def is_marked(example: Example, pattern: str) -> bool:
     """Whether the texts of a row hold a reader's mark of a medium that the row does not have."""
-    texts = [turn["value"] for turn in example.turns]
-    texts += [] if "info" in example.facts else [*example.answers, *example.thoughts, *example.facts.get("steps", [])]
+    texts = [turn["value"] for turn in example.turns] + answer_texts(example)
     find = MEDIUM_MARK if pattern == MEDIA else re.compile(pattern)
     return sum(len(find.findall(text)) for text in texts) != len(example.images)
+
+
+def answer_texts(example: Example) -> list[str]:
+    """The texts of a row that are not the prompt's; none if the row is only a question."""
+    if "info" in example.facts:
+        return []
+    return [*example.answers, *example.thoughts, *example.facts.get("steps", [])]
 
 
 def has_odd_turns(turns: Sequence[Turn]) -> bool:

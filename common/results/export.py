@@ -22,16 +22,18 @@ from typing import IO, Any, Iterable, Iterator, NamedTuple, Sequence, Tuple
 
 from ..errors import BadEntry, RunStopped, UsageError
 from ..extras import require
-from ..fast_json import exact_float
+from ..fast_json import exact_float, loads
 from ..records import Entry, Record, origin_of
 from ..storage.append_file import to_line, whole_file, write_whole
 from ..storage.sorted_lines import SortedLines
-from .examples import RowOptions, example_of, has_odd_turns, is_marked, why_unfit
+from .cleaning.cleaner import Cleaner, Cleaning, Found, row_text
+from .cleaning.near_copies import Row as ComparedRow
+from .examples import RowOptions, answer_texts, example_of, has_odd_turns, is_marked, why_unfit
 from .formats import FORMATS, MEDIA, Example, Format, Look, Row, RowForm, arrow_columns, row_form
 from .reasoning import place_of_thoughts
-from .row_sources import Facts, labelled, picks
+from .row_sources import labelled, picks
 from .selected_keys import arrow_type, check_keys, column_kind, columns_of, in_column, kind_of, values_of
-from .selection import REJECTED, SELECTS, Pick, Selection, entry_of, why_nothing
+from .selection import REJECTED, SELECTS, Selection, entry_of, why_nothing
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +43,9 @@ ROW_GROUP = 4 << 20  # bytes of rows held before they are written as one row gro
 FIRST_READ = 1 << 20  # bytes of a JSONL file that any reader looks at before it settles the columns
 IMAGES, THOUGHTS, MARKED = 1, 2, 4  # flags before the line of an example: it has images, thoughts, a reader's mark
 ENDINGS = (".json", ".jsonl", ".parquet")  # of the files that can be written
+UNREADABLE = "their record holds no readable conversation"
+MARKS = "their text has <image>, <video> or <audio> where no medium is"
+NOTHING_CLEAN = "nothing of them is clean (see the list of removed answers)"
 ORDERS = ("input", "output")
 
 
@@ -59,11 +64,21 @@ class Extras(NamedTuple):
 NO_EXTRAS = Extras()
 
 
+class Wanted(NamedTuple):
+    """What the rows are made by."""
+
+    selection: Selection
+    extras: Extras
+    layout: Format
+    cleaner: Cleaner  # which keeps rows out
+
+
 class Selected(NamedTuple):
     """How many records were read, how many of them gave a row, and how many rows were written.
 
     ``lowest`` is how many of the chosen answers have the lowest score. ``without`` are entries that gave no row, by
-    reason: where the selection makes pairs or looks at the pass rate.
+    reason: where the selection makes pairs or looks at the pass rate, or where nothing of them is clean.
+    ``without_rows`` are rows that the format could not hold, by reason.
     """
 
     records: int
@@ -71,6 +86,7 @@ class Selected(NamedTuple):
     rows: int
     lowest: int = 0
     without: Sequence[tuple[str, int]] = ()
+    without_rows: Sequence[tuple[str, int]] = ()
 
     def summary_rows(self) -> list[tuple[str, str]]:
         """(kind, text) of the entries without a row."""
@@ -99,6 +115,16 @@ class FileShape:
     flags: int = 0  # of any row
     late_rows: list[int] = field(default_factory=list)  # offsets in the temporary file of rows that come first
 
+    def left_out(self) -> dict[str, int]:
+        """How many rows (of unreadable entries: entries) are left out, by reason."""
+        reasons = {UNREADABLE: self.unreadable, MARKS: self.marked, **dict(self.unfit.most_common())}
+        return {reason: number for reason, number in reasons.items() if number}
+
+    def selected(self) -> Selected:
+        """What was selected."""
+        without, rows = tuple(self.without.most_common()), tuple(self.left_out().items())
+        return Selected(self.records, self.chosen, self.rows, self.lowest, without, rows)
+
     def look(self, options: RowOptions) -> Look:
         """What all rows share."""
         has_field = options.reasoning == "field" and bool(self.flags & THOUGHTS)
@@ -119,6 +145,8 @@ def check_selection(selection: Selection, selected_format: str, path: str | None
     check_keys(keys, form, selection.makes_pairs and form.source is picks)
     if keys and path is None:
         raise UsageError("--selected_keys needs --selected_file FILE to write to")
+    if selection.distinct and selection.accept_score is None:
+        raise UsageError("--distinct needs --accept_score: without it, the answers that differ most may be wrong ones")
     if selection.top_k > 1 and select not in ("top_k", "random"):
         raise UsageError(f"--top_k has no meaning with --select {select}; use --select top_k or random")
     _check_rates(selection, selected_format)
@@ -177,18 +205,20 @@ def write_selected(
     selected_format: str,
     extras: Extras = NO_EXTRAS,
     lowest_score: float | None = None,
+    cleaner: Cleaner | None = None,
 ) -> Selected:
     """Writes what ``choose`` takes of each record to ``path``: JSONL or Parquet by its ending, else a JSON list.
 
     Reads ``records`` once, one at a time; unnamed files beside ``path`` hold what the rows are made of. The file
     appears whole or not at all. Records without a readable conversation give no row and are counted in a warning; so
     are rows with a mark of a medium that is not there. So is a key of ``extras`` that no row has. ``lowest_score`` is
-    the lowest that the scorer can give.
+    the lowest that the scorer can give. ``cleaner`` (in its ``with`` block) keeps rows out.
     Raises RunStopped if the file cannot be written, UsageError if it is Parquet and pyarrow is not installed.
     """
     form, layout = row_form(selected_format, selection.makes_pairs), FORMATS[selected_format]
     columns = columns_of(extras.keys, selection.makes_pairs and form.source is picks)
     options = settled(extras.options, selected_format)
+    wanted = Wanted(selection, extras._replace(options=options), layout, cleaner or Cleaner(Cleaning(), path))
     shape = FileShape(form, columns, path.endswith(".parquet"), lowest_score=lowest_score)
     shape.kinds = [set() for _ in columns]
     folder = os.path.dirname(path) or "."
@@ -196,8 +226,7 @@ def write_selected(
         _pyarrow(path)
     try:
         with tempfile.TemporaryFile(dir=folder) as spool:
-            examples = _examples(records, selection, shape, extras._replace(options=options), layout)
-            _first_pass(examples, spool, shape, folder, extras.order)
+            _first_pass(_examples(records, shape, wanted), spool, shape, folder, wanted)
             _warn_of_columns(shape)
             _warn_of_rows(path, shape, layout)
             look = shape.look(options)
@@ -207,7 +236,7 @@ def write_selected(
                 write_whole(path, _json_pieces(path.endswith(".jsonl"), spool, shape, look))
     except OSError as error:
         raise RunStopped(f"cannot write {path}: {error.strerror or error}") from error
-    return Selected(shape.records, shape.chosen, shape.rows, shape.lowest, tuple(shape.without.most_common()))
+    return shape.selected()
 
 
 def settled(options: RowOptions, selected_format: str) -> RowOptions:
@@ -223,23 +252,19 @@ def settled(options: RowOptions, selected_format: str) -> RowOptions:
 # The first pass
 
 
-def _examples(
-    records: Iterable[Record], selection: Selection, shape: FileShape, extras: Extras, layout: Format
-) -> Iterator[tuple[Place, int, Example]]:
+def _examples(records: Iterable[Record], shape: FileShape, wanted: Wanted) -> Iterator[tuple[Place, int, Example]]:
     """An example for each row of each record, after the entry's place in the input and its flags; counts them."""
     for record in records:
         shape.records += 1
-        sources = list(shape.form.source(record, selection))
+        sources = _sources(record, shape, wanted)
         if not sources:
-            reason = why_nothing(record, selection)
-            shape.without.update([reason] if reason else [])
             continue
         try:
             entry = entry_of(record)
         except BadEntry:
             shape.unreadable += 1
             continue
-        made = list(_examples_of(record, entry, sources, selection, shape, extras, layout))
+        made = list(_examples_of(record, entry, sources, shape, wanted))
         shape.rows += len(made)
         shape.chosen += bool(made)
         shape.chosen_marked += bool(made) and all(flags & MARKED for flags, _ in made)
@@ -247,24 +272,29 @@ def _examples(
             yield _place_of(record), flags, example
 
 
+def _sources(record: Record, shape: FileShape, wanted: Wanted) -> Found:
+    """What the rows of a record are made of. Counts the record by the reason if this is nothing."""
+    selection = wanted.selection
+    found = list(shape.form.source(record, selection))
+    clean = wanted.cleaner.clean(record, found, lambda rest: list(shape.form.source(rest, selection)))
+    reason = why_nothing(record, selection) if not found else None if clean else NOTHING_CLEAN
+    shape.without.update([reason] if reason else [])
+    return clean
+
+
 def _examples_of(
-    record: Record,
-    entry: Entry,
-    sources: Iterable[tuple[Pick, Facts | str]],
-    selection: Selection,
-    shape: FileShape,
-    extras: Extras,
-    layout: Format,
+    record: Record, entry: Entry, sources: Found, shape: FileShape, wanted: Wanted
 ) -> Iterator[tuple[int, Example]]:
     """An example for each row of one entry, after its flags. Rows that are equal without their thoughts are one."""
     seen = set()
+    extras, reference_score = wanted.extras, wanted.selection.reference_score
     for pick, facts in sources:
         if isinstance(facts, str):
             shape.unfit[facts] += 1
             continue
-        values = values_of(record, pick, extras.keys, extras.model, selection.reference_score)
+        values = values_of(record, pick, extras.keys, extras.model, reference_score)
         example = example_of(record, entry, pick, facts, extras.options, values)
-        flags = _flags(example, shape, layout)
+        flags = _flags(example, shape, wanted.layout)
         same = (*example.answers, *example.thoughts, facts.get("label"))
         if flags is None or same in seen:
             continue
@@ -273,7 +303,7 @@ def _examples_of(
         if shape.lowest_score is not None and pick.chosen is not None and facts.get("label", True):
             shape.lowest += record["generated_scores"][pick.chosen] <= shape.lowest_score
         _note_kinds(values, shape)
-        yield flags, example
+        yield flags, example._replace(name=wanted.cleaner.name(record, pick))
 
 
 def _flags(example: Example, shape: FileShape, layout: Format) -> int | None:
@@ -293,11 +323,9 @@ def _warn_of_rows(path: str, shape: FileShape, layout: Format) -> None:
     """Says which rows are left out, and which the readers of the format may leave out."""
     if shape.unreadable:
         log.warning("%s: %d records hold no readable conversation and are left out", path, shape.unreadable)
-    if shape.marked:
-        text = "rows are left out: their text has <image>, <video> or <audio> where no medium is"
-        log.warning("%s: %d %s", path, shape.marked, text)
-    for reason, number in shape.unfit.most_common():
-        log.warning("%s: %d rows are left out: %s", path, number, reason)
+    for reason, number in shape.left_out().items():
+        if reason != UNREADABLE:
+            log.warning("%s: %d rows are left out: %s", path, number, reason)
     if shape.odd_turns:
         text = "the turns of %d rows do not alternate between human and gpt; %s"
         log.warning(f"%s: {text}", path, shape.odd_turns, layout.odd_turns)
@@ -329,7 +357,7 @@ def _warn_of_columns(shape: FileShape) -> None:
 
 
 def _first_pass(
-    examples: Iterable[tuple[Place, int, Example]], spool: IO[bytes], shape: FileShape, folder: str, order: str
+    examples: Iterable[tuple[Place, int, Example]], spool: IO[bytes], shape: FileShape, folder: str, wanted: Wanted
 ) -> None:
     """Writes each example to the spool as one line of JSON, and notes what the rows share.
 
@@ -339,19 +367,47 @@ def _first_pass(
         for place, flags, example in examples:
             shape.flags |= flags
             line = _utf8_line(example) if shape.for_parquet else to_line(list(example))
-            lines.add(place if order == ORDERS[0] else (), b"%d" % flags + line)
+            lines.add(place if wanted.extras.order == ORDERS[0] else (), b"%d" % flags + line)
         shape.chosen -= shape.chosen_marked if shape.flags & IMAGES else 0
         late = shape.flags & (IMAGES | THOUGHTS)  # what no row that any reader looks at first has
-        for line in lines:
+        unmarked = _without_marks(lines, shape) if shape.flags & IMAGES else lines
+        for line in _counted(wanted.cleaner.without_near_copies(unmarked, _compared, folder), shape, wanted.cleaner):
             flags = line[0] - ord("0")
-            if flags & MARKED and shape.flags & IMAGES:
-                shape.marked += 1
-                shape.rows -= 1
-                continue
             if flags & late and spool.tell() >= FIRST_READ:
                 shape.late_rows.append(spool.tell())
             late &= ~flags
             spool.write(line[1:])
+
+
+def _without_marks(lines: Iterable[bytes], shape: FileShape) -> Iterator[bytes]:
+    """The lines of rows without a reader's mark; counts the others."""
+    for line in lines:
+        if (line[0] - ord("0")) & MARKED:
+            shape.marked += 1
+            shape.rows -= 1
+        else:
+            yield line
+
+
+def _compared(line: bytes) -> tuple[ComparedRow, Any]:
+    """What is compared of a line of the first pass, and the name of its row."""
+    example = Example(*loads(line[1:]))
+    return ComparedRow(row_text(example.turns, answer_texts(example)), example.images), example.name
+
+
+def _counted(lines: Iterable[bytes], shape: FileShape, cleaner: Cleaner) -> Iterator[bytes]:
+    """The lines; if rows were left out among them, the rows and their entries are counted again."""
+    if cleaner.cleaning.near_duplicates is None:
+        yield from lines
+        return
+    rows, entries = 0, 0
+    before: object = None
+    for line in lines:
+        entry = [name["entry_id"] for name in _compared(line)[1]]
+        rows, entries = rows + 1, entries + (entry != before)
+        before = entry
+        yield line
+    shape.rows, shape.chosen = rows, entries
 
 
 def _utf8_line(example: Example) -> bytes:

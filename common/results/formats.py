@@ -53,6 +53,7 @@ class Example(NamedTuple):
     values: Sequence[Any] = ()  # of the columns of --selected_keys
     thoughts: Sequence[str] = ()  # of each answer, where they go into a field
     facts: Facts = NO_FACTS  # what else the row says, from the form's source
+    name: Sequence[Any] = ()  # what --near_duplicates knows the row by
 
 
 class Look(NamedTuple):

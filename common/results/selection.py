@@ -24,11 +24,13 @@ from ..input.conversations import work_from_record
 from ..records import Entry, Record, fingerprint
 from ..servers.known_servers import ended_by_itself
 from ..thinking import split_thoughts
+from .cleaning.distinct import farthest_first
 from .pass_rate import answers_wanted, pass_rate_of
 
 SELECTS = ("best", "top_k", "threshold", "random", "dpo")
 REJECTED = ("lowest", "random", "mean_minus_2sd")
 TIE = 1e-9  # scores that differ by no more are equal: 0.3 and 0.1 + 0.2
+KEPT_OUT = "kept out"  # a key of the details of an answer that is not clean: it counts for the pass rate, no more
 REFERENCE = -1  # stands for the index of the reference, which is not one of the answers
 
 
@@ -49,6 +51,7 @@ class Selection:
     pass_rate: tuple[float, float] | None = None  # the lowest and the highest of the entries that are chosen
     per_entry: str | None = None  # how many answers of an entry, by its pass rate: see answers_wanted
     rejected: str = "lowest"  # the rejected answer of a pair: one of REJECTED
+    distinct: bool = False  # top_k takes the accepted answers that differ most, not the highest scores
 
     @property
     def passes(self) -> float | None:
@@ -115,6 +118,16 @@ def accepted(record: Record, accept_score: float | None) -> list[int]:
     return [candidate.place for candidate in _accepted(record, accept_score)]
 
 
+def accepted_count(record: Record, accept_score: float | None) -> int:
+    """How many selectable candidates of a record score at least ``accept_score``, equal texts and all.
+
+    >>> accepted_count({"generated_answers": ["4", " 4 ", "5"], "generated_scores": [8, 9, 1]}, 8)
+    2
+    """
+    candidates = _selectable_candidates(record)
+    return sum(accept_score is None or candidate.score >= accept_score for candidate in candidates)
+
+
 def choose(record: Record, selection: Selection) -> list[Pick]:
     """What a record gives: nothing, one answer, several, or pairs, the best first (threshold: in the record's order).
 
@@ -132,7 +145,10 @@ def choose(record: Record, selection: Selection) -> list[Pick]:
         candidates.sort(key=lambda candidate: fingerprint([selection.seed, name, normalised(candidate.text)], 32))
     elif selection.select != "threshold":
         candidates.sort(key=lambda candidate: -candidate.score)
-    return [Pick(candidate.place) for candidate in candidates[: _most(record, selection, len(candidates))]]
+    most = _most(record, selection, len(candidates))
+    if selection.distinct:
+        candidates = [candidates[place] for place in farthest_first([one.text for one in candidates], most)]
+    return [Pick(candidate.place) for candidate in candidates[:most]]
 
 
 def refused(record: Record, selection: Selection) -> list[int]:
@@ -206,7 +222,10 @@ def _selectable_candidates(record: Record) -> list[_Candidate]:
     return [
         _Candidate(index, text, score, _compared(detail))
         for index, (text, score, detail) in enumerate(zip(texts, scores, details))
-        if isinstance(text, str) and isinstance(detail, dict) and selectable(text, detail.get("finish_reason"), score)
+        if isinstance(text, str)
+        and isinstance(detail, dict)
+        and KEPT_OUT not in detail
+        and selectable(text, detail.get("finish_reason"), score)
     ]
 
 

@@ -12,6 +12,7 @@ from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 from ..records import PendingEntry
 from ..results.calibration import Calibration
+from ..results.cleaning.cleaner import Cleaning
 from ..results.examples import RowOptions
 from ..results.selection import Selection
 from ..scoring.shapes import EntryScorer, Scorer
@@ -48,6 +49,10 @@ class Results:
     score_range: tuple[float, float] | None = (0.0, 10.0)  # of the scorer; the report's axes. None: without a range
     calibration_file: str | None = None  # where the calibration goes, if the answers are labelled ones
     calibration: Calibration | None = None  # from which the thresholds of the selection come
+    cleaning: Cleaning = field(default_factory=Cleaning)  # what is kept out of the selected file
+    licence: str | None = None  # of the selected file, for its card
+    push_to_hub: str | None = None  # the dataset on the Hub that the selected file is sent to
+    command: Sequence[str] = ()  # the words of the command line, for the card
 
     @property
     def lowest_score(self) -> float | None:

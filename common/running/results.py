@@ -5,6 +5,7 @@ Example: ``write_result_files(Output("out.jsonl", "select", ...), Results(select
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass, field
 from typing import Any, Callable, Iterator
@@ -12,13 +13,19 @@ from typing import Any, Callable, Iterator
 from ..errors import RunStopped
 from ..records import Record
 from ..results.calibration import Calibration
+from ..results.card import CARD
+from ..results.card import STARTS as CARD_STARTS
+from ..results.cleaning.cleaner import REMOVED, Cleaner
 from ..results.export import Extras, Selected, starts_of, write_selected
 from ..results.report import STARTS, write_report
 from ..scoring.final_answer import find_final_answer
+from ..storage.append_file import write_whole
 from ..storage.result_files import ResultFiles
 from ..storage.run_files import settings_of
 from ..thinking import without_thoughts
+from .hub import push
 from .job import Results
+from .selected_card import Counted, card_of
 
 RULES = ("match", "math")  # the scorers that read a final answer
 
@@ -48,7 +55,11 @@ class Written:
 def check_result_files(results: Results, files: ResultFiles) -> None:
     """UsageError if the selection or the report would replace a file that is neither."""
     if results.selected_file is not None:
-        files.check("--selected_file", results.selected_file, starts_of(results.selected_file))
+        path = results.selected_file
+        files.check("--selected_file", path, starts_of(path))
+        files.check("--selected_file", path + CARD, CARD_STARTS)
+        if results.cleaning.removes:
+            files.check("--selected_file", path + REMOVED, [b'{"reason":'])
     if results.report_file is not None:
         files.check("--report_file", results.report_file, STARTS)
 
@@ -72,19 +83,49 @@ def write_selection(output: Output, results: Results, files: ResultFiles, writte
     """Writes ``--selected_file``, if there is one."""
     if results.selected_file is None:
         return
+    path = results.selected_file
     extras = Extras(results.selected_keys, results.selected_order, output.generator, results.rows)
-    with files.replacing("--selected_file", results.selected_file):
+    counted = Counted(output.records, results.selection.accept_score)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(files.replacing("--selected_file", path))
+        if results.cleaning.removes:
+            stack.enter_context(files.replacing("--selected_file", path + REMOVED))
+        cleaner = stack.enter_context(Cleaner(results.cleaning, path))
         written.selected = selected = write_selected(
-            output.records(),
-            results.selected_file,
+            counted.records(),
+            path,
             results.selection,
             results.selected_format,
             extras,
             results.lowest_score,
+            cleaner,
         )
     counts = f"{selected.rows:,} from {selected.chosen:,} of the {selected.records:,} entries"
-    written.rows.append(("selected", f"{counts}: {results.selected_file}"))
+    written.rows.append(("selected", f"{counts}: {path}"))
     written.rows += selected.summary_rows()
+    if results.cleaning.removes:
+        removed = ", ".join(f"{count:,} by --{reason}" for reason, count in cleaner.counts.items())
+        written.rows.append(("removed", f"{removed}: {path + REMOVED}"))
+    _write_card(path + CARD, card_of(output, results, files.servers, counted, selected, cleaner.counts), files)
+    written.rows.append(("card", path + CARD))
+
+
+def _write_card(path: str, text: str, files: ResultFiles) -> None:
+    """Writes the card of a selected file. RunStopped if it cannot."""
+    with files.replacing("--selected_file", path):
+        try:
+            write_whole(path, [text.encode("utf-8", "replace")])
+        except OSError as error:
+            raise RunStopped(f"cannot write {path}: {error.strerror}") from error
+
+
+def send_selection(results: Results, written: Written) -> None:
+    """Sends the selected file to the Hub, if it is asked for. RunStopped if the Hub does not take it."""
+    if results.push_to_hub is None or results.selected_file is None or written.selected is None:
+        return
+    if not written.selected.rows:
+        raise RunStopped(f"--push_to_hub: {results.selected_file} has no rows, so it is not sent")
+    written.rows.append(("sent", push(results.push_to_hub, results.selected_file)))
 
 
 def write_page(output: Output, results: Results, files: ResultFiles, written: Written) -> None:

@@ -44,7 +44,7 @@ from .estimate import Pilot, survey_of
 from .job import Job
 from .progress import Progress, show_progress
 from .ray_cluster import RayEngine
-from .results import Output, Written, check_result_files, write_result_files
+from .results import Output, Written, check_result_files, send_selection, write_result_files
 from .summary import Ending, next_steps, server_rows, summary, warnings
 
 log = logging.getLogger(__name__)
@@ -53,6 +53,7 @@ READ_AHEAD = 100  # items read before anything is sent, so that a file that is b
 OPENING = 16  # entries whose images are read and whose requests are made at the same time
 SYNC_EVERY = 1.0  # seconds between two flushes to the disk
 SKIPS_AT_ONCE = 256  # finished entries passed over before the event loop gets its turn
+EMBEDDED = "embedded (--local)"  # such a server
 INTERRUPTED = "interrupted; run the same command again to go on"
 
 
@@ -100,6 +101,7 @@ def run(job: Job) -> int:
                 os.chdir(folder)  # a user's function may have left it
                 path = files.settle()
                 write_results(job, files, path, written)
+                send_selection(job.results, written)
                 if pilot is not None:
                     pilot.read_done(path)
         finally:
@@ -199,7 +201,19 @@ def write_results(job: Job, files: RunFiles, path: str, written: Written) -> Non
         generator=generator_of(job, files),
     )
     write_calibration(job, output.records(), files.results, written)
+    files.results.note_servers(servers_of(job))
     write_result_files(output, job.results, files.results, written)
+
+
+def servers_of(job: Job) -> dict[str, list[str]]:
+    """The servers that answered requests of this run, by role, without what follows their paths."""
+    clients, sampler = job.pipeline.clients, job.pipeline.sampler
+    found = {}
+    for client in clients:
+        role = "generator" if sampler is not None and client is sampler.client else "scorer"
+        if client.traffic.requests:
+            found[role] = [EMBEDDED] if job.local is not None else [url.partition("?")[0] for url in client.urls]
+    return found
 
 
 def generator_of(job: Job, files: RunFiles) -> str | None:

@@ -14,13 +14,14 @@ import hashlib
 import json
 import logging
 import os
-from typing import Any, Iterator, Sequence
+from typing import Any, Iterator, Mapping, Sequence
 
 from ..errors import RunStopped, UsageError
 from .append_file import write_whole
 
 log = logging.getLogger(__name__)
 
+SERVERS = "servers of the runs"  # among these files, since another server makes no other answers
 WRITTEN = "written"  # the key of these files in the settings file
 LIST_OF_READERS = ".results.json"  # beside an output: the files that the commands wrote that only read it
 PIECE = 1 << 20
@@ -71,7 +72,7 @@ class ResultFiles:
             raise RunStopped(self._not_ours(flag, path))
         self._note(flag, path, None)  # if the run is killed in the block, the file counts as ours whatever it holds
         yield
-        self._note(flag, path, _digest(path))
+        self._note(flag, path, digest_of(path))
 
     def _is_ours(self, flag: str, path: str) -> bool:
         """Whether a file is empty, or as a run of this output wrote it by that flag."""
@@ -80,7 +81,7 @@ class ResultFiles:
         notes = [written.get(self._key(path)) for written in (self._written, self._by_others)]
         digests = [note.get("digest") for note in notes if isinstance(note, dict) and note.get("flag") == flag]
         if digests:
-            return None in digests or _digest(path) in digests
+            return None in digests or digest_of(path) in digests
         return os.path.getsize(path) == 0
 
     def _not_ours(self, flag: str, path: str) -> str:
@@ -99,6 +100,20 @@ class ResultFiles:
     def _note(self, flag: str, path: str, digest: str | None) -> None:
         self._written[self._key(path)] = {"flag": flag, "digest": digest}
         self.keep()
+
+    @property
+    def servers(self) -> dict[str, list[str]]:
+        """The servers that the runs of the output sent requests to, by role."""
+        noted = self._written.get(SERVERS) or self._by_others.get(SERVERS)
+        return noted if isinstance(noted, dict) else {}
+
+    def note_servers(self, servers: Mapping[str, Sequence[str]]) -> None:
+        """Adds servers to those that are known."""
+        before = self.servers
+        now = {role: list(dict.fromkeys([*before.get(role, []), *urls])) for role, urls in servers.items()}
+        if any(before.get(role, []) != urls for role, urls in now.items()):
+            self._written[SERVERS] = {**before, **now}
+            self.keep()
 
     def keep(self) -> None:
         """Writes the list of files into the settings file, which may be a new one, or into the readers' own file."""
@@ -142,7 +157,7 @@ def _begins(path: str, starts: Sequence[bytes]) -> bool:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
 
 
-def _digest(path: str) -> str:
+def digest_of(path: str) -> str:
     """The md5 of a file. RunStopped if it cannot be read."""
     digest = hashlib.md5()
     try:

@@ -108,7 +108,7 @@ def test_an_output_that_a_run_is_writing_is_read_up_to_its_last_whole_line(tmp_p
     assert path.read_bytes() == written
     assert len(read_lines(tmp_path / "pairs.jsonl")) == 3
     assert "still being written" in (tmp_path / "out_report.html").read_text()
-    new = {"out.jsonl.results.json", "out_report.html", "pairs.jsonl"}
+    new = {"out.jsonl.results.json", "out_report.html", "pairs.jsonl", "pairs.jsonl.md"}
     assert set(os.listdir(tmp_path)) - set(before) == new
 
 

@@ -26,7 +26,7 @@ from common.errors import RunStopped, UsageError
 from common.input.conversations import entry_from_conversation
 from common.input.files import InputFile
 from common.records import Answer, Record, Score, make_record
-from common.results.export import Extras, Selected, check_selection, write_selected
+from common.results.export import MARKS, UNREADABLE, Extras, Selected, check_selection, write_selected
 from common.results.formats import FORMATS
 from common.results.selection import Selection
 from common.servers.messages import chat_messages
@@ -230,7 +230,7 @@ def test_a_text_that_trainers_would_take_for_a_medium_is_left_out_and_counted(
     records = [plain(), *answers, history, pictured]
     with caplog.at_level(logging.WARNING):
         selected = write_selected(records, str(tmp_path / "x.jsonl"), how, form)
-    assert selected == Selected(5, 2, 2)
+    assert selected == Selected(5, 2, 2, without_rows=((MARKS, 3),))
     assert "3 rows are left out" in caplog.text
 
 
@@ -367,7 +367,7 @@ def test_a_record_without_a_readable_conversation_is_left_out_and_counted(
     broken += [{**plain(), "images": "a.png"}, {}, [], None]
     with caplog.at_level(logging.WARNING):
         selected = write_selected([*broken, plain()], str(tmp_path / f"x.{ending}"), BEST, "messages")
-    assert selected == Selected(8, 1, 1)
+    assert selected == Selected(8, 1, 1, without_rows=((UNREADABLE, 4),))
     assert "4 records" in caplog.text
 
 
