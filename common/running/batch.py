@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .job import Job
 
 REMEMBERED = 20_000  # requests whose repetitions are counted: those of the entries in progress
+IN, OUT = "--batch_in", "--batch_out"
 NO_SERVER = "http://127.0.0.1:0/v1"  # where nothing is sent
 
 
@@ -105,8 +106,8 @@ class Batch:
         if self.submits:
             return ["nothing: the batch files are submitted now"]
         if self.writes:
-            return ["have the batch files answered, and run the same flags with --batch_in REPLIES for --batch_out"]
-        return ["the same flags without --batch_in request what is missing; with --batch_out DIR they write it"]
+            return [f"have the files answered, then give all replies to the same command: {IN} FILE ... for {OUT} DIR"]
+        return [f"the same command without {IN} requests what is missing; with {OUT} DIR too it writes that"]
 
 
 def custom_id_of(entry_id: str, index: int, settings_id: str, body: bytes | None = None) -> str:

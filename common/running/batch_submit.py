@@ -13,7 +13,7 @@ import asyncio
 import json
 import logging
 import os
-from typing import Any, AsyncIterator, Iterator, Sequence
+from typing import Any, AsyncIterator, Collection, Iterator, Sequence
 
 from ..errors import RunStopped, UsageError
 from ..servers.batch_api import ENDED, BatchApi
@@ -40,10 +40,13 @@ class Round:
         self.is_taken = False  # whether a run has read all its replies
         path = os.path.join(folder, STATE)
         if os.path.exists(path):
-            with open(path, "rb") as file:
-                state = json.load(file)
-            self.files.update(state["files"])
-            self.is_taken = state["taken"]
+            try:
+                with open(path, "rb") as file:
+                    state = json.load(file)
+                self.files.update(state["files"])
+                self.is_taken = state["taken"]
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise UsageError(f"cannot read {path}: {error}") from error
 
     def save(self) -> None:
         """Writes what is known. RunStopped if that fails."""
@@ -95,10 +98,11 @@ def submit(job: Job) -> int:
     client = client_of(job)
     most, folder = client.max_retries + 1, f"{job.ledger_file}.batches"
     lock = lock_output(os.path.join(folder, "rounds"))
+    before = {one.folder for one in rounds_in(folder) if one.is_taken}
     try:
         for number in range(most + 1):
             is_whole = asyncio.run(carry_all(client, rounds_in(folder)))
-            code, is_missing = read_and_write(job, folder)
+            code, is_missing = read_and_write(job, folder, before)
             if not is_missing:
                 return code
             if not is_whole or number == most:
@@ -119,15 +123,15 @@ def client_of(job: Job) -> ChatClient:
     return clients[0]
 
 
-def read_and_write(job: Job, folder: str) -> tuple[int, bool]:
+def read_and_write(job: Job, folder: str, before: Collection[str]) -> tuple[int, bool]:
     """A run on the replies that are here, which writes what is missing as the next round, unless a round is open.
 
-    Returns its exit code, and whether replies are missing. A judge may need replies of rounds before, since a score can
-    take several; an answer does not.
+    Returns its exit code, and whether replies are missing. What failed in rounds ``before`` this command is requested
+    again. A judge may need their good replies, since a score can take several; an answer does not.
     """
     rounds = rounds_in(folder)
-    old = [path for one in rounds if one.is_taken and job.pipeline.sampler is None for path in one.replies]
-    new = [path for one in rounds if not one.is_taken for path in one.replies]
+    old = [path for one in rounds if one.folder in before and job.pipeline.sampler is None for path in one.replies]
+    new = [path for one in rounds if one.folder not in before for path in one.replies]
     place = None if any(one.open_files for one in rounds) else os.path.join(folder, f"{len(rounds) + 1:04d}")
     batch = make_batch(job, place, new, only_good=old)
     batch.submits = place is not None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any, Awaitable, BinaryIO, Callable
+from urllib.parse import quote
 
 from ..errors import RequestFailed, Retryable, ServerGone, ServerRefused, Unreachable
 from ..fast_json import dumps, loads, small_int
@@ -48,7 +49,7 @@ class BatchApi:
             with open(path, "rb") as file:
                 return await self._connection.upload("files", {"purpose": "batch"}, file)
 
-        return str((await self._call(send))["id"])
+        return str((await self._call(send, "id"))["id"])
 
     async def create_once(self, file_id: str) -> dict[str, Any]:
         """The batch of an uploaded file: the one that is there, else a new one.
@@ -61,7 +62,7 @@ class BatchApi:
             if found is not None:
                 return found
             try:
-                return self._read(await self._connection.send("batches", (body,)))
+                return self._read(await self._connection.send("batches", (body,)), "id")
             except (Unreachable, Retryable) as error:
                 await self._wait(number, error)
         raise AssertionError
@@ -71,22 +72,23 @@ class BatchApi:
         after: dict[str, str] = {}
         while True:
             page = await self._page(after)
-            batches = page.get("data") or []
+            batches = [one for one in page["data"] or () if isinstance(one, dict)]
             for batch in batches:
                 if batch.get("input_file_id") == file_id and batch.get("status") != "failed":
                     found: dict[str, Any] = batch
                     return found
-            if not (page.get("has_more") and batches):
+            last = {"after": str(batches[-1].get("id"))} if batches else after
+            if not page.get("has_more") or last == after:
                 return None
-            after = {"after": str(batches[-1]["id"])}
+            after = last
 
     async def _page(self, after: dict[str, str]) -> dict[str, Any]:
         """A page of the list of batches, the newest first."""
-        return await self._call(lambda: self._connection.get("batches", {"limit": str(PAGE), **after}))
+        return await self._call(lambda: self._connection.get("batches", {"limit": str(PAGE), **after}), "data")
 
     async def look(self, batch_id: str) -> dict[str, Any]:
         """A batch as it is now."""
-        return await self._call(lambda: self._connection.get(f"batches/{batch_id}"))
+        return await self._call(lambda: self._connection.get(f"batches/{quote(batch_id, '')}"), "status")
 
     async def save(self, file_id: str, file: BinaryIO) -> None:
         """Writes the content of a file at the server to an empty ``file``."""
@@ -94,16 +96,15 @@ class BatchApi:
         async def fetch() -> HttpReply:
             file.seek(0)
             file.truncate()
-            return await self._connection.save(f"files/{file_id}/content", file)
+            return await self._connection.save(f"files/{quote(file_id, '')}/content", file)
 
-        await self._call(fetch, lambda reply: {})
+        await self._call(fetch, None)
 
-    async def _call(
-        self, send: Callable[[], Awaitable[HttpReply]], read: Callable[[HttpReply], dict[str, Any]] | None = None
-    ) -> dict[str, Any]:
+    async def _call(self, send: Callable[[], Awaitable[HttpReply]], key: str | None) -> dict[str, Any]:
+        """The object in the reply, which has the ``key``; an empty one if there is no object to read."""
         for number in range(1, self._max_retries + 2):
             try:
-                return self._read(await send(), read)
+                return self._read(await send(), key)
             except (Unreachable, Retryable, asyncio.TimeoutError) as error:
                 await self._wait(number, error)
         raise AssertionError
@@ -114,17 +115,19 @@ class BatchApi:
             raise ServerGone(f"{error or 'no reply'}; run the same command again to go on") from error
         await self._sleep(pause(number, getattr(error, "retry_after", None)))
 
-    def _read(self, reply: HttpReply, read: Callable[[HttpReply], dict[str, Any]] | None = None) -> dict[str, Any]:
+    def _read(self, reply: HttpReply, key: str | None) -> dict[str, Any]:
         """The object in a reply; its error if it is one."""
         if not 200 <= reply.status < 300:
             error = failure(self._url, reply.status, reply.headers, reply.body, self._redact)
             if isinstance(error, RequestFailed) and not isinstance(error, Retryable):
-                raise ServerRefused(f"{error}{HINTS.get(reply.status, '')}; does it have /files and /batches?")
+                hint = "; does it have /files and /batches?" if reply.status in (404, 405) else ""
+                raise ServerRefused(f"{error}{hint or HINTS.get(reply.status, '')}")
             raise error
+        if key is None:
+            return {}
         try:
-            value = loads(reply.body, small_int) if read is None else read(reply)
-            value.get("id")
+            found: dict[str, Any] = loads(reply.body, small_int)
+            found[key]
         except ODD as error:
             raise other_shape(self._url, reply.body, self._redact) from error
-        found: dict[str, Any] = value
         return found

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 CONNECT_LIMIT = 30  # seconds until a connection must be made
 GET_LIMIT = aiohttp.ClientTimeout(total=30)
+TRANSFER_LIMIT = aiohttp.ClientTimeout(sock_connect=CONNECT_LIMIT, sock_read=300)
 METRICS_LIMIT = aiohttp.ClientTimeout(total=5)
 LARGEST_REPLY = 100 << 20  # bytes; anything larger is not a completion
 LARGEST_ERROR = 1 << 20  # bytes of the body of an error that are read
@@ -116,7 +117,8 @@ class Connection:
 
     async def send(self, path: str, body: Sequence[bytes]) -> HttpReply:
         """The reply to a POST to a path below the base URL. Raises as ``post_chat``."""
-        return await self._exchange("POST", endpoint(self._base_url, path), data=_payload(body))
+        url = endpoint(self._base_url, path)
+        return await self._exchange("POST", url, data=_payload(body), timeout=TRANSFER_LIMIT)
 
     async def upload(self, path: str, fields: Mapping[str, str], file: BinaryIO) -> HttpReply:
         """The reply to a form with a file. Raises as ``post_chat``."""
@@ -124,12 +126,14 @@ class Connection:
         form.add_field("file", file, filename=os.path.basename(file.name), content_type="application/jsonl")
         payload = form()
         headers = {"Content-Type": payload.headers["Content-Type"]}
-        return await self._exchange("POST", endpoint(self._base_url, path), data=payload, headers=headers)
+        url = endpoint(self._base_url, path)
+        return await self._exchange("POST", url, data=payload, headers=headers, timeout=TRANSFER_LIMIT)
 
     async def save(self, path: str, file: BinaryIO) -> HttpReply:
         """Writes the body of the reply to a GET to ``file``, of any size. Raises as ``post_chat``."""
         headers = {"Accept-Encoding": "identity"}
-        return await self._exchange("GET", endpoint(self._base_url, path), file, headers=headers)
+        url = endpoint(self._base_url, path)
+        return await self._exchange("GET", url, file, headers=headers, timeout=TRANSFER_LIMIT)
 
     async def is_back(self) -> bool:
         """Whether the server answers, and not with the status of a server (or of its proxy) that is still loading."""

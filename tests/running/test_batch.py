@@ -90,9 +90,9 @@ def test_a_thousand_answers_through_files(tmp_path: Path) -> None:
     assert by_id(tmp_path / "out.jsonl") == by_id(tmp_path / "live.jsonl")
 
 
-def test_a_judges_thousand_scores_through_files(tmp_path: Path) -> None:
+def test_a_judges_scores_through_files(tmp_path: Path) -> None:
     """A second question to an answer stands in the next files."""
-    questions(tmp_path / "in.json", ENTRIES)
+    questions(tmp_path / "in.json", 40)
     words: List[object] = ["--input_file", tmp_path / "sampled.jsonl", "--model_name", "j"]
     with ScriptedServer(generator) as server:
         sampled(tmp_path, "sampled.jsonl", "--port", server.port)
@@ -113,8 +113,8 @@ def test_a_judges_thousand_scores_through_files(tmp_path: Path) -> None:
         lines = answered(requests, judge)
         random.Random(2).shuffle(lines)
         replies.append(write_lines(tmp_path / f"r{len(counts)}.jsonl", lines))
-    assert counts[0] == 1000
-    assert counts[1] > 100
+    assert counts[0] == 160
+    assert counts[1] > 10
     assert counts[2:] == [0]
     assert sum(counts) == asked
     assert by_id(tmp_path / "out.jsonl") == by_id(tmp_path / "live.jsonl")
@@ -124,9 +124,7 @@ def test_a_judges_thousand_scores_through_files(tmp_path: Path) -> None:
     "flags",
     [
         ["--judge_samples", 3],
-        ["--judge_mode", "json"],
-        ["--scorer", "match", "judge"],
-        ["--judge_samples", 2, "--score_max", 5],
+        ["--judge_mode", "json", "--scorer", "match", "judge"],
     ],
 )
 def test_judges_of_other_modes_go_through_files(tmp_path: Path, flags: List[object]) -> None:
@@ -174,7 +172,7 @@ def test_several_choices_per_request(tmp_path: Path) -> None:
     assert len(set(answers)) == len(answers) == 12
 
 
-OTHER = [["--temperature", 0.3], ["--max_tokens", 9], ["--system_prompt", "Be brief."], ["--extra_body", '{"top_k":5}']]
+OTHER = [["--temperature", 0.3], ["--max_tokens", 9]]
 
 
 @pytest.mark.parametrize("flags", OTHER)
@@ -204,7 +202,10 @@ def test_an_empty_or_broken_answer_fails_its_entry_and_a_filtered_one_too(tmp_pa
 def test_nothing_is_sent_and_a_finished_output_needs_no_files(tmp_path: Path) -> None:
     questions(tmp_path / "in.json", 2)
     with ScriptedServer(generator) as server:
-        for flags in (["--batch_out", tmp_path / "b"], ["--concurrent_requests", "auto", "--batch_out", tmp_path / "c"]):
+        for flags in (
+            ["--batch_out", tmp_path / "b"],
+            ["--concurrent_requests", "auto", "--batch_out", tmp_path / "c"],
+        ):
             sampled(tmp_path, "out.jsonl", "--port", server.port, *flags)
         assert (server.chats, server.posted, server.probes) == ([], [], 0)
         sampled(tmp_path, "out.jsonl", "--port", server.port)
