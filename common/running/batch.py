@@ -91,6 +91,7 @@ class Batch:
             counts = self._replies.counts
             names = ("taken", "failed", "doubled", "other settings", "unreadable")
             parts = [f"{counts[name]:,} {name}" for name in names if counts[name] or name == "taken"]
+            parts += [f"{self._replies.left:,} not needed"] if self._replies.left else []
             rows.append(("replies", f"{counts['lines']:,} lines: {', '.join(parts)}"))
         if self._writer is not None and self._writer.lines:
             files = f"{self._writer.files:,} file{'s' * (self._writer.files != 1)}"

@@ -366,7 +366,11 @@ class ChatClient:
         """The answers in a reply that stands in a file."""
         if reply.status is None or not 200 <= reply.status < 300:
             raise filed_failure(reply, self._without_key)
-        answers, usage = read_completion(reply.body, empty_ok, self._without_key)
+        try:
+            answers, usage = read_completion(reply.body, empty_ok, self._without_key)
+        except Retryable as error:
+            error.args = (f"{reply.where}: {error}",)
+            raise
         self.traffic.prompt_tokens += token_count(usage, "prompt_tokens") or 0
         self.traffic.tokens += token_count(usage, "completion_tokens") or 0
         if not answers:

@@ -170,9 +170,13 @@ class ReplyFiles:
         self.counts["taken" if _is_good(reply) else "failed"] += 1
         return Line(where, *_content(reply))
 
+    @property
+    def left(self) -> int:
+        """The replies that were not taken."""
+        return len(self._places) + len(self._failed)
+
     def close(self) -> None:
-        """Closes the files; what was not taken was not needed."""
-        self.counts["not needed"] = len(self._places) + len(self._failed)
+        """Closes the files."""
         self._open_files.close()
 
 

@@ -213,3 +213,27 @@ def test_one_server_is_needed(tmp_path: Path) -> None:
     questions(tmp_path / "in.json", 1)
     run = run_script("sampling.py", *words(tmp_path, "out.jsonl", 8000, 8001, "--batch_submit"))
     assert (run.returncode, "--batch_submit sends to one server" in run.stderr) == (2, True)
+
+
+def test_an_interrupted_wait_goes_on_with_the_same_batch(tmp_path: Path) -> None:
+    questions(tmp_path / "in.json", 2)
+    process: Optional[subprocess.Popen[str]] = None
+
+    def hook(method: str, path: str, number: int) -> Any:
+        if path == "/v1/batches/batch-0" and number <= 2:
+            if number == 2 and process is not None:
+                process.send_signal(signal.SIGINT)
+            return Reply({**server.batches[0], "status": "in_progress", "request_counts": {"completed": 3, "total": 8}})
+        return True
+
+    with BatchServer(generator, hook) as server:
+        line = command("sampling.py", *words(tmp_path, "out.jsonl", server.port, "--batch_submit"))
+        process = subprocess.Popen(
+            line, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        said = process.communicate(timeout=60)[1]
+        assert process.returncode == 130, said
+        assert "batch-0: in_progress, 3 of 8" in said
+        assert said.splitlines()[-1] == "sampling.py: interrupted; run the same command again to go on"
+        submitted(tmp_path, server)
+        assert (len(server.batches), len(server.requests)) == (1, 8)
