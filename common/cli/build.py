@@ -18,7 +18,7 @@ from ..input.columns import Columns
 from ..input.conversations import ItemReader
 from ..records import PendingEntry
 from ..results.export import check_selection
-from ..results.report import require_packages
+from ..results.page import require_packages
 from ..results.selection import Selection
 from ..running.early_stopping import StopRule
 from ..running.job import Job, Pipeline, Results
@@ -157,8 +157,8 @@ def check_files(args: argparse.Namespace, more_inputs: Sequence[str] = ()) -> No
         flag, path = f"--{name}", vars(args)[name]
         if not path:
             continue
-        for own, title in _files_of(flag, path, args.cache_file):
-            for identity in _identities(own):
+        for own, title in files_of(flag, path, args.cache_file):
+            for identity in identities(own):
                 other = seen.setdefault(identity, title)
                 if other != title:
                     raise UsageError(f"{title} and {other} are the same file: {own}")
@@ -179,12 +179,12 @@ def check_working_folder() -> None:
 
 
 BESIDE_OUTPUT = (
-    *(".settings.json", ".errors.jsonl", ".ledger", ".damaged", ".lock"),
+    *(".settings.json", ".results.json", ".errors.jsonl", ".ledger", ".damaged", ".lock"),
     *(".new", ".new.settings.json"),  # while an output is topped up
 )
 
 
-def _files_of(flag: str, path: str, cache_file: str | None) -> Iterator[tuple[str, str]]:
+def files_of(flag: str, path: str, cache_file: str | None) -> Iterator[tuple[str, str]]:
     """The files that a flag makes the run write, each with a title for messages."""
     yield path, flag
     for ending in {"--output_file": BESIDE_OUTPUT, "--cache_file": (".lock",)}.get(flag, ()):
@@ -195,12 +195,12 @@ def _files_of(flag: str, path: str, cache_file: str | None) -> Iterator[tuple[st
 def _inputs(source: str) -> set[object]:
     """The identities of the input: of the file, or of all files in the folder."""
     if not os.path.isdir(source):
-        return _identities(source)
+        return identities(source)
     found = {os.path.join(parent, name) for parent, _, names in os.walk(source) for name in names}
-    return {identity for path in found for identity in _identities(path)}
+    return {identity for path in found for identity in identities(path)}
 
 
-def _identities(path: str) -> set[object]:
+def identities(path: str) -> set[object]:
     """All that tells whether two paths lead to one file: the name without links, and where it exists its inode."""
     found: set[object] = {os.path.realpath(path)}
     try:

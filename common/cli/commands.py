@@ -1,4 +1,4 @@
-"""The commands: sample, score, reject and serve, as scripts of a clone and as ``rejection-sampling`` when installed.
+"""The commands: sample, score and reject, which are also the scripts of a clone, and report, select and serve.
 
 Example: ``python -m common sample --input_file data/input.json --output_file data/sampled.jsonl --local``
 """
@@ -10,7 +10,7 @@ import io
 import logging
 import sys
 from dataclasses import dataclass
-from typing import Callable, Sequence
+from typing import Any, Callable, Sequence
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -20,13 +20,12 @@ from ..flag_types import Parser, path
 from ..input.conversations import work_from_record
 from ..running.batch_submit import run_on_files, submit
 from ..running.dry_run import dry_run
-from ..running.job import Job
 from ..running.run import INTERRUPTED, Interrupted, run
 from ..scoring.judge import prompt_of_flags
 from ..scoring.scorers import add_scorer_flags, show_named
 from ..servers import local
 from ..streams import let_interrupts_raise, say
-from . import flags
+from . import flags, outputs
 from .build import make_job, make_reader
 from .config import parse
 from .flags import Role
@@ -47,14 +46,15 @@ class Command:
     script: str
     help: str
     add_flags: Callable[[Parser], None]
-    make_job: Callable[[argparse.Namespace, str], Job]
+    make_job: Callable[[argparse.Namespace, str], Any]
     example: str
+    run: Callable[[Any], int] = run  # of the job
+    resumes: bool = True  # whether the same command goes on with an unfinished job
 
     def make_parser(self, prog: str | None = None) -> Parser:
         """The command's parser; ``prog`` is how the user calls it (default: its script)."""
-        parser = flags.make_parser(
-            prog or self.script, f"{self.help} Run the same command again to resume.", self.example
-        )
+        description = f"{self.help} Run the same command again to resume." if self.resumes else self.help
+        parser = flags.make_parser(prog or self.script, description, self.example)
         self.add_flags(parser)
         return parser
 
@@ -138,13 +138,39 @@ COMMANDS = {
     )
 }
 
+READERS = {  # the commands that only read an output; they have no script
+    command.name: command
+    for command in (
+        Command(
+            "report",
+            "rejection-sampling report",
+            "Write a page that shows an output, or compares two. It may still be written by a run.",
+            outputs.add_report_flags,
+            outputs.make_report,
+            "rejection-sampling report out/answers.jsonl --accept_score 8",
+            outputs.write,
+            resumes=False,
+        ),
+        Command(
+            "select",
+            "rejection-sampling select",
+            "Write the selected answers of an output. It may still be written by a run.",
+            outputs.add_select_flags,
+            outputs.make_selection,
+            "rejection-sampling select out/answers.jsonl --select dpo --min_margin 2 --selected_file out/pairs.jsonl",
+            outputs.write,
+            resumes=False,
+        ),
+    )
+}
+
 
 def main(prog: str, arguments: Sequence[str]) -> int:
     """``rejection-sampling COMMAND ...``: runs the named command; returns its exit code."""
     parser = Parser(prog=prog, description="Rejection sampling: sample answers, score them, select the best.")
     parser.add_argument("--version", action="version", version=f"rejection-sampling {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in COMMANDS.values():
+    for command in (*COMMANDS.values(), *READERS.values()):
         commands.add_parser(command.name, help=command.help, add_help=False)
     commands.add_parser("serve", help="Serve a GGUF model on this machine until Ctrl-C.", add_help=False)
     name = parser.parse_args(arguments[:1]).command
@@ -157,7 +183,7 @@ def main(prog: str, arguments: Sequence[str]) -> int:
 
 def run_command(name: str, prog: str, arguments: Sequence[str]) -> int:
     """Parses, runs, and turns each ToolkitError into one line on stderr and its exit code."""
-    command = COMMANDS[name]
+    command = {**COMMANDS, **READERS}[name]
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a path must not end the run
@@ -172,7 +198,7 @@ def run_command(name: str, prog: str, arguments: Sequence[str]) -> int:
         with logging_redirect_tqdm():
             job = command.make_job(args, prog)
             let_interrupts_raise()
-            return start(job, args)
+            return start(command, job, args)
     except (Interrupted, KeyboardInterrupt):  # the user's own wish is not an error
         say(f"{prog}: {INTERRUPTED}", sys.stderr)
         return Interrupted.exit_code
@@ -181,15 +207,15 @@ def run_command(name: str, prog: str, arguments: Sequence[str]) -> int:
         return error.exit_code
 
 
-def start(job: Job, args: argparse.Namespace) -> int:
-    """Does what the flags ask for with a job; returns the exit code."""
+def start(command: Command, job: Any, args: argparse.Namespace) -> int:
+    """Does what the flags ask for with a command's job; returns the exit code."""
     if args.dry_run:
         return dry_run(job)
     if args.batch_submit:
         return submit(job)
     if args.batch_out or args.batch_in:
         return run_on_files(job, args.batch_out, args.batch_in)
-    return run(job)
+    return command.run(job)
 
 
 class PrintableFormatter(logging.Formatter):

@@ -18,6 +18,7 @@ from ..servers import urls
 
 ABSENT: Dict[str, Any] = {  # the values of the flags that not every command has
     "cache_file": None,
+    "dry_run": False,
     "answers_per_question": 0,
     "token_budget": None,
     "stop_after": None,

@@ -45,7 +45,7 @@ def flags_of_settings(
         if flag is not None or is_mistaken:
             found[flag or name] = value
     if isinstance(found.get("scorer"), str):
-        found["scorer"] = re.split(f" (?=(?:{'|'.join(SCORERS)})(?:[ :]|$))", found["scorer"])
+        found["scorer"] = specs_of(found["scorer"])
     mode = str(settings.get("scorer judge_mode"))
     if "judge_mode" in found and mode in ENDINGS:
         _leave_out_judge_defaults(found, mode)
@@ -55,6 +55,15 @@ def flags_of_settings(
                 f"{path} does not hold the judge's prompt, which was not ours: name it with --judge_prompt"
             )
     return found
+
+
+def specs_of(scorer: str) -> list[str]:
+    """The scorers of a setting, each as after --scorer.
+
+    >>> specs_of("match python:my file.py:verify judge")
+    ['match', 'python:my file.py:verify', 'judge']
+    """
+    return re.split(f" (?=(?:{'|'.join(SCORERS)})(?:[ :]|$))", scorer)
 
 
 def _leave_out_judge_defaults(found: dict[str, Any], mode: str) -> None:

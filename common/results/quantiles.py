@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import math
+from typing import Iterable
 
 from .estimators import Reservoir
 
@@ -25,6 +26,11 @@ class ScoreSample:
         self.low = math.inf
         self.high = -math.inf
         self._sample: Reservoir[float] = Reservoir(SAMPLE)
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The lowest and the highest score; 0 and 1 if there is none."""
+        return (0.0, 1.0) if self.is_empty else (self.low, self.high)
 
     def add(self, score: float) -> None:
         """Counts a score."""
@@ -48,3 +54,16 @@ class ScoreSample:
         shares = " / ".join(f"{100 * share:.0f}" for share in SHARES)
         values = " / ".join(f"{round(self.quantile(share), 9):.4g}" for share in SHARES)
         return f"{shares} % of the scores are below {values}"
+
+
+def sample_of(scores: Iterable[float | None]) -> ScoreSample:
+    """A sample of those of the scores that are not None.
+
+    >>> sample_of([1.0, None, 3.0]).ends
+    (1.0, 3.0)
+    """
+    sample = ScoreSample()
+    for score in scores:
+        if score is not None:
+            sample.add(score)
+    return sample

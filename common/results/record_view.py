@@ -1,6 +1,6 @@
 """The records of an output as the report sees them: read with tolerance, each with what the selection makes of it.
 
-Example: ``for view in OutputReader("out.jsonl", Selection()): print(len(view.candidates), view.selected)``
+Example: ``for view in OutputReader("out.jsonl").views(Selection()): print(len(view.candidates), view.selected)``
 """
 
 from __future__ import annotations
@@ -45,24 +45,34 @@ class RecordView(NamedTuple):
 
 
 class OutputReader:
-    """Iterates over the records of an output.
+    """Reads the records of an output, which a run may still be writing.
 
     RunStopped for a file that cannot be read, or a line that is not a record. A last line without its newline is still
     being written: it is left out, and ``torn`` is true afterwards.
     """
 
-    def __init__(self, path: str, selection: Selection) -> None:
+    def __init__(self, path: str) -> None:
         self.torn = False
         self._path = path
-        self._selection = selection
 
-    def __iter__(self) -> Iterator[RecordView]:
+    def views(self, selection: Selection) -> Iterator[RecordView]:
+        """The records, each with what ``selection`` makes of it."""
+        for record in self.records():
+            yield view_of(record, selection)
+
+    def scores(self) -> Iterator[float | None]:
+        """The score of each answer of all records."""
+        for record in self.records():
+            yield from (candidate.score for candidate in _candidates(record))
+
+    def records(self) -> Iterator[Record]:
+        """The records, one at a time."""
         try:
             with open(self._path, "rb") as file:
                 for number, line in enumerate(file, 1):
                     record = object_on(line)
                     if record is not None and isinstance(record.get("generated_answers"), list):
-                        yield view_of(record, self._selection)
+                        yield record
                     elif not line.endswith(b"\n"):
                         self.torn = True
                     elif line.strip():

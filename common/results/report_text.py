@@ -175,11 +175,12 @@ class ReportText:
         """How many questions and answers reach each step, and their tokens."""
         answers, tokens = self.totals.answers, self.totals.tokens
         sign = f"{ABOUT}\u202f" if tokens["shared"] else ""
+        judging = tokens["judge prompt_tokens"] + tokens["judge completion_tokens"]
         rows = f"{self.totals.rows:,} {'pairs' if self.selection.makes_pairs else 'rows'}"
         return [
             self._step("Asked", self.asked),
             self._step("Answered", None, f"{answers['answered']:,}", tokens["answered"]),
-            self._step("Scored", None, f"{answers['scored']:,}", tokens["judge"], "judging"),
+            self._step("Scored", None, f"{answers['scored']:,}", judging, "judging"),
             self._step("Accepted", None, f"{answers['accepted']:,}", tokens["accepted"], sign=sign),
             self._step("Selected", None, rows, tokens["selected"], sign=sign),
         ]
@@ -236,7 +237,7 @@ class ReportText:
         all_entries = self.totals.histories.seen
         sample = f" (a sample of the {all_entries:,})" if all_entries > CURVE_ENTRIES else ""
         which = "" if curves.in_order else f" with at least {plural(curves.steps[-1], 'answer')}"
-        words = f"Over {plural(curves.entries, 'question')}{which}{sample}; band: 95\u202f% interval over questions."
+        words = f"Over {plural(curves.entries, 'question')}{which}{sample}; bars: 95\u202f% interval over questions."
         if curves.in_order:
             words += (
                 " Some questions were stopped because of their scores, so the answers count in the order sampled, and a"
@@ -257,7 +258,7 @@ class ReportText:
         if not samples.items:
             return "No scored answers."
         rho = spearman([sample.score for sample in samples.items], [sample.length for sample in samples.items])
-        words = "Line: mean score at that length."
+        words = "Lines: mean score of the answers of about that length. Dots of equal scores are spread a little."
         if not math.isnan(rho):
             words += f" Rank correlation {RHO} = {signed(rho)} over all"
             words += f", {signed(within.mean)} within a question." if within.count else "."
@@ -282,6 +283,14 @@ class ReportText:
     def no_unscored_note(self) -> str:
         """What the list of unscored answers says if it is empty."""
         return "Every answer has a score." if self.totals.answers["scored"] else "Nothing is scored."
+
+    def questions_note(self) -> str:
+        hopeless = sum(not passed for passed in self.table.passed)
+        lowest = self.selection.accept_score
+        means = f"a score of at least {number_text(self.totals.high if lowest is None else lowest)}, and not cut"
+        which = f" of the first {len(self.table.passed):,}" if self.table.is_full else ""
+        words = f"{plural(hopeless, 'question has', 'questions have')} no accepted answer{which}."
+        return f"{words} Accepted here: {means}; answers that repeat another count. A question opens its candidates."
 
     def table_note(self) -> str:
         shown, answers = len(self.table.scores), self.totals.answers["answered"]

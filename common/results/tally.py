@@ -46,6 +46,7 @@ class Totals:
         self.entries: Counter[str] = Counter()  # by the steps that they reach
         self.answers: Counter[str] = Counter()
         self.tokens: Counter[str] = Counter()
+        self.models: Counter[str] = Counter()  # of the answers that another model made than the settings say
         self.rows = 0
         self.exact: Counter[tuple[float, int]] = Counter()  # (score, status); incomplete once there are too many
         self.binned: Counter[tuple[int, int]] = Counter()  # (bin, status)
@@ -61,15 +62,17 @@ class Totals:
         self.histories: Reservoir[SampleHistory] = Reservoir(CURVE_ENTRIES)
 
 
-def count(totals: Totals, view: RecordView) -> None:
-    """Adds a record to the totals."""
+def count(totals: Totals, view: RecordView) -> SampleHistory:
+    """Adds a record to the totals; returns its answers in the order sampled."""
     _count_steps(totals, view)
     _count_tokens(totals, view)
     _count_scores(totals, view)
     _count_reasons(totals, view)
     _count_lengths(totals, view)
     _compare_lengths(totals, view)
-    totals.histories.add(history_of(view, totals.threshold, totals.low))
+    history = history_of(view, totals.threshold, totals.low)
+    totals.histories.add(history)
+    return history
 
 
 def count_failures(errors_file: str | None) -> ReasonCounts:
@@ -103,6 +106,9 @@ def _count_steps(totals: Totals, view: RecordView) -> None:
         totals.entries[step] += bool(view.picks) if step == "selected" else bool(answers)
     totals.rows += len(view.picks)
     for candidate in view.candidates:
+        model = candidate.detail.get("model")
+        if isinstance(model, str):
+            totals.models[model] += 1
         if candidate.is_cut:
             totals.cut.add("", str(candidate.detail.get("finish_reason")))
 
@@ -114,10 +120,12 @@ def _count_tokens(totals: Totals, view: RecordView) -> None:
         if candidate.text not in judged_texts:  # equal answers share one score, and its cost
             judged_texts.add(candidate.text)
             usage = candidate.detail.get("judge_usage")
-            totals.tokens["judge"] += tokens_in(usage, "prompt_tokens") + tokens_in(usage, "completion_tokens")
+            for name in ("prompt_tokens", "completion_tokens"):
+                totals.tokens[f"judge {name}"] += tokens_in(usage, name)
     for indices in _requests(view.candidates):
         spent = tokens_in(view.candidates[indices[0]].detail.get("usage"), "completion_tokens")
         totals.tokens["answered"] += spent
+        totals.tokens["prompts"] += tokens_in(view.candidates[indices[0]].detail.get("usage"), "prompt_tokens")
         totals.tokens["shared"] += len(indices) > 1 and spent > 0
         characters = sum(len(view.candidates[index].text) for index in indices)
         for index in indices:

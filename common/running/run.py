@@ -17,7 +17,6 @@ import os
 import signal
 import sys
 import time
-from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Any, Callable, Coroutine, Iterator
 
@@ -29,9 +28,7 @@ from ..images import load_images
 from ..input.files import InputFile, Item
 from ..input.joined import JoinedFiles, open_input
 from ..records import Entry, PendingEntry, Record
-from ..results.export import Extras, Selected, starts_of, write_selected
 from ..results.quantiles import ScoreSample
-from ..results.report import STARTS, write_report
 from ..servers.client import Traffic
 from ..servers.messages import chat_messages, check_marks
 from ..storage.ledger_lines import ANY
@@ -45,6 +42,7 @@ from .estimate import Pilot, survey_of
 from .job import Job
 from .progress import Progress, show_progress
 from .ray_cluster import RayEngine
+from .results import Output, Written, check_result_files, write_result_files
 from .summary import Ending, next_steps, server_rows, summary, warnings
 
 log = logging.getLogger(__name__)
@@ -54,14 +52,6 @@ OPENING = 16  # entries whose images are read and whose requests are made at the
 SYNC_EVERY = 1.0  # seconds between two flushes to the disk
 SKIPS_AT_ONCE = 256  # finished entries passed over before the event loop gets its turn
 INTERRUPTED = "interrupted; run the same command again to go on"
-
-
-@dataclass
-class Written:
-    """What a run wrote at its end: (kind, text) rows for the summary, and the counts of the selection, if any."""
-
-    rows: list[tuple[str, str]] = field(default_factory=list)
-    selected: Selected | None = None
 
 
 class Interrupted(RunStopped):
@@ -183,45 +173,27 @@ def write_results_anyway(job: Job, files: RunFiles, written: Written) -> None:
 
 def check_results(job: Job, results: ResultFiles) -> None:
     """UsageError if the selection or the report would replace a file that is neither."""
-    if job.results.selected_file is not None:
-        results.check("--selected_file", job.results.selected_file, starts_of(job.results.selected_file))
-    if job.results.report_file is not None:
-        results.check("--report_file", job.results.report_file, STARTS)
+    check_result_files(job.results, results)
 
 
 def write_results(job: Job, files: RunFiles, path: str, written: Written) -> None:
     """Writes the selection and the report of the records at ``path``, and notes each in ``written``.
 
-    If the selection cannot be written, the report is written before RunStopped says so. A run of ``estimate`` writes
-    neither.
+    A run of ``estimate`` writes neither.
     """
     if job.estimate is not None:
         return  # a few entries must not pass for the whole
-    failure = None
-    try:
-        write_selection(job, files, path, written)
-    except RunStopped as error:
-        failure = error
-    write_page(job, files, path, written)
-    if failure is not None:
-        raise failure
-
-
-def write_selection(job: Job, files: RunFiles, path: str, written: Written) -> None:
-    results = job.results
-    if results.selected_file is not None:
-        with files.results.replacing("--selected_file", results.selected_file):
-            extras = Extras(results.selected_keys, results.selected_order, generator_of(job, files))
-            written.selected = selected = write_selected(
-                files.records(path),
-                results.selected_file,
-                results.selection,
-                results.selected_format,
-                extras,
-                results.lowest_score,
-            )
-        counts = f"{selected.rows:,} from {selected.chosen:,} of the {selected.records:,} entries"
-        written.rows.append(("selected", f"{counts}: {results.selected_file}"))
+    files.output.check()
+    output = Output(
+        path,
+        job.script,
+        records=lambda: files.records(path),
+        errors_file=job.errors_file,
+        image_root=job.image_folder,
+        stay_inside=job.image_root is not None,
+        generator=generator_of(job, files),
+    )
+    write_result_files(output, job.results, files.results, written)
 
 
 def generator_of(job: Job, files: RunFiles) -> str | None:
@@ -229,24 +201,6 @@ def generator_of(job: Job, files: RunFiles) -> str | None:
     settings = files.settings if job.pipeline.sampler is not None else settings_of(job.input_file)
     model = settings.get("generator model")
     return model if isinstance(model, str) else None
-
-
-def write_page(job: Job, files: RunFiles, path: str, written: Written) -> None:
-    results = job.results
-    if results.report_file is not None:
-        files.output.check()
-        with files.results.replacing("--report_file", results.report_file):
-            write_report(
-                results.report_file,
-                path,
-                results.selection,
-                errors_file=job.errors_file,
-                image_root=job.image_folder,
-                score_range=results.score_range,
-                script=job.script,
-                stay_inside=job.image_root is not None,
-            )
-        written.rows.append(("report", results.report_file))
 
 
 def make_engine(job: Job, run: Run) -> Engine:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import time
@@ -106,7 +107,9 @@ def test_auto_finds_a_number_in_flight_and_says_it(tmp_path: Path) -> None:
     assert (run.returncode, run.stderr) == (0, "")
     check_complete(tmp_path, 300)
     assert len(one.chats) == 1200
-    assert f"up to {one.peak} in flight" in run.stdout
+    found = re.search(r"up to (\d+) in flight", run.stdout)
+    assert found is not None, run.stdout
+    assert 1 < one.peak <= int(found[1])  # a request is in flight a little longer for its client than for its server
 
 
 def test_auto_takes_back_what_a_server_refuses(tmp_path: Path) -> None:
