@@ -14,7 +14,7 @@ from tests.batch_server import Line, answered
 from tests.helpers import conversation, questions, read_lines, run_script, write_input
 from tests.scripted_server import Reply, Request, ScriptedServer, completion
 
-ENTRIES, ANSWERS = 250, 4
+ENTRIES, ANSWERS = 50, 4
 
 
 def text_for(request: Request) -> str:
@@ -58,34 +58,34 @@ def sampled(folder: Path, name: str, *flags: object, code: int = 0) -> str:
     return run.stdout + run.stderr
 
 
-def test_a_thousand_answers_through_files(tmp_path: Path) -> None:
+def test_answers_through_files(tmp_path: Path) -> None:
     """Shuffled, a tenth lost, some doubled, failed or torn: the rest comes with the next files and a live run."""
     questions(tmp_path / "in.json", ENTRIES)
     said = sampled(tmp_path, "out.jsonl", "--batch_out", tmp_path / "b1")
-    assert "1,000 requests in 1 file" in said
+    assert "200 requests in 1 file" in said
     lines = answered(requests_in(tmp_path / "b1"), generator)
     assert len({line["custom_id"] for line in lines}) == ENTRIES * ANSWERS
     assert max(len(line["custom_id"]) for line in lines) <= 64
     random.Random(1).shuffle(lines)
     for line, status in zip(lines[:20], [500] * 10 + [400] * 10):
         line["response"] = {"status_code": status, "body": {"error": {"message": "oh"}}}
-    replies = write_lines(tmp_path / "r1.jsonl", lines[:900] + lines[100:150])
+    replies = write_lines(tmp_path / "r1.jsonl", lines[:180] + lines[100:120])
     with replies.open("a") as file:
-        file.write(json.dumps(lines[950])[:30])
+        file.write(json.dumps(lines[190])[:30])
     said = sampled(tmp_path, "out.jsonl", "--batch_in", replies, code=1)
-    assert "951 lines: 880 taken, 20 failed, 50 doubled, 1 unreadable" in said
-    assert "100 requests have no reply" in said
+    assert "201 lines: 160 taken, 20 failed, 20 doubled, 1 unreadable" in said
+    assert "20 requests have no reply" in said
     failures = read_lines(tmp_path / "out.jsonl.errors.jsonl")
     assert {(one["stage"], one["status"]) for one in failures} == {("sample", 500), ("sample", 400)}
     said = sampled(tmp_path, "out.jsonl", "--batch_out", tmp_path / "b2")
     second = requests_in(tmp_path / "b2")
-    assert len(second) == 120
-    assert {line["custom_id"] for line in second} == {line["custom_id"] for line in lines[:20] + lines[900:]}
-    write_lines(tmp_path / "r2.jsonl", answered(second[:60], generator))
+    assert len(second) == 40
+    assert {line["custom_id"] for line in second} == {line["custom_id"] for line in lines[:20] + lines[180:]}
+    write_lines(tmp_path / "r2.jsonl", answered(second[:20], generator))
     sampled(tmp_path, "out.jsonl", "--batch_in", tmp_path / "r2.jsonl", replies, code=1)
     with ScriptedServer(generator) as server:
         sampled(tmp_path, "out.jsonl", "--port", server.port)
-        assert len(server.chats) == 60
+        assert len(server.chats) == 20
         sampled(tmp_path, "live.jsonl", "--port", server.port)
     assert by_id(tmp_path / "out.jsonl") == by_id(tmp_path / "live.jsonl")
 
@@ -120,33 +120,24 @@ def test_a_judges_scores_through_files(tmp_path: Path) -> None:
     assert by_id(tmp_path / "out.jsonl") == by_id(tmp_path / "live.jsonl")
 
 
-@pytest.mark.parametrize(
-    "flags",
-    [
-        ["--judge_samples", 3],
-        ["--judge_mode", "json", "--scorer", "match", "judge"],
-    ],
-)
-def test_judges_of_other_modes_go_through_files(tmp_path: Path, flags: List[object]) -> None:
-    def plain(request: Request) -> Reply:
-        return completion(f"Score: {int(text_for(request)[:6], 16) % 6}")
+def test_several_json_replies_of_a_cascade_go_through_files(tmp_path: Path) -> None:
+    flags = ["--judge_samples", 3, "--judge_mode", "json", "--scorer", "match", "judge"]
 
-    def in_mode(request: Request) -> Reply:
-        if "response_format" in request.body:
-            return completion(json.dumps({"reasoning": "r", "score": int(text_for(request)[:6], 16) % 6}))
-        return plain(request)
+    def in_json(request: Request) -> Reply:
+        assert "response_format" in request.body
+        return completion(json.dumps({"reasoning": "r", "score": int(text_for(request)[:6], 16) % 6}))
 
     write_input(tmp_path / "in.json", [conversation("2+2?", "4"), conversation("3+3?", "6")])
     with ScriptedServer(generator) as server:
         sampled(tmp_path, "sampled.jsonl", "--port", server.port)
     words = ["--input_file", tmp_path / "sampled.jsonl", "--model_name", "j", *flags]
-    with ScriptedServer(in_mode) as server:
+    with ScriptedServer(in_json) as server:
         run = run_script("score.py", *words, "--output_file", tmp_path / "live.jsonl", "--port", server.port)
         assert run.returncode == 0, run
         asked = len(server.chats)
     words += ["--output_file", tmp_path / "out.jsonl"]
     assert run_script("score.py", *words, "--batch_out", tmp_path / "b").returncode == 0
-    lines = answered(requests_in(tmp_path / "b"), in_mode)
+    lines = answered(requests_in(tmp_path / "b"), in_json)
     assert len({line["custom_id"] for line in lines}) == len(lines) == asked
     write_lines(tmp_path / "r.jsonl", lines[::-1])
     run = run_script("score.py", *words, "--batch_in", tmp_path / "r.jsonl")
