@@ -418,6 +418,11 @@ def served_model(args: argparse.Namespace, role: Role, urls: Sequence[str], key:
     if args.dry_run:
         known = settings_of(args.output_file).get(f"{role.name} model")
         return known if isinstance(known, str) else UNKNOWN_MODEL
+    if args.batch_out or args.batch_in:
+        known = settings_of(args.output_file).get(f"{role.name} model")
+        if isinstance(known, str):
+            return known
+        raise UsageError(f"{role.model_flag} is required: --batch_out and --batch_in ask no server for it")
     try:
         return asyncio.run(find_model(urls, key, role.model_flag, args.max_retries))
     except ServerGone as error:

@@ -27,6 +27,10 @@ SENDING = "max_retries request_timeout longest_wait local".split()
 SERVER = "base_url api_key_env extra_body requests_per_minute tokens_per_minute".split()
 
 
+BATCH = "batch_out batch_in batch_submit".split()
+ONE_BY_ONE = "token_budget longest_wait local ray dry_run estimate request_timeout".split()
+
+
 class Source(NamedTuple):
     """Where a flag was given: its name as the user wrote it, after the file's name if it stands in a file."""
 
@@ -58,6 +62,7 @@ def needs_of(flag: str, args: argparse.Namespace) -> Iterator[Need]:
     """All that a flag needs, by its destination."""
     values = vars(args)
     yield from _needs_of_results(flag, args)
+    yield from _needs_without_batches(flag, args)
     if values.get("scorer"):
         yield from _needs_of_scoring(flag, args)
     if flag == "local":
@@ -104,6 +109,15 @@ def _needs_of_rows(flag: str, args: argparse.Namespace) -> Iterator[Need]:
         yield Need(bool(args.decontaminate), "without --decontaminate", ["decontaminate"])
     if flag == "distinct":
         yield Need(args.select == "top_k", "without --select top_k", ["select"])
+
+
+def _needs_without_batches(flag: str, args: argparse.Namespace) -> Iterator[Need]:
+    """What the flags need that are about requests which are sent one by one: no batch files."""
+    chosen = [name for name in BATCH if vars(args)[name]]
+    if flag in ONE_BY_ONE or flag.endswith("_per_minute"):
+        yield Need(not chosen, f"with {_listed(chosen or BATCH)}: no request is sent by itself", BATCH)
+    if flag in ("batch_out", "batch_in"):
+        yield Need(not args.batch_submit, "with --batch_submit, which has files of its own", ["batch_submit"])
 
 
 def _needs_of_scoring(flag: str, args: argparse.Namespace) -> Iterator[Need]:

@@ -57,6 +57,9 @@ ABSENT: Dict[str, Any] = {  # the values of the flags that not every command has
     "per_entry": None,
     "rejected": REJECTED[0],
     "report_file": None,
+    "batch_out": None,
+    "batch_in": [],
+    "batch_submit": False,
     **selected_file.ABSENT,
 }
 
@@ -465,3 +468,23 @@ def add_planning(parser: argparse.ArgumentParser) -> None:
             help=f"price per million {tokens} tokens, for --estimate: one for all roles, or the generator's and the "
             "judge's",
         )
+
+
+def add_batches(parser: argparse.ArgumentParser) -> None:
+    """Batch files in place of requests."""
+    group = parser.add_argument_group("batch files (OpenAI's Batch API, vllm run-batch)")
+    add = group.add_argument
+    add("--batch_out", type=path, metavar="DIR", help="send nothing: write what is missing as batch files to DIR")
+    add(
+        "--batch_in",
+        type=path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="send nothing: take replies from these files; with --batch_out, write what is still missing",
+    )
+    add(
+        "--batch_submit",
+        action="store_true",
+        help="upload batch files to the server, wait for their replies and take them, until nothing is missing",
+    )

@@ -19,6 +19,7 @@ from ..scoring.shapes import EntryScorer, Scorer
 from ..servers.client import ChatClient
 from ..servers.local import LocalServer
 from ..storage.ledger_lines import ANY, Range
+from .batch import Batch
 from .early_stopping import StopRule, StopSure
 from .progress import LINE_EVERY
 from .sampler import Sampler
@@ -80,6 +81,7 @@ class Job:
     token_budget: int | None = None  # start no request for an answer after this many completion tokens
     estimate: int | None = None  # process only this many entries, spread over the input, and estimate the whole job
     prices: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # by role: of prompt and completion tokens
+    batch: Batch | None = None  # takes requests and replies in place of the servers
     allow_mixed: bool = False  # add to an output that other settings wrote
     quiet: bool = False
     line_every: float = LINE_EVERY  # seconds between two lines of progress, where stderr is not a terminal
