@@ -276,7 +276,8 @@ def _sources(record: Record, shape: FileShape, wanted: Wanted) -> Found:
     """What the rows of a record are made of. Counts the record by the reason if this is nothing."""
     selection = wanted.selection
     found = list(shape.form.source(record, selection))
-    clean = wanted.cleaner.clean(record, found, lambda rest: list(shape.form.source(rest, selection)))
+    with_thoughts = wanted.extras.options.reasoning != "drop"
+    clean = wanted.cleaner.clean(record, found, lambda rest: list(shape.form.source(rest, selection)), with_thoughts)
     reason = why_nothing(record, selection) if not found else None if clean else NOTHING_CLEAN
     shape.without.update([reason] if reason else [])
     return clean

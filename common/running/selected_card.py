@@ -64,7 +64,7 @@ def _selection_rows(results: Results) -> list[tuple[str, str]]:
     """The values of the flags that choose the rows and their form, as far as they are not the defaults."""
     values = {**vars(results.selection), **vars(results.cleaning)}
     defaults = {one.name: one.default for part in (results.selection, results.cleaning) for one in _fields(part)}
-    chosen = {name: value for name, value in values.items() if name == "select" or value != defaults[name]}
+    chosen = {name: value for name, value in values.items() if name == "select" or value not in ([], defaults[name])}
     if not results.cleaning.decontaminate:
         chosen.pop("ngram", None)
     elif "ngram" not in chosen:

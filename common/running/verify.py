@@ -6,7 +6,9 @@ is not.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import logging
 import os
 import tempfile
 from typing import Any, Iterator, Sequence
@@ -46,12 +48,23 @@ def verify(selected_file: str, output_file: str | None) -> int:
         raise UsageError(f"--verify: the output {output} is missing; name it: select OUTPUT --verify {selected_file}")
     with tempfile.TemporaryDirectory(dir=folder) as place:
         again = os.path.join(place, os.path.basename(selected_file))
-        with Cleaner(cleaning, again) as cleaner:
+        with _silent(write_selected.__module__), Cleaner(cleaning, again) as cleaner:
             records = OutputReader(output).records()
             made = write_selected(records, again, selection, form, extras, lowest, cleaner)
         if not _same(selected_file, again):
             raise RunStopped(f"{selected_file} is not what {output} gives: {_difference(selected_file, again)}")
     return made.rows
+
+
+@contextlib.contextmanager
+def _silent(name: str) -> Iterator[None]:
+    """No warnings from a logger: the run that wrote the file gave them."""
+    logger = logging.getLogger(name)
+    logger.disabled = True
+    try:
+        yield
+    finally:
+        logger.disabled = False
 
 
 def cleaning_values(cleaning: Cleaning, relative: Any) -> dict[str, Any]:

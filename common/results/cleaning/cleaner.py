@@ -20,6 +20,7 @@ from ...errors import BadEntry
 from ...fast_json import dumps
 from ...records import ROLES, Record, origin_of
 from ...storage.append_file import whole_file
+from ..reasoning import in_text, said
 from ..row_sources import Facts
 from ..selection import KEPT_OUT, Pick, entry_of
 from .near_copies import NearCopies, Row, load_minhash
@@ -88,8 +89,11 @@ class Cleaner:
     def __exit__(self, *error: Any) -> None:
         self._closing.__exit__(*error)
 
-    def clean(self, record: Record, found: Found, find: Callable[[Record], Found]) -> Found:
-        """What is ``found`` in a record, or what ``find`` finds in it without the answers to keep out."""
+    def clean(self, record: Record, found: Found, find: Callable[[Record], Found], with_thoughts: bool = True) -> Found:
+        """What is ``found`` in a record, or what ``find`` finds in it without the answers to keep out.
+
+        ``with_thoughts`` says whether the rows show the thoughts of the answers: they are compared as they are shown.
+        """
         if not found or not self.cleaning.removes:
             return found
         if self.cleaning.decontaminate:
@@ -98,7 +102,8 @@ class Cleaner:
                 self._note("decontaminate", _name(record, None), _said(match))
                 return []
         while True:
-            faults = self._faults(record, [pick for pick, facts in found if not isinstance(facts, str)])
+            shown = [pick for pick, facts in found if not isinstance(facts, str)]
+            faults = self._faults(record, shown, with_thoughts)
             if not faults:
                 return found
             for index, fault in faults.items():
@@ -128,14 +133,14 @@ class Cleaner:
                 (name,), (of,) = row_of(found.line)[1], row_of(found.of)[1]
                 self._note("near_duplicates", name, {"of": of, "similarity": round(found.similarity, 3)})
 
-    def _faults(self, record: Record, picks: Sequence[Pick]) -> dict[int, Fault]:
+    def _faults(self, record: Record, picks: Sequence[Pick], with_thoughts: bool) -> dict[int, Fault]:
         """The chosen and rejected answers of picks that are to be kept out, each with its fault."""
         faults: dict[int, Fault] = {}
         kept: dict[int, FrozenSet[str]] = {}
         for index in dict.fromkeys(itertools.chain.from_iterable(picks)):
             if index is None:
                 continue
-            text = record["generated_answers"][index]
+            text = _text(record, index, with_thoughts)
             fault = self._loop(record, index) or self._repeated_test(text) or self._copy(text, kept)
             if fault is not None:
                 faults[index] = fault
@@ -148,9 +153,7 @@ class Cleaner:
         share = self.cleaning.max_repetition
         if share is None:
             return None
-        details = record.get("generated_details") or []
-        thoughts = details[index].get("reasoning") if index < len(details) else None
-        for text in (record["generated_answers"][index], thoughts):
+        for text in (record["generated_answers"][index], _thoughts(record, index)):
             loop = longest_loop(text, share) if isinstance(text, str) else None
             if text and loop is not None:
                 return {"reason": "max_repetition", **loop._asdict(), "share": round(loop.length / len(text), 3)}
@@ -183,6 +186,18 @@ class Cleaner:
 def row_text(turns: Iterable[dict[str, Any]], answers: Iterable[str]) -> str:
     """The text by which rows are compared: all turns but the system's, and the answers."""
     return "\n".join([*(turn["value"] for turn in turns if ROLES[turn["from"]] != "system"), *answers])
+
+
+def _thoughts(record: Record, index: int) -> Any:
+    """The thoughts that came beside an answer, if any did."""
+    details = record.get("generated_details") or []
+    return details[index].get("reasoning") if index < len(details) else None
+
+
+def _text(record: Record, index: int, with_thoughts: bool) -> str:
+    """An answer, with its thoughts or without."""
+    parts = said(record["generated_answers"][index], _thoughts(record, index))
+    return in_text(parts) if with_thoughts else parts.answer
 
 
 def _without(record: Record, indices: Container[int]) -> Record:

@@ -12,6 +12,7 @@ import pytest
 from common.errors import UsageError
 from common.records import Record
 from common.results.cleaning.cleaner import Cleaner, Cleaning
+from common.results.examples import RowOptions
 from common.results.export import NOTHING_CLEAN, Extras, Selected, check_selection, write_selected
 from common.results.selection import Selection
 from tests.helpers import read_lines
@@ -176,3 +177,18 @@ def test_an_entry_of_which_nothing_is_clean_is_counted(tmp_path: Path) -> None:
     with Cleaner(Cleaning(max_repetition=0.5), str(path)) as cleaner:
         made = write_selected([record("a?", [LOOP], [9])], str(path), Selection(), "sharegpt", cleaner=cleaner)
     assert made == Selected(1, 0, 0, without=((NOTHING_CLEAN, 1),))
+
+
+@pytest.mark.parametrize(("reasoning", "answers"), [("think", ["first", "second"]), ("drop", ["first", "third"])])
+def test_answers_are_compared_as_the_rows_show_them(reasoning: str, answers: List[str], tmp_path: Path) -> None:
+    pytest.importorskip("rensa")
+    path, text = tmp_path / "train.jsonl", LONG.format("many", "{}")
+    one = record("a?", [text.format("first"), text.format("second"), "A third one."], [9, 8, 7])
+    for detail, thoughts in zip(one["generated_details"], ("Foxes " * 30, "Dogs bark at night. " * 30)):
+        detail["reasoning"] = thoughts + LONG.format(thoughts, thoughts)
+    one["generated_details"][2]["reasoning"] = ""
+    extras = Extras(options=RowOptions(reasoning))
+    with Cleaner(Cleaning(near_duplicates=0.8), str(path)) as cleaner:
+        write_selected([one], str(path), Selection("top_k", top_k=2), "sharegpt", extras, cleaner=cleaner)
+    rows = [row["conversations"][-1]["value"] for row in read_lines(path)]
+    assert [name in row for name, row in zip(answers, rows)] == [True, True]
