@@ -42,6 +42,7 @@ from .engine import Engine, LocalEngine
 from .entry_state import EntryState, is_score_of
 from .estimate import Pilot, survey_of
 from .job import Job
+from .opening import check_opening
 from .progress import Progress, show_progress
 from .ray_cluster import RayEngine
 from .results import Output, Written, check_result_files, write_result_files
@@ -70,7 +71,7 @@ def run(job: Job) -> int:
     begun, folder = time.monotonic(), os.getcwd()
     pilot = None if job.estimate is None else Pilot(job, survey_of(job), job.estimate)
     with contextlib.closing(open_input(job.input_files)) as source:
-        items = read_ahead(source, job.read)
+        items = read_ahead(source, job)
         files = RunFiles(
             job.output_file,
             job.ledger_file,
@@ -129,23 +130,25 @@ def collect_less_garbage() -> None:
     gc.set_threshold(100_000, 20, 100)
 
 
-def read_ahead(source: InputFile | JoinedFiles, read: Callable[[object, int], object]) -> Iterator[Item]:
+def read_ahead(source: InputFile | JoinedFiles, job: Job) -> Iterator[Item]:
     """The items of the input.
 
-    UsageError before anything is sent if the input breaks off within the first hundred, or none of them can be read.
+    UsageError before anything is sent if the input breaks off within the first hundred, if none of them can be read, or
+    if none of them has what a flag names.
     """
     stream = iter(source)
     try:
         first = list(islice(stream, READ_AHEAD))
     except BrokenInput as error:
         raise UsageError(str(error)) from error
-    if first and all(_failure(read, item) for item in first):
+    if first and all(_failure(job.read, item) for item in first):
         begin = source.place(first[0].line)
         where = f"{begin.file}: " if source.is_folder else ""
-        failure = _failure(read, first[0])
+        failure = _failure(job.read, first[0])
         raise UsageError(
             f"{where}none of the first {len(first)} entries can be read; {begin.unit} {begin.number}: {failure}"
         )
+    check_opening(job, first)
     return chain(first, stream)
 
 

@@ -21,7 +21,10 @@ MANY = 0.05  # share of cut answers from which a larger limit is advised
 LAST = ("warning", "next")  # rows that come after all others, in this order
 REMEDIES = {  # what to do about a reason of unscored answers
     FREE_TEXT: "a rule cannot compare free texts: add a judge (--scorer match judge)",
-    NO_REFERENCE: "name the key of the references (--reference_key), or score with a judge (--scorer judge)",
+    NO_REFERENCE: (
+        "add a judge for the entries without a reference (--scorer match judge); with another --reference_key they are "
+        "other entries, whose answers are sampled again"
+    ),
 }
 JUDGE_SAID = "the judge's reply"  # begins the reasons that another reply may change
 

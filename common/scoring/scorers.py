@@ -51,6 +51,8 @@ class Cascade(AnswerScorer):
         settings = {key: value for scorer in scorers for key, value in scorer.settings.items() if key != "scorer"}
         super().__init__(settings, name=" ".join(scorer.name for scorer in scorers))
         self.wants_images = any(scorer.wants_images for scorer in scorers)
+        self.needs_reference = all(scorer.needs_reference for scorer in scorers)
+        self.needed_keys = [key for scorer in scorers for key in scorer.needed_keys]
         self._scorers = scorers
 
     async def score(self, entry: Entry, images: Sequence[str], text: str) -> Score:

@@ -288,12 +288,12 @@ def test_a_function_that_finds_all_answers_wrong_is_warned_of(tmp_path: Path) ->
 
 
 def test_a_rule_without_references_is_warned_of(tmp_path: Path) -> None:
-    write_input(tmp_path / "in.json", [conversation("a?"), conversation("b?")])
+    write_input(tmp_path / "in.json", [conversation("a?"), conversation("b?"), conversation("c?", "4")])
     with ScriptedServer(wrong) as server:
-        said = rejected(tmp_path, server, "--scorer", "match")
+        said = rejected(tmp_path, server, "--scorer", "match", "--limit", 2)
     assert "--scorer match decided nothing: none of 8 answers has a score" in rows(said, "warning")
     assert rows(said, "unscored") == [f"8 because {NO_REFERENCE}"]
-    assert any("--reference_key" in step for step in rows(said, "next"))
+    assert any("--scorer match judge" in step for step in rows(said, "next"))
 
 
 def test_the_tokens_of_both_roles_are_shown(tmp_path: Path) -> None:
