@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Iterable, Iterator, Sequence
 
 from ..errors import BadEntry, UsageError, did_you_mean
+from ..input.cells import Cell, opened
 from ..input.columns import as_text, lookup
 from ..input.conversations import ItemReader, as_row
 from ..input.files import Item
@@ -17,7 +18,6 @@ from ..scoring.shapes import Scorer
 from .job import Job
 
 MOST_NAMED = 20  # keys that a message names
-OF_ANSWERS = ("reasoning", "finish_reason", "entry_id", "images", "extra")  # keys of a row that no input holds
 
 
 def check_opening(job: Job, items: Sequence[Item]) -> None:
@@ -39,7 +39,7 @@ def check_opening(job: Job, items: Sequence[Item]) -> None:
 def _check_scorer(job: Job, scorer: Scorer, items: Sequence[Item], rows: Sequence[dict[str, Any]]) -> None:
     """UsageError if no entry has a key that the scorer reads, or if the scorer needs references and there are none."""
     for flag, key in scorer.needed_keys:
-        if key.partition(".")[0] not in OF_ANSWERS and not any(_holds(one, key) for one in _entries(job, items)):
+        if not any(_holds(one, key) for one in _entries(job, items)):
             extras = [entry.extra or {} for entry in _entries(job, items)]
             raise UsageError(f"{flag}: {_lacks(len(rows), key, extras)}")
     if scorer.needs_reference and not any(entry.reference is not None for entry in _entries(job, items)):
@@ -63,7 +63,10 @@ def _has(row: dict[str, Any], key: str) -> bool:
 
 def _holds(entry: Entry, key: str) -> bool:
     """Whether an entry's own keys hold a value that is not empty there."""
-    value = lookup(own_keys(entry.extra or {}), key)
+    row = own_keys(entry.extra or {})
+    value = lookup(row, key)
+    if value is None:  # the tests of a row may lie in a text of JSON
+        value = lookup({name: opened(Cell(one)) if isinstance(one, str) else one for name, one in row.items()}, key)
     return value is not None and bool(as_text(value).strip())
 
 

@@ -36,6 +36,7 @@ from .rewrite import Rewrite, new_file, recover, settings_file
 log = logging.getLogger(__name__)
 
 STAYS = "%s stays as it was, since %d of its entries are not in the input and keep other scores; the new ones are in %s"
+ROW_KEYS = "scorer row_keys"  # of a scorer that reads an entry's own keys
 POPULATION = "generator "  # how the settings begin that make an answer what it is
 
 
@@ -131,6 +132,11 @@ class RunFiles:
         """What the output has of an entry that may lack something."""
         return None if self.rewrite is None else self.rewrite.take(entry_id)
 
+    def not_in_input(self) -> int:
+        """How many of the output's entries the input did not have, once all of it was met."""
+        unmet = 0 if self.rewrite is None else self.rewrite.unmet
+        return unmet + sum(not is_met for is_met in self._met.values())
+
     def say_what_stays(self) -> None:
         """Tells the user that the output has more answers than are asked for."""
         before, now = (one.get("answers_per_question") or 0 for one in (self.before, self.settings))
@@ -216,6 +222,7 @@ def wanted_of(
     own = {name: value for name, value in before.items() if name.startswith(POPULATION)}
     wanted = {**{name: value for name, value in settings.items() if not name.startswith(POPULATION)}, **own}
     loses_scores = scorer_of(before) and not scorer_of(settings)
+    look_again = look_again or bool(settings.get(ROW_KEYS))  # the input may have other row data now
     may_lack = differs(before, wanted) or (look_again and os.path.getsize(output_file) > 0)
     return wanted if may_lack and not loses_scores else None
 

@@ -85,3 +85,28 @@ def test_own_answer_comes_first() -> None:
 
 def test_keys_are_named_once() -> None:
     assert keys_of([{"a": 1}, {"b": 1, "a": 2}]) == ["a", "b"]
+
+
+@pytest.mark.parametrize("key", ["rubrik", "meta.rubrik", "extra.rubrik"])
+def test_prompt_with_a_key_of_no_entry_is_refused(tmp_path: Path, key: str) -> None:
+    prompt = tmp_path / "prompt.txt"
+    prompt.write_text(f"{{question}} {{row.{key}}} {{answer}}")
+    for scorer in (["judge"], ["match", "judge"]):
+        code, error = reject(tmp_path, ROWS, "--judge_prompt", prompt, "--scorer", *scorer)
+        assert code == 2
+        assert f'--judge_prompt: none of the first 3 entries has "{key}"' in error
+        assert "antwort_text, rubric" in error
+
+
+def test_prompt_with_keys_of_the_answer_is_not_refused(tmp_path: Path) -> None:
+    prompt = tmp_path / "prompt.txt"
+    prompt.write_text("{question} {row.reasoning} {row.finish_reason} {row.rubric} {answer}")
+    assert reject(tmp_path, ROWS, "--judge_prompt", prompt)[0] == 1
+
+
+def test_tests_under_a_key_of_no_entry_are_refused(tmp_path: Path) -> None:
+    items = [{"question": "f?", "info": '{"tests": ["assert f() == 1"]}'}]
+    flags = ("--scorer", "code", "--sandbox", "none", "--code_tests")
+    code, error = reject(tmp_path, items, *flags, "info.test")
+    assert (code, '--code_tests: none of the first 1 entries has "info.test"' in error) == (2, True)
+    assert reject(tmp_path, items, *flags, "info.tests")[0] == 1
