@@ -244,6 +244,7 @@ class Run:
         self._engine: Engine = make_engine(job, self)
         self._stopped: asyncio.Future[BaseException] | None = None  # made in the event loop
         self._broken: BrokenInput | None = None
+        self._leftover = 0  # entries of the output that are not in the input
         self._left_out = False  # whether entries were not begun
 
     def summary(self, seconds: float, written: Written) -> str:
@@ -276,6 +277,7 @@ class Run:
             selected_file=job.results.selected_file,
             selected=written.selected,
             is_over=self.is_over and self.cut_short is None,
+            leftover=self._leftover if self._files.is_settled else 0,
         )
 
     def _traffic(self) -> dict[str, Traffic]:
@@ -300,6 +302,8 @@ class Run:
         if not (self._left_out or self.counts.postponed):
             self.cut_short = None  # the request that met the budget turned out to be unnecessary
         self._files.complete = self.cut_short is None and self._pilot is None
+        if self._files.complete and self._job.limit is None:
+            self._leftover = self._files.not_in_input()
 
     def stop(self, error: BaseException) -> None:
         """Ends the run with ``error``: nothing more is sent."""

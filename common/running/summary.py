@@ -143,6 +143,7 @@ class Ending(NamedTuple):
     selected_file: str | None
     selected: Selected | None  # what is in that file, if it was written
     is_over: bool  # whether nothing stopped the run before its end
+    leftover: int = 0  # entries of the output that are not in the input
 
 
 def warnings(counts: Counts, ending: Ending) -> list[str]:
@@ -158,6 +159,11 @@ def warnings(counts: Counts, ending: Ending) -> list[str]:
     if selected is not None and selected.records and not selected.rows:
         least = "" if accept is None else f": none scores at least {accept:g} (--accept_score)"
         texts.append(f"no answer is selected{least}")
+    if ending.leftover:
+        texts.append(
+            f"{ending.leftover:,} of the output's entries are not in the input; they are selected too: use a new "
+            "--output_file for the entries of this input alone"
+        )
     return texts
 
 
