@@ -89,10 +89,32 @@ def test_fewer_answers_remove_none_and_the_run_says_so(tmp_path: Path) -> None:
         assert run.returncode == 0
         assert run.stderr.count("\n") == 1
         assert "keeps its answers, up to 4 per question" in run.stderr
-        done(sample(server, tmp_path, "--answers_per_question", 2))
         done(sample(server, tmp_path, "--answers_per_question", 4))
         assert len(server.chats) == ENTRIES * 4
     assert answers(tmp_path) == before
+    assert only_the_usual_files(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("count", "limit", "kept"),
+    [(2, 32, (4, 48)), (4, 32, (4, 48)), (2, 48, (4, 48)), (2, 64, (2, 64)), (4, 64, (4, 64))],
+)
+def test_lower_limits_that_change_nothing_do_not_change_the_settings(
+    tmp_path: Path, count: int, limit: int, kept: Tuple[int, int]
+) -> None:
+    def settings() -> Tuple[int, int]:
+        found = json.loads((tmp_path / "out.jsonl.settings.json").read_text())
+        return found["answers_per_question"], found["max_tokens"]
+
+    with ScriptedServer(numbered) as server:
+        done(sample(server, tmp_path, "--answers_per_question", 4, "--max_tokens", 48))
+        sample(server, tmp_path, "--answers_per_question", count, "--max_tokens", limit)
+        assert len(server.chats) == ENTRIES * 4
+        assert settings() == kept
+        questions(tmp_path / "in.json", ENTRIES + 1)
+        sample(server, tmp_path, "--answers_per_question", count, "--max_tokens", limit)
+        assert len(server.chats) == ENTRIES * 4 + count
+        assert settings() == (count, limit)
 
 
 def test_another_population_is_refused_and_the_line_says_what_works(tmp_path: Path) -> None:
