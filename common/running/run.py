@@ -27,7 +27,7 @@ from ..fast_json import dumps
 from ..images import load_images
 from ..input.files import InputFile, Item
 from ..input.joined import JoinedFiles, open_input
-from ..records import Entry, PendingEntry, Record
+from ..records import Entry, PendingEntry, Record, canonical, id_key
 from ..results.calibration import STARTS as CALIBRATION_STARTS
 from ..results.calibration import table_text
 from ..results.quantiles import ScoreSample
@@ -244,6 +244,7 @@ class Run:
         self._engine: Engine = make_engine(job, self)
         self._stopped: asyncio.Future[BaseException] | None = None  # made in the event loop
         self._broken: BrokenInput | None = None
+        self._keys_of: dict[int, int] = {}  # by entry: the hash of its other keys, if it has any
         self._leftover = 0  # entries of the output that are not in the input
         self._left_out = False  # whether entries were not begun
 
@@ -348,12 +349,21 @@ class Run:
                 self._pilot.done_before(pending.entry)
             self.counts.skipped += status == "done"
             self.counts.duplicates += status == "duplicate"
+            self.counts.other_keys += self._has_other_keys(pending.entry, status == "duplicate")
             if status == "new":
                 yield pending
                 continue
             passed += 1
             if passed % SKIPS_AT_ONCE == 0:
                 yield None
+
+    def _has_other_keys(self, entry: Entry, is_duplicate: bool) -> bool:
+        """Whether a duplicate's other keys are not those of the entry that came first, whose keys are noted here."""
+        own = hash(canonical(entry.extra)) if entry.extra else None
+        key = id_key(entry.entry_id)
+        if not is_duplicate and own is not None:
+            self._keys_of[key] = own
+        return is_duplicate and self._keys_of.get(key) != own
 
     def _has_all(self, pending: PendingEntry) -> bool:
         """Whether the output has all that is wanted of an entry."""

@@ -68,7 +68,8 @@ def _entries(counts: Counts, seconds: float) -> tuple[str, str]:
     if counts.postponed:
         parts.append(f"{counts.postponed:,} postponed")
     if counts.duplicates:
-        parts.append(f"{counts.duplicates:,} duplicates left out")
+        others = f" ({counts.other_keys:,} differ in their other keys)" if counts.other_keys else ""
+        parts.append(f"{counts.duplicates:,} duplicates left out{others}")
     return "entries", ", ".join(parts) + f" in {seconds:.1f} s ({counts.done / max(seconds, 1e-9):.1f}/s)"
 
 
