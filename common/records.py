@@ -237,15 +237,24 @@ def answer_from_line(line: Record) -> Answer:
     return Answer(line["answer"], **{name: line[name] for name in ANSWER_DETAILS if name in line})
 
 
-def score_line(entry_id: str, index: int, made_by: str, answer: Answer, score: Score) -> Record:
-    """The ledger line of one score, bound to its answer's text by ``digest``."""
-    fields = {"digest": answer.digest, "score": score.value}
-    return {"made_by": made_by, "index": index, **fields, **score.details(), "entry_id": entry_id}
+def score_line(
+    entry_id: str, index: int, made_by: str, answer: Answer, score: Score, row: Optional[str] = None
+) -> Record:
+    """The ledger line of one score, bound to its answer's text by ``digest``.
+
+    ``row`` is the fingerprint of the entry's own keys that the scorer reads, if it reads any.
+    """
+    fields = {"digest": answer.digest, "score": score.value, **score.details(), **({} if row is None else {"row": row})}
+    return {"made_by": made_by, "index": index, **fields, "entry_id": entry_id}
 
 
-def verdict_line(entry_id: str, made_by: str, about: str, fields: Dict[str, Any]) -> Record:
-    """The ledger line of a part of a score that is paid for by itself; ``about`` says what it judges."""
-    return {"made_by": made_by, "index": 0, "verdict": about, **fields, "entry_id": entry_id}
+def verdict_line(entry_id: str, made_by: str, about: str, fields: Dict[str, Any], row: Optional[str] = None) -> Record:
+    """The ledger line of a part of a score that is paid for by itself; ``about`` says what it judges.
+
+    ``row`` is as in ``score_line``.
+    """
+    more = {} if row is None else {"row": row}
+    return {"made_by": made_by, "index": 0, "verdict": about, **fields, **more, "entry_id": entry_id}
 
 
 def score_from_line(line: Record) -> Score:

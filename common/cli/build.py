@@ -80,7 +80,7 @@ def make_job(
         results, stop_rule = make_results(args), make_stop_rule(args)
     pipeline = Pipeline(
         clients=clients,
-        sampler=None if samples is None else make_sampler(args, samples),
+        sampler=None if samples is None else make_sampler(args, samples, read),
         scorer=made_scorer,
         stop_rule=stop_rule,
     )
@@ -469,8 +469,8 @@ def make_local(args: argparse.Namespace, clients: Sequence[ChatClient]) -> Local
     return LocalServer(args.local or None, sum(client.concurrency or LOCAL_SLOTS for client in served))
 
 
-def make_sampler(args: argparse.Namespace, client: ChatClient) -> Sampler:
-    """The sampler of the generator."""
+def make_sampler(args: argparse.Namespace, client: ChatClient, read: Read) -> Sampler:
+    """The sampler of the generator, for the entries that ``read`` makes."""
     return Sampler(
         client,
         count=args.answers_per_question,
@@ -480,6 +480,7 @@ def make_sampler(args: argparse.Namespace, client: ChatClient) -> Sampler:
         max_tokens=args.max_tokens,
         seed=args.seed,
         system_prompt=args.system_prompt,
+        prompt_template=read.columns.template if isinstance(read, ItemReader) else None,
     )
 
 

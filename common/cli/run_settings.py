@@ -1,6 +1,6 @@
 """The settings that a run writes beside its output, read back as flags: what made the answers and the scores.
 
-They name neither files nor servers, and not the prompt of a judge, of which they hold the fingerprint.
+They name neither files nor servers, and not the prompts in files, of which they hold the fingerprints.
 
 Example: ``flags_of_settings({"generator temperature": 0.3}, "out.jsonl.settings.json", ["temperature"], [])``
 """
@@ -23,6 +23,8 @@ WITHOUT_FLAG = {
     *"input answers_per_question max_tokens accept_score stop_after give_up_after stop_sure".split(),
 }
 
+TEMPLATE = "generator prompt_template"
+
 
 def is_settings(values: Mapping[Any, Any]) -> bool:
     """Whether a file's values are the settings that a run wrote beside its output.
@@ -38,10 +40,15 @@ def flags_of_settings(
 ) -> dict[str, Any]:
     """The flags, by destination, that make a run with these settings. What this command has no flag for is left out.
 
-    UsageError if the judge had a prompt of the user's own, which settings do not hold, and ``named`` lacks one too.
+    UsageError if there was a prompt template or a judge's prompt of the user's own, which settings do not hold, and
+    ``named`` lacks one too.
     """
     found: dict[str, Any] = {}
+    if TEMPLATE in settings and "prompt_template" in flags and "prompt_template" not in named:
+        raise UsageError(f"{path} does not hold the prompt template: name it with --prompt_template")
     for name, value in settings.items():
+        if name == TEMPLATE:
+            continue
         role, space, rest = str(name).partition(" ")
         flag = next((one for one in (f"{role}_{rest}", rest if space else name) if one in flags), None)
         is_mistaken = not space and name not in WITHOUT_FLAG and did_you_mean(role, flags)

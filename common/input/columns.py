@@ -24,6 +24,10 @@ REFERENCES = (  # the first that a row has is its reference
     *("chosen", "answer", "expected_answer", "final_answer", "ground_truth", "reward_model.ground_truth"),
     *("solution", "completion", "response", "output"),
 )
+MORE_REFERENCES = (  # the only one of these that holds a short value, where a row has none of the others
+    *("reference", "reference_answer", "reference_solution", "gold", "gold_answer", "golden_answer", "correct_answer"),
+    *("best_answer", "expected", "expected_output", "target", "answers"),
+)
 SYSTEMS = ("system", "system_prompt", "system_message")
 LABELS = ("label", "kto_tag")  # false: the row's answer is a bad one
 EMPTY: tuple[Any, ...] = (None, "", [], {}, "[]", "{}", "null", False)
@@ -278,11 +282,25 @@ def _with_reference(
     if answered and columns.reference is None:
         keys = ("chosen",)
     key = next((key for key in keys if key not in used and lookup(row, key) is not None), None)
+    if key is None and columns.reference is None and not answered:
+        key = _other_reference(row, used)
     if key is None:
         return turns, {}
     used.append(key)
     reference = _reference_turn(key, lookup(row, key))
     return [*(turns[:-1] if answered else turns), reference], {}
+
+
+def _other_reference(row: dict[str, Any], used: list[str]) -> str | None:
+    """The key of ``MORE_REFERENCES`` that holds a text or a number; None if none does, or if two of them differ."""
+    found = {key: value for key, value in ((key, row.get(key)) for key in MORE_REFERENCES) if key not in used}
+    found = {key: value[0] if isinstance(value, list) and len(value) == 1 else value for key, value in found.items()}
+    texts = {key: as_text(value).strip() for key, value in found.items() if _is_short(value)}
+    return next(iter(texts)) if len(set(texts.values())) == 1 else None
+
+
+def _is_short(value: object) -> bool:
+    return isinstance(value, (str, int, float)) and not isinstance(value, bool) and bool(as_text(value).strip())
 
 
 def _is_false(value: object) -> bool:

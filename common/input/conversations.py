@@ -54,16 +54,16 @@ class ItemReader:
     """Makes entries of input items whose keys ``columns`` names; logs once which keys it recognised."""
 
     def __init__(self, columns: Columns = BY_NAME) -> None:
-        self._columns = columns
+        self.columns = columns
         self._told = False
 
     def __call__(self, item: object, line: Optional[int] = None) -> PendingEntry:
         """An entry whose answers are still to be sampled; BadEntry if the item is not an entry."""
         item = as_row(item)
-        entry = entry_from_conversation(item, line, self._columns)
+        entry = entry_from_conversation(item, line, self.columns)
         if not self._told and isinstance(item, dict):
             self._told = True
-            _tell(item, conversation_of(item, self._columns))
+            _tell(item, conversation_of(item, self.columns))
         return PendingEntry(entry, None)
 
 

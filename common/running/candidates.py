@@ -12,6 +12,7 @@ from ..errors import BudgetSpent, EntryFailed, Postponed
 from ..records import Answer, Record, Score, answer_line, score_line, verdict_line
 from ..results.selection import normalised
 from ..scoring.majority import Majority
+from ..scoring.rows import row_id
 from ..scoring.shapes import AnswerScorer, EntryScorer, Scorer, Verdicts
 from ..servers.known_servers import ended_by_itself
 from .early_stopping import ENOUGH, Standing, StopSure
@@ -38,6 +39,7 @@ class Candidates:
         self._state = state
         self._sampler = pipeline.sampler
         scorer = pipeline.scorer
+        self._row = None if scorer is None else row_id(scorer.settings, state.entry.extra)
         self._entry_scorer = scorer if isinstance(scorer, EntryScorer) else None
         self._answer_scorer = scorer.part if isinstance(scorer, EntryScorer) else None
         self._alone = state.parts  # by digest: the scores of the answer scorer
@@ -223,12 +225,14 @@ class Candidates:
         """The known parts of the entry's scores, and what keeps a new one."""
 
         def keep(maker: str, about: str, fields: dict[str, Any]) -> None:
-            self._keep(verdict_line(self._state.entry.entry_id, f"{scorer.settings_id}:{maker}", about, fields))
+            self._keep(
+                verdict_line(self._state.entry.entry_id, f"{scorer.settings_id}:{maker}", about, fields, self._row)
+            )
 
         return Verdicts(self._state.verdicts, keep)
 
     def _keep_score(self, settings_id: str, index: int, answer: Answer, score: Score, scores: dict[str, Score]) -> None:
-        self._keep(score_line(self._state.entry.entry_id, index, settings_id, answer, score))
+        self._keep(score_line(self._state.entry.entry_id, index, settings_id, answer, score, self._row))
         scores[answer.digest] = score
 
     def _count(self, answers: Sequence[Answer], score: Score) -> None:

@@ -31,6 +31,7 @@ class Counts:
     done: int = 0
     skipped: int = 0  # in the output before this run
     duplicates: int = 0
+    other_keys: int = 0  # duplicates whose other keys are not those of the first
     failed: int = 0
     hopeless: int = 0  # failed, and will fail again if they stay as they are
     postponed: int = 0  # begun, and left for the next run

@@ -55,7 +55,7 @@ def dry_run(job: Job) -> int:
         if job.pipeline.sampler is not None:
             job.pipeline.sampler.signs = held.is_mixed
         try:
-            for item in islice(read_ahead(source, job.read), job.limit):
+            for item in islice(read_ahead(source, job), job.limit):
                 pending = survey.look(job, item)
                 if pending is not None:
                     add(job, held, plan, pending)

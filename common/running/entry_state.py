@@ -28,6 +28,7 @@ from ..records import (
 from ..results.pass_rate import pass_rate_of
 from ..results.selection import normalised
 from ..scoring.majority import WEIGHT_ID, part_of
+from ..scoring.rows import row_id
 from ..scoring.shapes import AnswerScorer, EntryScorer, Scorer
 from ..servers.known_servers import ended_by_itself
 from ..storage.ledger_lines import is_vote
@@ -58,12 +59,14 @@ class EntryState:
 
         An answer that is there already stays.
         """
-        scores, there = [], set(self.answers)
+        scores, there, row = [], set(self.answers), self._row_id(pipeline.scorer)
         for line in lines:
             if "answer" in line:
                 if line["index"] not in there:
                     self._take_answer(line, pipeline.sampler)
                 continue
+            if line.get("row") != row:
+                continue  # a score of other row data
             if "score" in line and "digest" in line:
                 scores.append(line)
             if pipeline.scorer is not None and pipeline.scorer.recalls(line):
@@ -81,6 +84,10 @@ class EntryState:
             for line in sorted(parts, key=lambda line: len(line.get("judge_samples") or [line])):
                 self.parts[line["digest"]] = score_from_line(line)
 
+    def _row_id(self, scorer: Scorer | None) -> str | None:
+        """The fingerprint of what the scorer reads of the entry's own keys; None if it reads none."""
+        return None if scorer is None else row_id(scorer.settings, self.entry.extra)
+
     def _take_answer(self, line: Record, sampler: Sampler | None) -> None:
         if sampler is None or line["made_by"] != sampler.settings_id or not isinstance(line["answer"], str):
             return
@@ -91,7 +98,8 @@ class EntryState:
     def take_record(self, record: Record, before: dict[str, Any], pipeline: Pipeline) -> list[Record]:
         """Takes what an output whose settings were ``before`` has of the entry. All its answers count, if usable.
 
-        Only the scores are taken if the answers come with the input. Returns the ledger lines of other scorers' scores.
+        Only the scores are taken if the answers come with the input. Returns the ledger lines of the scores of other
+        scorers, or of other row data.
         """
         answers = work_from_record(record).answers or []
         sampler = pipeline.sampler
@@ -103,7 +111,8 @@ class EntryState:
         lines = list(score_lines(record, answers, scorer_of(before), pipeline.scorer))
         self.recall(lines, pipeline)
         own = pipeline.scorer.settings_id if pipeline.scorer is not None else ""
-        return [line for line in lines if not line["made_by"].startswith(own)]
+        row = self._row_id(pipeline.scorer)
+        return [line for line in lines if line.get("row") != row or not line["made_by"].startswith(own)]
 
     def is_complete(self, pipeline: Pipeline) -> bool:
         """Whether nothing is to be sampled or scored."""
@@ -213,7 +222,7 @@ def score_lines(
     values = record.get("generated_scores")
     if not made_by or not isinstance(values, list) or len(values) != len(answers):
         return
-    settings_id = fingerprint(made_by)
+    settings_id, row = fingerprint(made_by), row_id(made_by, record.get("extra"))
     if isinstance(scorer, EntryScorer):
         settings_id = score_id_of(scorer, settings_id, [one for one in answers if ended_by_itself(one.finish_reason)])
     details = record.get("generated_details") or [{}] * len(answers)
@@ -222,7 +231,7 @@ def score_lines(
         was_scored = is_number or detail.get("unscored") not in (None, NOT_NEEDED)
         if was_scored and ended_by_itself(answer.finish_reason) and is_vote(detail.get("vote")):
             score = Score(value, **{name: detail[name] for name in SCORE_DETAILS if name in detail})
-            yield score_line(record["entry_id"], index, settings_id, answer, score)
+            yield score_line(record["entry_id"], index, settings_id, answer, score, row)
             part = part_of(score) if WEIGHT_ID in made_by else None
             if part is not None:
-                yield score_line(record["entry_id"], index, made_by[WEIGHT_ID], answer, part)
+                yield score_line(record["entry_id"], index, made_by[WEIGHT_ID], answer, part, row)

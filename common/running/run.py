@@ -27,7 +27,7 @@ from ..fast_json import dumps
 from ..images import load_images
 from ..input.files import InputFile, Item
 from ..input.joined import JoinedFiles, open_input
-from ..records import Entry, PendingEntry, Record
+from ..records import Entry, PendingEntry, Record, canonical, id_key
 from ..results.calibration import STARTS as CALIBRATION_STARTS
 from ..results.calibration import table_text
 from ..results.quantiles import ScoreSample
@@ -42,6 +42,7 @@ from .engine import Engine, LocalEngine
 from .entry_state import EntryState, is_score_of
 from .estimate import Pilot, survey_of
 from .job import Job
+from .opening import check_opening
 from .progress import Progress, show_progress
 from .ray_cluster import RayEngine
 from .results import Output, Written, check_result_files, send_selection, write_result_files
@@ -71,7 +72,7 @@ def run(job: Job) -> int:
     begun, folder = time.monotonic(), os.getcwd()
     pilot = None if job.estimate is None else Pilot(job, survey_of(job), job.estimate)
     with contextlib.closing(open_input(job.input_files)) as source:
-        items = read_ahead(source, job.read)
+        items = read_ahead(source, job)
         files = RunFiles(
             job.output_file,
             job.ledger_file,
@@ -132,23 +133,25 @@ def collect_less_garbage() -> None:
     gc.set_threshold(100_000, 20, 100)
 
 
-def read_ahead(source: InputFile | JoinedFiles, read: Callable[[object, int], object]) -> Iterator[Item]:
+def read_ahead(source: InputFile | JoinedFiles, job: Job) -> Iterator[Item]:
     """The items of the input.
 
-    UsageError before anything is sent if the input breaks off within the first hundred, or none of them can be read.
+    UsageError before anything is sent if the input breaks off within the first hundred, if none of them can be read, or
+    if none of them has what a flag names.
     """
     stream = iter(source)
     try:
         first = list(islice(stream, READ_AHEAD))
     except BrokenInput as error:
         raise UsageError(str(error)) from error
-    if first and all(_failure(read, item) for item in first):
+    if first and all(_failure(job.read, item) for item in first):
         begin = source.place(first[0].line)
         where = f"{begin.file}: " if source.is_folder else ""
-        failure = _failure(read, first[0])
+        failure = _failure(job.read, first[0])
         raise UsageError(
             f"{where}none of the first {len(first)} entries can be read; {begin.unit} {begin.number}: {failure}"
         )
+    check_opening(job, first)
     return chain(first, stream)
 
 
@@ -256,6 +259,8 @@ class Run:
         self._engine: Engine = make_engine(job, self)
         self._stopped: asyncio.Future[BaseException] | None = None  # made in the event loop
         self._broken: BrokenInput | None = None
+        self._keys_of: dict[int, int] = {}  # by entry: the hash of its other keys, if it has any
+        self._leftover = 0  # entries of the output that are not in the input
         self._left_out = False  # whether entries were not begun
 
     def summary(self, seconds: float, written: Written) -> str:
@@ -290,6 +295,7 @@ class Run:
             selected_file=job.results.selected_file,
             selected=written.selected,
             is_over=self.is_over and self.cut_short is None,
+            leftover=self._leftover if self._files.is_settled else 0,
         )
 
     def _traffic(self) -> dict[str, Traffic]:
@@ -314,6 +320,8 @@ class Run:
         if not (self._left_out or self.counts.postponed):
             self.cut_short = None  # the request that met the budget turned out to be unnecessary
         self._files.complete = self.cut_short is None and self._pilot is None and not self.counts.postponed
+        if self._files.complete and self._job.limit is None:
+            self._leftover = self._files.not_in_input()
 
     def stop(self, error: BaseException) -> None:
         """Ends the run with ``error``: nothing more is sent."""
@@ -358,12 +366,21 @@ class Run:
                 self._pilot.done_before(pending.entry)
             self.counts.skipped += status == "done"
             self.counts.duplicates += status == "duplicate"
+            self.counts.other_keys += self._has_other_keys(pending.entry, status == "duplicate")
             if status == "new":
                 yield pending
                 continue
             passed += 1
             if passed % SKIPS_AT_ONCE == 0:
                 yield None
+
+    def _has_other_keys(self, entry: Entry, is_duplicate: bool) -> bool:
+        """Whether a duplicate's other keys are not those of the entry that came first, whose keys are noted here."""
+        own = hash(canonical(entry.extra)) if entry.extra else None
+        key = id_key(entry.entry_id)
+        if not is_duplicate and own is not None:
+            self._keys_of[key] = own
+        return is_duplicate and self._keys_of.get(key) != own
 
     def _has_all(self, pending: PendingEntry) -> bool:
         """Whether the output has all that is wanted of an entry."""

@@ -28,6 +28,7 @@ class Sampler:
     max_tokens: int | None = None
     seed: int | None = None
     system_prompt: str | None = None
+    prompt_template: str | None = None  # the text around each question, which the entries have already
     signs: bool = False  # each answer says who made it: the output has answers of other settings
 
     def settings(self) -> dict[str, Any]:
@@ -39,6 +40,7 @@ class Sampler:
             "seed": self.seed,
             "system_prompt": self.system_prompt,
             "extra_body": self.client.extra_body,
+            **({} if self.prompt_template is None else {"prompt_template": fingerprint(self.prompt_template)}),
         }
 
     @cached_property

@@ -21,7 +21,10 @@ MANY = 0.05  # share of cut answers from which a larger limit is advised
 LAST = ("warning", "next")  # rows that come after all others, in this order
 REMEDIES = {  # what to do about a reason of unscored answers
     FREE_TEXT: "a rule cannot compare free texts: add a judge (--scorer match judge)",
-    NO_REFERENCE: "name the key of the references (--reference_key), or score with a judge (--scorer judge)",
+    NO_REFERENCE: (
+        "add a judge for the entries without a reference (--scorer match judge); with another --reference_key they are "
+        "other entries, whose answers are sampled again"
+    ),
 }
 JUDGE_SAID = "the judge's reply"  # begins the reasons that another reply may change
 
@@ -65,7 +68,8 @@ def _entries(counts: Counts, seconds: float) -> tuple[str, str]:
     if counts.postponed:
         parts.append(f"{counts.postponed:,} postponed")
     if counts.duplicates:
-        parts.append(f"{counts.duplicates:,} duplicates left out")
+        others = f" ({counts.other_keys:,} differ in their other keys)" if counts.other_keys else ""
+        parts.append(f"{counts.duplicates:,} duplicates left out{others}")
     return "entries", ", ".join(parts) + f" in {seconds:.1f} s ({counts.done / max(seconds, 1e-9):.1f}/s)"
 
 
@@ -140,6 +144,7 @@ class Ending(NamedTuple):
     selected_file: str | None
     selected: Selected | None  # what is in that file, if it was written
     is_over: bool  # whether nothing stopped the run before its end
+    leftover: int = 0  # entries of the output that are not in the input
 
 
 def warnings(counts: Counts, ending: Ending) -> list[str]:
@@ -155,6 +160,11 @@ def warnings(counts: Counts, ending: Ending) -> list[str]:
     if selected is not None and selected.records and not selected.rows:
         least = "" if accept is None else f": none scores at least {accept:g} (--accept_score)"
         texts.append(f"no answer is selected{least}")
+    if ending.leftover:
+        texts.append(
+            f"{ending.leftover:,} of the output's entries are not in the input; they are selected too: use a new "
+            "--output_file for the entries of this input alone"
+        )
     return texts
 
 

@@ -19,6 +19,8 @@ from ..records import Entry, Score
 from ..servers.client import ChatClient
 from .code_runner import load_rule
 from .code_sandbox import KINDS, find_sandbox
+from .code_tests import BESIDE
+from .rows import ROW_KEYS
 from .rule_processes import RuleProcesses
 from .rules import RuleFailed, RuleScorer, Verdict, score_of
 
@@ -50,7 +52,9 @@ class Code(RuleScorer):
         if self.problem and self.sandbox != "none":
             raise UsageError(f"--sandbox {self.sandbox} does not work here: {self.problem}")
         self._key = key
-        super().__init__({"code_tests": key}, low, high, functools.partial(_processes, sandbox, timeout, processes))
+        settings = {"code_tests": key, ROW_KEYS: sorted({key, *BESIDE})}
+        super().__init__(settings, low, high, functools.partial(_processes, sandbox, timeout, processes))
+        self.needed_keys = [("--code_tests", key)]
 
     @staticmethod
     def add_flags(group: argparse._ArgumentGroup) -> None:

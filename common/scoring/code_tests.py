@@ -20,6 +20,7 @@ from .code_answer import head_in
 
 SETUPS = ("test_setup_code", "test_imports", "setup_code")  # keys beside the tests: code that runs before them
 NAMES = ("entry_point", "fn_name", "func_name", "function_name")
+BESIDE = (*SETUPS, *NAMES, "prompt", "metadata")  # all keys beside the tests that are read
 IMPORTS = "from typing import *\nfrom collections import *\nfrom functools import *\nfrom itertools import *\n" + (
     "from heapq import *\nfrom bisect import *\nimport bisect, collections, functools, heapq, itertools, math, re\n"
 )

@@ -35,7 +35,7 @@ from .judge_prompt import (
 )
 from .judge_reply import NO_SCORE, Reading, read_verdict
 from .judge_requests import JudgeRequests, Usage, fault_of
-from .rows import row_of, row_texts
+from .rows import ROW_KEYS, own_keys_in, row_of, row_texts
 from .shapes import AnswerScorer, Verdicts, maker_of
 
 MODES = ("text", "json", "logprob")
@@ -91,8 +91,10 @@ class Judge(AnswerScorer):
             "judge_images": wants_images,
             "extra_body": client.extra_body,
             **({"judge_thoughts": True} if sees_thoughts else {}),
+            **({ROW_KEYS: own_keys_in(template)} if own_keys_in(template) else {}),
         }
         super().__init__(settings)
+        self.needed_keys = [("--judge_prompt", key) for key in own_keys_in(template)]
         self.wants_images = wants_images
         self._client = client
         self._low = low

@@ -55,6 +55,7 @@ class Majority(EntryScorer):
         super().__init__(settings)
         self.part = weigher
         self.wants_images = weigher is not None and weigher.wants_images
+        self.needed_keys = () if weigher is None else weigher.needed_keys
         self._low = low
         self._high = high
         self._reading = Reading(tuple(map(re.compile, own)), tolerance)

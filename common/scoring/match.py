@@ -62,6 +62,7 @@ class Match(AnswerScorer):
     usage = "match"
     help = "the final answer is the reference's, by value or as text"
     right_or_wrong = True
+    needs_reference = True
 
     def __init__(self, low: float, high: float, own: Sequence[str] = (), tolerance: float | None = None) -> None:
         super().__init__({"score_min": low, "score_max": high, **reading_settings(own, tolerance)})

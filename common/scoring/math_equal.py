@@ -76,6 +76,7 @@ class Math(RuleScorer):
     usage = "math"
     help = "the final answer equals the reference's as mathematics"
     right_or_wrong = True
+    needs_reference = True
 
     def __init__(
         self,

@@ -33,6 +33,7 @@ class Panel(AnswerScorer):
         first = judges[0]
         super().__init__({**first.settings, "model": sorted(self._judges)})
         self.wants_images = first.wants_images
+        self.needed_keys = first.needed_keys
         self._makers = {maker for judge in judges for maker in (judge.settings_id, *judge.part_ids)}
 
     @staticmethod

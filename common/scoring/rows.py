@@ -7,13 +7,16 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Mapping
 
 from ..errors import BadEntry
 from ..input.columns import as_text, lookup
-from ..records import Answer, Entry
+from ..records import Answer, Entry, fingerprint
 
 ROW_KEY = re.compile(r"\{row\.([^{}]+)\}")
+ROW_KEYS = "row_keys"  # the setting of a scorer that names the keys of a row that its scores depend on
+ALL_KEYS = "*"
+NOT_OWN = ("entry_id", "images", "reasoning", "finish_reason")  # keys of a row that are not the entry's own
 
 
 def row_of(entry: Entry, answer: Answer) -> dict[str, Any]:
@@ -42,3 +45,32 @@ def row_texts(template: str, row: dict[str, Any]) -> tuple[tuple[str, str], ...]
             raise BadEntry(f'the judge prompt needs "{key}", which this entry does not have')
         texts.append((f"row.{key}", text))
     return tuple(texts)
+
+
+def own_keys_in(template: str | None) -> list[str]:
+    """The entry's own keys that a template's ``{row.KEY}`` names.
+
+    >>> own_keys_in("{row.rubric} {row.reasoning} {answer} {row.rubric}")
+    ['rubric']
+    """
+    keys = sorted(set(ROW_KEY.findall(template or "")))
+    return [key for key in keys if key.partition(".")[0] not in NOT_OWN]
+
+
+def row_id(settings: Mapping[str, Any], extra: dict[str, Any] | None) -> str | None:
+    """The fingerprint of what a scorer with these settings reads of an entry's own keys; None if it reads none.
+
+    It is of whole values (of ``a`` for the key ``a.b``): a cell of a CSV file is a plain text in a record.
+
+    >>> settings = {"row_keys": ["rubric"]}
+    >>> row_id(settings, {"rubric": "short", "id": 1}) == row_id(settings, {"rubric": "short"})
+    True
+    """
+    keys = settings.get(ROW_KEYS)
+    if not isinstance(keys, list) or not keys:
+        return None
+    row = own_keys(extra or {})
+    if ALL_KEYS in keys:
+        return fingerprint(row["extra"])
+    tops = {key if key in row else key.partition(".")[0] for key in map(str, keys)}
+    return fingerprint({key: row.get(key) for key in tops})

@@ -21,6 +21,7 @@ from .match import Match
 from .math_equal import Math
 from .panel import Panel
 from .reward import Reward
+from .rows import ROW_KEYS
 from .shapes import NO_VERDICTS, AnswerScorer, Scorer, Verdicts
 from .user_function import UserFunction
 
@@ -49,8 +50,12 @@ class Cascade(AnswerScorer):
 
     def __init__(self, scorers: Sequence[AnswerScorer]) -> None:
         settings = {key: value for scorer in scorers for key, value in scorer.settings.items() if key != "scorer"}
+        row_keys = sorted({key for scorer in scorers for key in scorer.settings.get(ROW_KEYS, [])})
+        settings.update({ROW_KEYS: row_keys} if row_keys else {})
         super().__init__(settings, name=" ".join(scorer.name for scorer in scorers))
         self.wants_images = any(scorer.wants_images for scorer in scorers)
+        self.needs_reference = all(scorer.needs_reference for scorer in scorers)
+        self.needed_keys = [key for scorer in scorers for key in scorer.needed_keys]
         self._scorers = scorers
 
     async def score(self, entry: Entry, images: Sequence[str], text: str) -> Score:

@@ -61,6 +61,8 @@ class Scorer:
     own_server: ClassVar[str | None] = None  # NAME if --NAME_port, --NAME_base_url and --NAME_model may name its server
     flags_title: ClassVar[str | None] = None  # of a group of its own in --help, shown where the scorer is named
     has_range: ClassVar[bool] = True  # whether its scores lie between --score_min and --score_max
+    needs_reference: bool = False  # whether it scores no answer of an entry without a reference
+    needed_keys: Sequence[tuple[str, str]] = ()  # (flag, key) of each own key without which it scores no answer
     wants_images: bool = False
     retry_unscored: bool = False
 

@@ -26,7 +26,7 @@ from typing import Any, Callable, NamedTuple, Sequence
 from ..errors import ToolkitError, UsageError
 from ..records import Answer, Entry, Score, fingerprint
 from ..servers.client import ChatClient
-from .rows import row_of
+from .rows import ALL_KEYS, ROW_KEYS, row_of
 from .rule_processes import RuleProcesses
 from .rules import NamedErrors, Row, Rule, RuleFailed, RuleRunner, RuleScorer, Turns, Verdict, refuse_if_closed
 
@@ -56,6 +56,8 @@ class UserFunction(RuleScorer):
         target = parse_target(spec)
         settings = {f"{spec} version": source_of(target)}
         super().__init__(settings, low, high, functools.partial(_runner, target, concurrency, timeout, processes), spec)
+        if self._runner.takes_row:
+            self.settings[ROW_KEYS] = [ALL_KEYS]
 
     @property
     def is_free(self) -> bool:

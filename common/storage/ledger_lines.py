@@ -130,6 +130,7 @@ CHECKS: dict[str, Callable[[object], bool]] = {
     "digest": _is_text,
     "score": _or_null(_is_number),
     "verdict": _is_text,
+    "row": _is_text,
 }
 MORE_CHECKS: dict[str, Callable[[object], bool]] = {
     "finish_reason": _or_null(_is_text),

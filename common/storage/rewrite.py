@@ -66,6 +66,7 @@ class Rewrite:
 
     def __init__(self, output_file: str, settings: dict[str, Any]) -> None:
         self.path = new_file(output_file)
+        self.settings = settings
         self._output_file = output_file
         self._new_settings = new_settings_file(output_file)
         try:
@@ -106,6 +107,13 @@ class Rewrite:
             name = self._output_file
             raise RunStopped(f"{name}: the line at byte {offset} is damaged; remove it to go on") from error
         return record
+
+    def set_settings(self, settings: dict[str, Any]) -> None:
+        """Makes these the settings of the new file. RunStopped if they cannot be written."""
+        try:
+            write_whole(self._new_settings, [dumps(settings)])
+        except OSError as error:
+            raise RunStopped(f"cannot write {error.filename}: {error.strerror}") from error
 
     def replace(self, complete: bool, new: AppendFile) -> None:
         """Copies all other records to the open ``new`` file, which then takes the place of the old one.

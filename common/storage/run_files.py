@@ -36,6 +36,7 @@ from .rewrite import Rewrite, new_file, recover, settings_file
 log = logging.getLogger(__name__)
 
 STAYS = "%s stays as it was, since %d of its entries are not in the input and keep other scores; the new ones are in %s"
+ROW_KEYS = "scorer row_keys"  # of a scorer that reads an entry's own keys
 POPULATION = "generator "  # how the settings begin that make an answer what it is
 
 
@@ -116,6 +117,8 @@ class RunFiles:
         all_met = self.complete and self._errors is None and not self.rewrite.unmet
         if all_met or not differs(scorer_of(self.before), scorer_of(self.settings)):
             self._old_output.check()
+            if all_met and self.output.size == 0:
+                self.rewrite.set_settings(with_larger_limits(self.rewrite.settings, self.before))
             self.rewrite.replace(all_met, self.output)
             self._close_output()
             self.output = self._old_output = AppendFile(self._output_file)
@@ -130,6 +133,11 @@ class RunFiles:
     def old_record(self, entry_id: str) -> Record | None:
         """What the output has of an entry that may lack something."""
         return None if self.rewrite is None else self.rewrite.take(entry_id)
+
+    def not_in_input(self) -> int:
+        """How many of the output's entries the input did not have, once all of it was met."""
+        unmet = 0 if self.rewrite is None else self.rewrite.unmet
+        return unmet + sum(not is_met for is_met in self._met.values())
 
     def say_what_stays(self) -> None:
         """Tells the user that the output has more answers than are asked for."""
@@ -216,8 +224,28 @@ def wanted_of(
     own = {name: value for name, value in before.items() if name.startswith(POPULATION)}
     wanted = {**{name: value for name, value in settings.items() if not name.startswith(POPULATION)}, **own}
     loses_scores = scorer_of(before) and not scorer_of(settings)
+    look_again = look_again or bool(settings.get(ROW_KEYS))  # the input may have other row data now
     may_lack = differs(before, wanted) or (look_again and os.path.getsize(output_file) > 0)
     return wanted if may_lack and not loses_scores else None
+
+
+def with_larger_limits(settings: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """The settings with the limits that were ``before``, where these are larger. No limit of tokens is the largest.
+
+    If only the limit of tokens is larger now, the settings stay: the answers that are not asked for had the old limit.
+
+    >>> before = {"answers_per_question": 5, "max_tokens": None}
+    >>> with_larger_limits({"answers_per_question": 3, "max_tokens": 32}, before) == before
+    True
+    """
+    names = ("answers_per_question", "max_tokens")
+    if not all(name in one for name in names for one in (settings, before)):
+        return settings
+    (count, limit), (old_count, old_limit) = ([one[name] for name in names] for one in (settings, before))
+    larger = None if None in (limit, old_limit) else max(limit, old_limit)
+    if larger != old_limit and count < old_count:
+        return settings
+    return {**settings, "answers_per_question": max(count, old_count), "max_tokens": larger}
 
 
 def differs(before: dict[str, Any], now: dict[str, Any]) -> bool:

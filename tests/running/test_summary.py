@@ -288,12 +288,12 @@ def test_a_function_that_finds_all_answers_wrong_is_warned_of(tmp_path: Path) ->
 
 
 def test_a_rule_without_references_is_warned_of(tmp_path: Path) -> None:
-    write_input(tmp_path / "in.json", [conversation("a?"), conversation("b?")])
+    write_input(tmp_path / "in.json", [conversation("a?"), conversation("b?"), conversation("c?", "4")])
     with ScriptedServer(wrong) as server:
-        said = rejected(tmp_path, server, "--scorer", "match")
+        said = rejected(tmp_path, server, "--scorer", "match", "--limit", 2)
     assert "--scorer match decided nothing: none of 8 answers has a score" in rows(said, "warning")
     assert rows(said, "unscored") == [f"8 because {NO_REFERENCE}"]
-    assert any("--reference_key" in step for step in rows(said, "next"))
+    assert any("--scorer match judge" in step for step in rows(said, "next"))
 
 
 def test_the_tokens_of_both_roles_are_shown(tmp_path: Path) -> None:
@@ -303,3 +303,11 @@ def test_the_tokens_of_both_roles_are_shown(tmp_path: Path) -> None:
         said = rejected(tmp_path, server, "--scorer", "judge")
     tokens = [re.sub(r" \(.*", "", text) for text in rows(said, "tokens")]
     assert tokens == ["generator: 40 prompt, 56 completion", "scorer: 40 prompt, 56 completion"]
+
+
+def test_duplicates_whose_other_keys_differ_are_counted(tmp_path: Path) -> None:
+    items = [conversation("a?", "4", **own) for own in ({"id": 1, "w": 2}, {"w": 2, "id": 1}, {"id": 2}, {})]
+    write_input(tmp_path / "in.json", [*items, conversation("b?", "4"), conversation("b?", "4")])
+    with ScriptedServer(wrong) as server:
+        (entries,) = rows(rejected(tmp_path, server, "--scorer", "match"), "entries")
+    assert "4 duplicates left out (2 differ in their other keys)" in entries

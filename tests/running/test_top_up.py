@@ -12,7 +12,7 @@ from typing import Dict, List, Tuple
 import pytest
 
 from tests.forked import forked
-from tests.helpers import judge_flags, questions, read_lines
+from tests.helpers import conversation, judge_flags, questions, read_lines
 from tests.scripted_server import Reply, Request, ScriptedServer, completion
 
 ENTRIES = 6
@@ -89,10 +89,32 @@ def test_fewer_answers_remove_none_and_the_run_says_so(tmp_path: Path) -> None:
         assert run.returncode == 0
         assert run.stderr.count("\n") == 1
         assert "keeps its answers, up to 4 per question" in run.stderr
-        done(sample(server, tmp_path, "--answers_per_question", 2))
         done(sample(server, tmp_path, "--answers_per_question", 4))
         assert len(server.chats) == ENTRIES * 4
     assert answers(tmp_path) == before
+    assert only_the_usual_files(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("count", "limit", "kept"),
+    [(2, 32, (4, 48)), (4, 32, (4, 48)), (2, 48, (4, 48)), (2, 64, (2, 64)), (4, 64, (4, 64))],
+)
+def test_lower_limits_that_change_nothing_do_not_change_the_settings(
+    tmp_path: Path, count: int, limit: int, kept: Tuple[int, int]
+) -> None:
+    def settings() -> Tuple[int, int]:
+        found = json.loads((tmp_path / "out.jsonl.settings.json").read_text())
+        return found["answers_per_question"], found["max_tokens"]
+
+    with ScriptedServer(numbered) as server:
+        done(sample(server, tmp_path, "--answers_per_question", 4, "--max_tokens", 48))
+        sample(server, tmp_path, "--answers_per_question", count, "--max_tokens", limit)
+        assert len(server.chats) == ENTRIES * 4
+        assert settings() == kept
+        questions(tmp_path / "in.json", ENTRIES + 1)
+        sample(server, tmp_path, "--answers_per_question", count, "--max_tokens", limit)
+        assert len(server.chats) == ENTRIES * 4 + count
+        assert settings() == (count, limit)
 
 
 def test_another_population_is_refused_and_the_line_says_what_works(tmp_path: Path) -> None:
@@ -397,3 +419,35 @@ def test_more_judge_samples_cost_only_the_further_replies(tmp_path: Path, flags:
             if samples > 1:
                 assert len(record["generated_details"][0]["judge_samples"]) == samples
                 assert record["generated_details"][0]["judge_usage"]["requests"] == samples
+
+
+def test_another_prompt_template_is_refused_and_the_line_says_what_works(tmp_path: Path) -> None:
+    one, other = tmp_path / "one.txt", tmp_path / "other.txt"
+    one.write_text("{question} Think.")
+    other.write_text("{question} Be brief.")
+    with ScriptedServer(numbered) as server:
+        done(sample(server, tmp_path, "--prompt_template", one))
+        sent = len(server.chats)
+        for flags in ((), ("--prompt_template", other)):
+            run = sample(server, tmp_path, *flags)
+            assert run.returncode == 2
+            assert "prompt_template" in run.stderr
+            assert "name another --output_file, or add to this one with --allow_mixed" in run.stderr
+        one.rename(tmp_path / "same.txt")
+        done(sample(server, tmp_path, "--prompt_template", tmp_path / "same.txt"))
+        assert len(server.chats) == sent
+    assert only_the_usual_files(tmp_path)
+
+
+@pytest.mark.parametrize("flags", [(), ("--answers_per_question", 2), ("--prompt_template", "HERE", "--allow_mixed")])
+def test_entries_that_are_not_in_the_input_any_more_are_counted(tmp_path: Path, flags: Tuple[object, ...]) -> None:
+    (tmp_path / "template.txt").write_text("{question} Think.")
+    flags = tuple(tmp_path / "template.txt" if flag == "HERE" else flag for flag in flags)
+    warning = "of the output's entries are not in the input; they are selected too"
+    with ScriptedServer(numbered) as server:
+        first = sample(server, tmp_path, "--answers_per_question", 1)
+        (tmp_path / "in.json").write_text(json.dumps([conversation("question 0?", "0"), conversation("new?", "0")]))
+        limited = sample(server, tmp_path, "--answers_per_question", 1, "--limit", 1)
+        run = sample(server, tmp_path, *(flags or ("--answers_per_question", 1)))
+    assert warning not in first.stdout + limited.stdout
+    assert f"  warning   {ENTRIES - (0 if len(flags) > 2 else 1)} {warning}" in run.stdout
