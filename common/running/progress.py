@@ -138,12 +138,12 @@ class Progress:
     def _quality(self) -> list[str]:
         """The scores so far, if there are any."""
         counts, share = self.counts, self.counts.accepted_share
-        if not counts.scores and not counts.undecided:
+        if not counts.scores and not counts.unscored:
             return []
+        unscored = f"{counts.unscored:,} unscored"
         if share is not None:
-            return [f"{counts.undecided:,} unscored", f"{share:.0%} accepted"]
-        mean = "none" if counts.mean_score is None else f"{counts.mean_score:.2f}"
-        return [f"{counts.undecided:,} unscored", f"mean score {mean}"]
+            return [unscored, f"{share:.0%} accepted"]
+        return [unscored] if counts.mean_score is None else [unscored, f"mean score {counts.mean_score:.2f}"]
 
 
 def _that_fit(items: Sequence[str], room: int) -> list[str]:
@@ -199,7 +199,7 @@ async def _log_lines(progress: Progress, every: float) -> None:
 
 
 async def _show_bar(progress: Progress) -> None:
-    with tqdm(unit=" answers", dynamic_ncols=True) as bar:
+    with _Bar(unit=" answers", dynamic_ncols=True) as bar:
         try:
             while True:
                 with contextlib.suppress(OSError):
@@ -210,8 +210,17 @@ async def _show_bar(progress: Progress) -> None:
                 _draw(bar, progress)
 
 
+class _Bar(tqdm):  # type: ignore[type-arg]
+    """The only bar of a terminal. tqdm itself hides a bar if the terminal claims to have no rows, or one or two."""
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> bool:  # type: ignore[override]
+        self.sp(str(self) if msg is None else msg)
+        return True
+
+
 def _draw(bar: tqdm, progress: Progress) -> None:  # type: ignore[type-arg]
     look = progress.look()
     bar.n, bar.total = look.answers, look.total
-    bar.bar_format = progress.bar_format(bar.format_dict["ncols"] or 80)
+    columns = bar.format_dict["ncols"] or 0
+    bar.bar_format = progress.bar_format(columns if columns > 0 else 80)
     bar.refresh()

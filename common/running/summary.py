@@ -67,7 +67,7 @@ def _entries(counts: Counts, seconds: float) -> tuple[str, str]:
     if counts.postponed:
         parts.append(f"{counts.postponed:,} postponed")
     if counts.duplicates:
-        parts.append(f"{counts.duplicates:,} duplicates left out")
+        parts.append(f"{counts.duplicates:,} duplicate{'s' * (counts.duplicates != 1)} left out")
     return "entries", ", ".join(parts) + f" in {seconds:.1f} s ({counts.done / max(seconds, 1e-9):.1f}/s)"
 
 
@@ -103,8 +103,8 @@ def _requests(traffic: Mapping[str, Traffic], rate: float) -> list[tuple[str, st
 def _scores(counts: Counts) -> list[tuple[str, str]]:
     if counts.mean_score is None and not counts.unscored:
         return []
-    mean = "none" if counts.mean_score is None else f"{counts.mean_score:.2f}"
-    text = f"mean {mean}, {counts.scores:,} scored, {counts.unscored:,} unscored"
+    mean = "" if counts.mean_score is None else f"mean {counts.mean_score:.2f}, "
+    text = f"{mean}{counts.scores:,} scored, {counts.unscored:,} unscored"
     share = counts.accepted_share
     return [("scores", text + (f", {counts.accepted:,} accepted ({share:.0%})" if share is not None else ""))]
 

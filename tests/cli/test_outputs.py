@@ -141,7 +141,8 @@ def test_select_warns_as_a_run_does(tmp_path: Path, scores: Any, details: List[A
     line = {"original_question": "2+2?", "original_answers": TURNS, **answers, "entry_id": "0" * 32}
     path.write_text(json.dumps({**line, **({} if scores is None else {"generated_scores": scores})}) + "\n")
     done = read("select", path)
-    assert done.returncode == 0 and says in done.stdout, done
+    assert done.returncode == 0
+    assert says in done.stdout
 
 
 def test_two_outputs_are_compared(tmp_path: Path) -> None:
