@@ -1,4 +1,4 @@
-"""What a person sees during a run: a bar on a terminal, and a plain line every half minute in a log.
+"""What a person sees during a run: a bar on a terminal, and in a log a plain line, at first and every half minute.
 
 Example: ``task = asyncio.ensure_future(show_progress(Progress(counts, traffic, expected, per_entry=4), quiet=False))``
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import sys
 import time
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 
 EVERY = 0.5  # seconds between two looks at the counts, for the bar
 LINE_EVERY = 30.0  # seconds between two plain lines
+FIRST_LINE = 5.0  # seconds before the first one: it tells that the input was recognised and that answers arrive
 WINDOW = 600.0  # seconds whose mean is the rate that is shown
 NARROWEST = 4  # columns of the bar itself
 
@@ -193,8 +195,8 @@ async def show_progress(progress: Progress, quiet: bool, line_every: float = LIN
 
 
 async def _log_lines(progress: Progress, every: float) -> None:
-    while True:
-        await asyncio.sleep(every)
+    for number in itertools.count():
+        await asyncio.sleep(every if number else min(FIRST_LINE, every))
         log.info("%s: %s", time.strftime("%Y-%m-%d %H:%M:%S"), progress.line())
 
 
