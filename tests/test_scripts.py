@@ -523,8 +523,8 @@ class Listing(ScriptedServer):
 
 def test_a_missing_model_name_is_one_line_that_says_so(tmp_path: Path) -> None:
     flags = ("--input_file", questions(tmp_path / "i.json", 1), "--output_file", tmp_path / "o.jsonl")
-    refused(run_script("sampling.py", *flags, "--port", 9), 2, "--model_name is required")
-    refused(run_script("reject.py", *flags, "--generator_port", 9), 2, "--generator_model is required")
+    refused(run_script("sampling.py", *flags, "--port", 9), 2, "error: cannot reach http://127.0.0.1:9", "--model_name")
+    refused(run_script("reject.py", *flags, "--generator_port", 9), 2, "error: cannot reach", "--generator_model")
 
 
 def test_the_model_is_the_servers_and_a_finished_output_needs_no_server(tmp_path: Path) -> None:

@@ -429,7 +429,8 @@ def served_model(args: argparse.Namespace, role: Role, urls: Sequence[str], key:
         before = settings_of(args.output_file).get(f"{role.name} model")
         if isinstance(before, str):
             return before
-        raise UsageError(f"{role.model_flag} is required: {error}") from error
+        asked = f"without {role.model_flag}, the server is asked for the name of its model"
+        raise UsageError(f"{error} ({asked})") from error
 
 
 def make_extra_body(args: argparse.Namespace, role: Role) -> dict[str, Any]:

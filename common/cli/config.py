@@ -119,9 +119,23 @@ def _read_yaml(text: str, path: str) -> Any:
     yaml = require("yaml", f"--config {path}", "config")
     try:
         values = yaml.safe_load(text)
+        _check_once(_keys_of_yaml(yaml.compose(text, Loader=yaml.SafeLoader)), path)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UsageError(f"--config {path} is not YAML: {error}") from error
     return {} if values is None else values
+
+
+def _keys_of_yaml(node: Any) -> list[str]:
+    """The keys of the mapping that a YAML file holds."""
+    pairs = node.value if node is not None and node.id == "mapping" else []
+    return [str(key.value) for key, _ in pairs if key.id == "scalar"]
+
+
+def _check_once(keys: Sequence[str], path: str) -> None:
+    """UsageError if a key is there twice."""
+    twice = next((key for place, key in enumerate(keys) if key in keys[:place]), None)
+    if twice is not None:
+        raise UsageError(f"--config {path} has {twice} twice; keep one")
 
 
 def _read_toml(text: str, path: str) -> Any:
@@ -134,9 +148,14 @@ def _read_toml(text: str, path: str) -> Any:
 
 def _read_json(text: str, path: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=lambda pairs: _object(pairs, path))
     except (ValueError, RecursionError) as error:
         raise UsageError(f"--config {path} is not JSON: {error}") from error
+
+
+def _object(pairs: list[tuple[str, Any]], path: str) -> dict[str, Any]:
+    _check_once([key for key, _ in pairs], path)
+    return dict(pairs)
 
 
 READERS: dict[str, Callable[[str, str], Any]] = {
@@ -160,6 +179,8 @@ def value_of(action: argparse.Action, value: Any, place: str) -> Any:
         if not values:
             raise UsageError(f"{place}: must not be an empty list")
         return [_one_value(action, one, place) for one in values]
+    if isinstance(value, list) and str(action.metavar).endswith(",..."):
+        value = ",".join(map(str, value))  # the flag takes its values with commas between
     return _one_value(action, value, place)
 
 

@@ -20,6 +20,7 @@ from ..results.comparison_page import write_comparison
 from ..results.record_view import OutputReader
 from ..running.job import Results
 from ..running.results import Output, Written, check_result_files, send_selection, write_result_files
+from ..running.summary import selection_rows
 from ..running.verify import verify
 from ..scoring.scorers import SCORERS, has_range
 from ..storage.result_files import ResultFiles
@@ -213,6 +214,10 @@ def write(reading: Reading) -> int:
         _write_comparison(reading, files, written)
     else:
         write_result_files(reading.outputs[0], reading.results, files, written)
+    if written.selected is not None:
+        results = reading.results
+        about = (written.selected, results.selection.accept_score, results.lowest_score)
+        written.rows += selection_rows(*about, reading.outputs[0].records())
         send_selection(reading.results, written)
     if not reading.quiet:
         say("\n".join(f"{kind}  {text}" for kind, text in written.rows), sys.stdout)

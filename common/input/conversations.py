@@ -6,14 +6,16 @@ Example: ``entry_from_conversation({"messages": [{"role": "user", "content": "2+
 from __future__ import annotations
 
 import logging
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Set
 
 from ..errors import BadEntry
 from ..records import ANSWER_DETAILS, ROLES, Answer, Entry, PendingEntry, Turn, entry_id_of, origin_of
-from .columns import BY_NAME, Columns, Conversation, conversation_of, lookup
+from .columns import BY_NAME, EMPTY, Columns, Conversation, conversation_of, lookup
 from .turns import are_plain, check_turns
 
 log = logging.getLogger(__name__)
+
+CONVERSATION_ALONE = frozenset({"images", "conversations", "messages"})  # keys that need no explanation
 
 
 def _entry(
@@ -37,10 +39,16 @@ def entry_from_conversation(item: object, line: Optional[int] = None, columns: C
 
     Two spellings of a conversation are the same entry, with the same id. A list is its messages.
     """
-    item = as_row(item)
-    if not isinstance(item, dict):
-        raise BadEntry(f'an entry must be an object with "conversations" or "messages", not {type(item).__name__}')
-    found = conversation_of(item, columns)
+    return _entry_of(_read(as_row(item), columns), line)
+
+
+def _read(row: object, columns: Columns) -> Conversation:
+    if not isinstance(row, dict):
+        raise BadEntry(f'an entry must be an object with "conversations" or "messages", not {type(row).__name__}')
+    return conversation_of(row, columns)
+
+
+def _entry_of(found: Conversation, line: Optional[int]) -> Entry:
     return _entry(found.turns, found.images, line, extra=found.extra)
 
 
@@ -51,28 +59,33 @@ def as_row(item: object) -> object:
 
 
 class ItemReader:
-    """Makes entries of input items whose keys ``columns`` names; logs once which keys it recognised."""
+    """Makes entries of input items whose keys ``columns`` names; logs which keys it reads, each once."""
 
     def __init__(self, columns: Columns = BY_NAME) -> None:
         self.columns = columns
-        self._told = False
+        self._told: Optional[Set[str]] = None  # the keys that were said to be read
 
     def __call__(self, item: object, line: Optional[int] = None) -> PendingEntry:
         """An entry whose answers are still to be sampled; BadEntry if the item is not an entry."""
-        item = as_row(item)
-        entry = entry_from_conversation(item, line, self.columns)
-        if not self._told and isinstance(item, dict):
-            self._told = True
-            _tell(item, conversation_of(item, self.columns))
+        row = as_row(item)
+        found = _read(row, self.columns)
+        entry = _entry_of(found, line)
+        self._tell(row, found)
         return PendingEntry(entry, None)
 
-
-def _tell(item: Dict[str, Any], found: Conversation) -> None:
-    """Logs what was recognised, unless it is a conversation alone."""
-    read = [key for key in found.keys if lookup(item, key) is not None]
-    if found.extra or not {"images", "conversations", "messages"}.issuperset(read):
-        rest = f"; kept as extra: {', '.join(found.extra)}" if found.extra else ""
-        log.info("input: read from each entry: %s%s", ", ".join(read), rest)
+    def _tell(self, row: object, found: Conversation) -> None:
+        """Logs what was read, unless it is a conversation alone: of the first entry, and what only later ones have."""
+        told = CONVERSATION_ALONE if self._told is None else self._told
+        read = [key for key in found.keys if key not in told and lookup(row, key) not in EMPTY]
+        if self._told is None:
+            first = [key for key in found.keys if lookup(row, key) is not None]
+            self._told = {*CONVERSATION_ALONE, *first}
+            if found.extra or read:
+                rest = f"; kept as extra: {', '.join(found.extra)}" if found.extra else ""
+                log.info("input: read from the first entry that can be read: %s%s", ", ".join(first), rest)
+        elif read:
+            self._told.update(read)
+            log.info("input: read from a later entry, which has more: %s", ", ".join(read))
 
 
 def work_from_record(item: object, line: Optional[int] = None) -> PendingEntry:

@@ -12,13 +12,14 @@ import io
 import os
 from bisect import bisect_left
 from collections import Counter
-from typing import Any, Iterator, NamedTuple, NoReturn, Protocol
+from typing import Any, Iterator, NamedTuple, Protocol
 
 from ..errors import BrokenInput, UsageError
 from ..images import LFS_POINTER
 from ..records import Origin
 from .compressed import unpacked
 from .delimited import DelimitedReader
+from .folders import input_files
 from .json_items import JsonReader
 from .parquet import ParquetReader
 
@@ -175,21 +176,5 @@ def _open_again(path: str) -> Reader:
 
 
 def _files(folder: str) -> list[str]:
-    """The input files in a folder and in the folders below, sorted by name. Hidden files and folders are left out."""
-    endings = tuple(ending for reader in READERS for ending in reader.endings)
-    files: list[str] = []
-    others: list[str] = []
-    for parent, folders, names in os.walk(folder, onerror=_refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            if not name.startswith("."):
-                (files if name.endswith(endings) else others).append(os.path.join(parent, name))
-    if not files:
-        arrow = any(name.endswith(".arrow") for name in others)
-        hint = "; it was written by save_to_disk: write its dataset with to_parquet instead" if arrow else ""
-        raise UsageError(f"the folder {folder} holds no {', '.join(endings)} file{hint}")
-    return sorted(files)
-
-
-def _refuse(error: OSError) -> NoReturn:
-    raise UsageError(f"cannot read {error.filename}: {error.strerror}") from error
+    """The input files in a folder and in the folders below, sorted by name."""
+    return input_files(folder, [ending for reader in READERS for ending in reader.endings])

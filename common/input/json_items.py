@@ -36,7 +36,9 @@ class JsonReader:
     line, a line that is not JSON is only a BadEntry in place of its value.
     """
 
-    endings: tuple[str, ...] = (".jsonl", ".jsonl.gz", ".jsonl.zst")
+    endings: tuple[str, ...] = tuple(
+        ending + packed for ending in (".json", ".jsonl") for packed in ("", ".gz", ".zst")
+    )
     unit = "line"
     shape = "JSON Lines"
 

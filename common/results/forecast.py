@@ -112,11 +112,20 @@ class Sample:
         See ``share_interval``.
         """
         pairs = [(one.get(part, 0.0), one.get(whole, 0.0)) for one in self.figures]
-        return share_interval(pairs) if any(of for _, of in pairs) else None
+        return self._of_finite(share_interval(pairs)) if any(of for _, of in pairs) else None
 
     def share(self, name: str) -> Estimate:
         """The share of the entries that have something of a figure; see ``mean_interval``."""
-        return mean_interval([float(one.get(name, 0) > 0) for one in self.figures], 0, 1)
+        return self._of_finite(mean_interval([float(one.get(name, 0) > 0) for one in self.figures], 0, 1))
+
+    def _of_finite(self, estimate: Estimate) -> Estimate:
+        """The interval with the correction for a finite population: with every entry, nothing is uncertain.
+
+        (Cochran 1977, section 2.6.)
+        """
+        point, low, high = estimate
+        part = math.sqrt(max(0.0, 1 - len(self.figures) / self.entries))
+        return Estimate(point, point - part * (point - low), point + part * (high - point))
 
 
 def t95(degrees: int) -> float:

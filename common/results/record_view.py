@@ -67,20 +67,28 @@ class OutputReader:
 
     def records(self) -> Iterator[Record]:
         """The records, one at a time."""
+        has_records = False
         try:
             with open(self._path, "rb") as file:
                 for number, line in enumerate(file, 1):
                     record = object_on(line)
                     if record is not None and isinstance(record.get("generated_answers"), list):
+                        has_records = True
                         yield record
                     elif not line.endswith(b"\n"):
                         self.torn = True
                     elif line.strip():
-                        raise RunStopped(
-                            f"{self._path}: line {number} is not a record; remove it and write the report again"
-                        )
+                        raise self._no_record(number, has_records)
         except OSError as error:
             raise RunStopped(f"cannot read {self._path}: {error.strerror}") from error
+
+    def _no_record(self, number: int, has_records: bool) -> RunStopped:
+        """The error of a line that is not a record: a damaged one behind other records, else the file is no output."""
+        if has_records:
+            hint = "is the output damaged? The command that wrote it moves such lines away and does their entries again"
+        else:
+            hint = "is this an output of sampling.py, score.py or reject.py?"
+        return RunStopped(f"{self._path}: line {number} is not a record; {hint}")
 
 
 def view_of(record: Record, selection: Selection) -> RecordView:

@@ -194,7 +194,7 @@ async def note(plan: Plan, role: str, asks: Iterator[Awaitable[object]]) -> None
 
 def recognised(job: Job, shape: str, survey: Survey) -> Iterator[tuple[str, str]]:
     """(kind, text) of what was read."""
-    yield "input", f"{', '.join(job.input_files)}: {shape}, {survey.items:,} items"
+    yield "input", f"{', '.join(job.input_files)}: {shape}, {survey.items:,} item{'s' * (survey.items != 1)}"
     if survey.read:
         yield "", f"read: {keys_of(survey.read)}"
     if survey.kept:
@@ -204,7 +204,8 @@ def recognised(job: Job, shape: str, survey: Survey) -> Iterator[tuple[str, str]
     if survey.answers:
         yield "", f"{survey.answers:,} answers come with the input"
     if survey.first_error is not None:
-        yield "refused", f"{survey.unreadable:,} items cannot be read; the first: {survey.first_error}"
+        items = f"{survey.unreadable:,} item{'s' * (survey.unreadable != 1)}"
+        yield "refused", f"{items} cannot be read; the first: {survey.first_error}"
 
 
 def keys_of(keys: Counter[str]) -> str:
@@ -215,7 +216,8 @@ def planned(job: Job, plan: Plan) -> Iterator[tuple[str, str]]:
     """(kind, text) of what a run would do."""
     found = plan.entries
     more = f", {found['from the ledger']:,} from the ledger" if found["from the ledger"] else ""
-    again = f", {found['duplicate']:,} duplicates left out" if found["duplicate"] else ""
+    twice = found["duplicate"]
+    again = f", {twice:,} duplicate{'s' * (twice != 1)} left out" if twice else ""
     yield "entries", f"{found['to do']:,} to do, {found['done']:,} done before{more}{again}"
     pipeline = job.pipeline
     most = "up to " if pipeline.stop_rule is not None else ""

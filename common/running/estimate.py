@@ -161,7 +161,8 @@ class Pilot:
         if self.clients:
             yield "time", self._time(sample)
         yield from self._cost(sample)
-        yield "next", "the same command without --estimate does the other entries, and writes selection and report"
+        others = "" if len(sample.figures) >= sample.entries else "does the other entries, and "
+        yield "next", f"the same command without --estimate {others}writes selection and report"
 
     def _accepted(self, sample: Sample) -> Iterator[tuple[str, str]]:
         answers = sample.ratio("accepted", "answers")

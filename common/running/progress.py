@@ -1,4 +1,4 @@
-"""What a person sees during a run: a bar on a terminal, and a plain line every half minute in a log.
+"""What a person sees during a run: a bar on a terminal, and in a log a plain line, at first and every half minute.
 
 Example: ``task = asyncio.ensure_future(show_progress(Progress(counts, traffic, expected, per_entry=4), quiet=False))``
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import sys
 import time
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 
 EVERY = 0.5  # seconds between two looks at the counts, for the bar
 LINE_EVERY = 30.0  # seconds between two plain lines
+FIRST_LINE = 5.0  # seconds before the first one: it tells that the input was recognised and that answers arrive
 WINDOW = 600.0  # seconds whose mean is the rate that is shown
 NARROWEST = 4  # columns of the bar itself
 
@@ -138,12 +140,12 @@ class Progress:
     def _quality(self) -> list[str]:
         """The scores so far, if there are any."""
         counts, share = self.counts, self.counts.accepted_share
-        if not counts.scores and not counts.undecided:
+        if not counts.scores and not counts.unscored:
             return []
+        unscored = f"{counts.unscored:,} unscored"
         if share is not None:
-            return [f"{counts.undecided:,} unscored", f"{share:.0%} accepted"]
-        mean = "none" if counts.mean_score is None else f"{counts.mean_score:.2f}"
-        return [f"{counts.undecided:,} unscored", f"mean score {mean}"]
+            return [unscored, f"{share:.0%} accepted"]
+        return [unscored] if counts.mean_score is None else [unscored, f"mean score {counts.mean_score:.2f}"]
 
 
 def _that_fit(items: Sequence[str], room: int) -> list[str]:
@@ -193,13 +195,13 @@ async def show_progress(progress: Progress, quiet: bool, line_every: float = LIN
 
 
 async def _log_lines(progress: Progress, every: float) -> None:
-    while True:
-        await asyncio.sleep(every)
+    for number in itertools.count():
+        await asyncio.sleep(every if number else min(FIRST_LINE, every))
         log.info("%s: %s", time.strftime("%Y-%m-%d %H:%M:%S"), progress.line())
 
 
 async def _show_bar(progress: Progress) -> None:
-    with tqdm(unit=" answers", dynamic_ncols=True) as bar:
+    with _Bar(unit=" answers", dynamic_ncols=True) as bar:
         try:
             while True:
                 with contextlib.suppress(OSError):
@@ -210,8 +212,17 @@ async def _show_bar(progress: Progress) -> None:
                 _draw(bar, progress)
 
 
+class _Bar(tqdm):  # type: ignore[type-arg]
+    """The only bar of a terminal. tqdm itself hides a bar if the terminal claims to have no rows, or one or two."""
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> bool:  # type: ignore[override]
+        self.sp(str(self) if msg is None else msg)
+        return True
+
+
 def _draw(bar: tqdm, progress: Progress) -> None:  # type: ignore[type-arg]
     look = progress.look()
     bar.n, bar.total = look.answers, look.total
-    bar.bar_format = progress.bar_format(bar.format_dict["ncols"] or 80)
+    columns = bar.format_dict["ncols"] or 0
+    bar.bar_format = progress.bar_format(columns if columns > 0 else 80)
     bar.refresh()

@@ -5,11 +5,13 @@ Example: ``print(summary("reject.py", counts, {"generator": traffic}, seconds=41
 
 from __future__ import annotations
 
-from typing import Mapping, NamedTuple, Sequence
+from typing import Iterable, Mapping, NamedTuple, Sequence
 
 from ..errors import printable
+from ..records import Record
 from ..results.export import Selected
 from ..results.reasons import ReasonCounts
+from ..results.record_view import candidates_of
 from ..results.selection import Selection
 from ..scoring.same_answer import FREE_TEXT, NO_REFERENCE
 from ..servers.client import Traffic
@@ -69,7 +71,7 @@ def _entries(counts: Counts, seconds: float) -> tuple[str, str]:
         parts.append(f"{counts.postponed:,} postponed")
     if counts.duplicates:
         others = f" ({counts.other_keys:,} differ in their other keys)" if counts.other_keys else ""
-        parts.append(f"{counts.duplicates:,} duplicates left out{others}")
+        parts.append(f"{counts.duplicates:,} duplicate{'s' * (counts.duplicates != 1)} left out{others}")
     return "entries", ", ".join(parts) + f" in {seconds:.1f} s ({counts.done / max(seconds, 1e-9):.1f}/s)"
 
 
@@ -105,8 +107,8 @@ def _requests(traffic: Mapping[str, Traffic], rate: float) -> list[tuple[str, st
 def _scores(counts: Counts) -> list[tuple[str, str]]:
     if counts.mean_score is None and not counts.unscored:
         return []
-    mean = "none" if counts.mean_score is None else f"{counts.mean_score:.2f}"
-    text = f"mean {mean}, {counts.scores:,} scored, {counts.unscored:,} unscored"
+    mean = "" if counts.mean_score is None else f"mean {counts.mean_score:.2f}, "
+    text = f"{mean}{counts.scores:,} scored, {counts.unscored:,} unscored"
     share = counts.accepted_share
     return [("scores", text + (f", {counts.accepted:,} accepted ({share:.0%})" if share is not None else ""))]
 
@@ -149,23 +151,56 @@ class Ending(NamedTuple):
 
 def warnings(counts: Counts, ending: Ending) -> list[str]:
     """What is probably not as the user wants it."""
-    texts, selected, accept = [], ending.selected, ending.selection.accept_score
+    texts = []
     if counts.undecided and not counts.scores:
         texts.append(f"--scorer {ending.scorer} decided nothing: none of {counts.undecided:,} answers has a score")
-    if selected is not None and selected.lowest and ending.lowest_score is not None:
-        texts.append(
-            f"{selected.lowest:,} of the {selected.rows:,} selected answers have the lowest score, "
-            f"{ending.lowest_score:g}: --accept_score S selects only answers that score at least S"
-        )
-    if selected is not None and selected.records and not selected.rows:
-        least = "" if accept is None else f": none scores at least {accept:g} (--accept_score)"
-        texts.append(f"no answer is selected{least}")
+    if ending.selected is not None:
+        texts += selection_warnings(ending.selected, ending.selection.accept_score, ending.lowest_score)
     if ending.leftover:
         texts.append(
             f"{ending.leftover:,} of the output's entries are not in the input; they are selected too: use a new "
             "--output_file for the entries of this input alone"
         )
     return texts
+
+
+def selection_warnings(selected: Selected, accept_score: float | None, lowest_score: float | None) -> list[str]:
+    """What is probably wrong with a selection. ``lowest_score`` is the lowest that the scorer gives, if there is one.
+
+    >>> selection_warnings(Selected(records=8, chosen=0, rows=0), 9, 0)
+    ['no answer is selected: none scores at least 9 (--accept_score)']
+    """
+    texts = []
+    if selected.lowest and lowest_score is not None:
+        texts.append(
+            f"{selected.lowest:,} of the {selected.rows:,} selected answers have the lowest score, "
+            f"{lowest_score:g}: --accept_score S selects only answers that score at least S"
+        )
+    if selected.records and not selected.rows:
+        least = "" if accept_score is None else f": none scores at least {accept_score:g} (--accept_score)"
+        texts.append(f"no answer is selected{least}")
+    return texts
+
+
+def selection_rows(
+    selected: Selected, accept_score: float | None, lowest_score: float | None, records: Iterable[Record]
+) -> list[tuple[str, str]]:
+    """The warnings about a selection from these records, with why their answers have no score if none is selected."""
+    texts = selection_warnings(selected, accept_score, lowest_score)
+    if not selected.records or selected.rows:
+        return [("warning", text) for text in texts]
+    reasons, usable, has_scores = ReasonCounts(), 0, False
+    for record in records:
+        has_scores = has_scores or "generated_scores" in record
+        for one in candidates_of(record):
+            usable += one.score is not None and not one.is_cut
+            if one.score is None:
+                reasons.add("", str(one.detail.get("unscored") or "it was not scored"))
+    if not has_scores:
+        texts = ["no answer is selected: the output has no scores; score it first with score.py"]
+    elif not usable:
+        texts = ["no answer is selected: each is cut or has no score"]
+    return [*(reason_rows("unscored", reasons) if has_scores else []), *(("warning", text) for text in texts)]
 
 
 def next_steps(counts: Counts, ending: Ending) -> list[str]:

@@ -236,7 +236,7 @@ def equal(
     if canonical(wanted.plain) == canonical(given.plain):
         return Verdict(True)
     if wanted.is_formula or given.is_formula:
-        return Verdict(None, f"not compared as text: {wanted.plain[:60]}, {given.plain[:60]}")
+        return Verdict(None, f"{_formula_beside(wanted, given)}: {wanted.plain[:60]}, {given.plain[:60]}")
     values = (wanted, given)
     if any(_DECIMAL_COMMA.fullmatch(value.plain) for value in values):
         return Verdict(None, "a comma may be a decimal comma")
@@ -244,6 +244,13 @@ def equal(
     if single or any(value.brackets.startswith("\\") for value in values):
         return Verdict(None, "only one side is a list")
     return Verdict(False)
+
+
+def _formula_beside(wanted: Value, given: Value) -> str:
+    """Why two different texts, one of which may be a formula, cannot be compared."""
+    if wanted.number and re.fullmatch(r"\(?[A-Za-z]\)?", given.plain):
+        return "the reference is a number and the final answer a letter (is the reference the index of a choice?)"
+    return "the reference and the final answer are different texts, and one may be a formula"
 
 
 def _is_variable(*values: Value) -> bool:

@@ -156,7 +156,7 @@ def read_answer(
     r"""What an answer says, or why its final answer cannot be told. A final answer that can be told equals itself.
 
     >>> read_answer("How many?", r"So \boxed{4}").final.text, read_answer("How many?", "Perhaps 4, perhaps 5.")
-    ('4', 'the answer has no value that can be told: Perhaps 4, perhaps 5.')
+    ('4', 'no single value can be read in the final answer: Perhaps 4, perhaps 5.')
     """
     reply = without_thoughts(answer)
     if reply is None:
@@ -170,7 +170,7 @@ def read_answer(
     wanted = _wanted(final, asked)
     if wanted.kind == "words" and final.found_by == "last sentence":
         if re.search("[0-9]", final.text):
-            return f"the answer has no value that can be told: {final.text[:80]}"
+            return f"no single value can be read in the final answer: {final.text[:80]}"
         if _is_free_text(final.text, final):
             return "the final answer is a free text, which a rule cannot compare"
     decision = _compare(wanted, final, reply, asked, tolerance)
@@ -267,7 +267,7 @@ def _decide_value(wanted: Wanted, final: FinalAnswer, reply: str, asked: Questio
     known = frozenset(map(stem, wanted.words))
     values = _values(final, asked, known)
     if not values:
-        return Decision(None, f"the answer has no value that can be told: {final.text[:80]}")
+        return Decision(None, f"no single value can be read in the final answer: {final.text[:80]}")
     verdicts = [equal(wanted.value, value, asked, known, tolerance) for value in values]
     if any(verdict.value for verdict in verdicts):
         return Decision(True)

@@ -240,7 +240,7 @@ def repair_tail(path: str, kind: Kind) -> None:
     try:
         with open(path, "r+b") as file:
             if not _holds(file, kind):
-                raise UsageError(f"{path} exists and holds no {kind.name}s; name another file, or remove it")
+                raise UsageError(f"{path} exists and holds no {kind.name}s; name another file, or move it away")
             size = file.seek(0, os.SEEK_END)
             whole = _end_of_last_line(file, size)
             file.seek(whole)
@@ -260,7 +260,7 @@ def check_kind(path: str, kind: Kind) -> None:
         _refuse_irregular(path)
         try:
             if not is_of_kind(path, kind):
-                raise UsageError(f"{path} exists and holds no {kind.name}s; name another file, or remove it")
+                raise UsageError(f"{path} exists and holds no {kind.name}s; name another file, or move it away")
         except OSError as error:
             raise UsageError(f"cannot read {path}: {error.strerror}") from error
 

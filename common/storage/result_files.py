@@ -57,7 +57,7 @@ class ResultFiles:
         if not os.path.isfile(path):
             raise UsageError(f"{flag} {path} is not a regular file")
         if not _begins(path, starts):
-            raise UsageError(f"{path} exists, and {flag} does not write such files; name another file, or remove it")
+            raise UsageError(f"{path} exists, and {flag} does not write such files; name another file, or move it away")
         if self._reads_only:
             raise UsageError(self._not_ours(flag, path))
         if self._is_older:
@@ -86,7 +86,7 @@ class ResultFiles:
 
     def _not_ours(self, flag: str, path: str) -> str:
         return (
-            f"{path} is not as a run of {self._output} wrote it by {flag}, so it is not replaced: remove it or name "
+            f"{path} is not as a run of {self._output} wrote it by {flag}, so it is not replaced: move it away or name "
             "another file, and run the same command again"
         )
 

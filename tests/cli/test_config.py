@@ -128,6 +128,26 @@ def test_a_file_that_cannot_be_read_is_named(name: str, tmp_path: Path) -> None:
         read("sample", tmp_path / name)
 
 
+@pytest.mark.parametrize("keys", ["[id, source]", "id,source", "\n  - id\n  - source\n"])
+def test_a_flag_of_values_with_commas_takes_a_list(keys: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "c.yaml", f"scorer: match\nselected_file: s.json\nselected_keys: {keys}")
+    assert read("reject", path).selected_keys == ["id", "source"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("c.yaml", "top_p: 0.5\nmodel: m\ntop_p: 0.6\n"),
+        ("c.json", '{"top_p": 0.5, "model": "m", "top_p": 0.6}'),
+        ("c.toml", "top_p = 0.5\nmodel = 'm'\ntop_p = 0.6\n"),
+    ],
+)
+def test_a_name_that_a_file_has_twice_is_refused(name: str, text: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=name) as caught:
+        read("sample", write(tmp_path / name, text))
+    assert "twice" in str(caught.value) or "overwrite" in str(caught.value)
+
+
 def test_an_unknown_name_is_one_line_and_exit_2(tmp_path: Path) -> None:
     run = run_script("sampling.py", *FILES, "--config", write(tmp_path / "c.yaml", "temprature: 1"))
     assert (run.returncode, run.stdout, run.stderr.count("\n")) == (2, "", 1)

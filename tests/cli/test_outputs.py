@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, List
 
+import pytest
+
 from tests.helpers import ROOT, environment, read_lines, run_script
 
 TURNS = [{"from": "human", "value": "2+2?"}, {"from": "gpt", "value": "4"}]
@@ -110,6 +112,37 @@ def test_an_output_that_a_run_is_writing_is_read_up_to_its_last_whole_line(tmp_p
     assert "still being written" in (tmp_path / "out_report.html").read_text()
     new = {"out.jsonl.results.json", "out_report.html", "pairs.jsonl", "pairs.jsonl.md"}
     assert set(os.listdir(tmp_path)) - set(before) == new
+
+
+@pytest.mark.parametrize("held", ['{"question": "2+2?"}\n', '[\n {"question": "2+2?"}\n]\n', "id,question\n1,2+2?\n"])
+@pytest.mark.parametrize("command", ["select", "report"])
+def test_a_file_that_is_not_an_output_is_named_and_stays(tmp_path: Path, command: str, held: str) -> None:
+    data = tmp_path / "gsm.jsonl"
+    data.write_text(held)
+    done = read(command, data)
+    assert done.returncode
+    assert "is this an output of" in done.stderr
+    assert "remove" not in done.stderr
+    assert data.read_text() == held
+
+
+@pytest.mark.parametrize(
+    ("scores", "details", "says"),
+    [
+        ([0, 0], [{}, {}], "1 of the 1 selected answers have the lowest score, 0"),
+        ([None, None], [{"unscored": "no reference"}] * 2, "2 because no reference"),
+        ([9, 9], [{"finish_reason": "length"}] * 2, "no answer is selected: each is cut or has no score"),
+        (None, [{}, {}], "no answer is selected: the output has no scores"),
+    ],
+)
+def test_select_warns_as_a_run_does(tmp_path: Path, scores: Any, details: List[Any], says: str) -> None:
+    path = tmp_path / "out.jsonl"
+    answers = {"generated_answers": ["4", "5"], "generated_details": details}
+    line = {"original_question": "2+2?", "original_answers": TURNS, **answers, "entry_id": "0" * 32}
+    path.write_text(json.dumps({**line, **({} if scores is None else {"generated_scores": scores})}) + "\n")
+    done = read("select", path)
+    assert done.returncode == 0
+    assert says in done.stdout
 
 
 def test_two_outputs_are_compared(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import BadEntry
-from common.input.conversations import entry_from_conversation, work_from_record
+from common.input.conversations import ItemReader, entry_from_conversation, work_from_record
 from common.input.files import InputFile
 from common.records import Answer, Entry, Score, make_record
 from common.results.export import write_selected
@@ -384,3 +385,14 @@ def test_a_record_that_is_none_is_refused_by_the_key_that_is_wrong(change: Dict[
 def test_an_input_given_to_score_is_told_from_a_record() -> None:
     with pytest.raises(BadEntry, match=r"sampling\.py"):
         work_from_record(conversation("2+2?", "4"))
+
+
+def test_each_key_that_is_read_is_said_once_whichever_entry_has_it_first(caplog: pytest.LogCaptureFixture) -> None:
+    reader = ItemReader()
+    with caplog.at_level(logging.INFO):
+        for context in ("", "2 and 2", "3 and 3"):
+            reader({"instruction": "Add.", "input": context, "output": "4"})
+    assert caplog.messages == [
+        "input: read from the first entry that can be read: instruction, output; kept as extra: input",
+        "input: read from a later entry, which has more: input",
+    ]

@@ -118,6 +118,21 @@ def test_a_folder_is_its_files_in_the_order_of_their_names_hidden_ones_left_out(
     assert read(tmp_path) == [Item(number, item) for number, item in enumerate(items, 1)]
 
 
+def test_the_json_files_of_a_folder_are_read_and_every_other_file_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    items = numbered(4)
+    write_bytes(tmp_path / "a.json", json.dumps(items[:2]).encode())
+    write_bytes(tmp_path / "b.JSON.gz", gzip.compress(json.dumps(items[2:3]).encode()))
+    write_bytes(tmp_path / "c.jsonl", lines(items[3:]))
+    others = ["out.jsonl.settings.json", "out.jsonl.errors.jsonl", "out.jsonl.results.json", "notes.txt", "best.json"]
+    for name in others:
+        write_bytes(tmp_path / name, b'{"written": {"best.json": {"flag": "--selected_file"}}}')
+    assert [item.value for item in read(tmp_path)] == items
+    assert len(caplog.messages) == 1
+    assert all(name in caplog.text for name in others)
+
+
 def test_an_item_of_a_folder_has_its_file_and_its_line_there(tmp_path: Path) -> None:
     parts = [tmp_path / "a.jsonl", tmp_path / "b.parquet", tmp_path / "c.parquet", tmp_path / "d.jsonl"]
     write_bytes(parts[0], b"\n\n" + lines(numbered(2)) + b"\n\n")

@@ -150,3 +150,12 @@ def test_lines_and_the_record_of_one_entry_say_the_same() -> None:
 def test_a_usage_of_another_shape_counts_nothing() -> None:
     assert figures_of_line({"answer": "a", "usage": {"prompt_tokens": "7", "cost": {}}}) == {"generator requests": 1}
     assert figures_of_record({"generated_answers": ["a"], "generated_details": [{}]}) == {}
+
+
+def test_with_every_entry_no_share_is_uncertain_and_the_more_entries_the_less() -> None:
+    figures = [{"accepted": 1, "answers": 4}, {"accepted": 0, "answers": 4}, {"accepted": 2, "answers": 4}]
+    whole, nearly, few = (Sample(entries, figures) for entries in (3, 4, 4000))
+    for found in ([one.ratio("accepted", "answers"), one.share("accepted")] for one in (whole,)):
+        assert all(one is not None and one.low == one.mean == one.high for one in found)
+    assert nearly.share("accepted").low > few.share("accepted").low
+    assert nearly.share("accepted").high < few.share("accepted").high

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
 import logging
+import os
 import re
+import struct
 import sys
+import termios
 from pathlib import Path
 from typing import List, Optional
 
 import pytest
 
-from common.records import Answer, Score
+from common.records import CUT, Answer, Score
 from common.running.counts import Counts
 from common.running.progress import LINE_EVERY, Progress, show_progress
 from common.running.run import run
@@ -127,6 +132,24 @@ def test_the_bar_shows_failures_and_never_more_than_fits(columns: int) -> None:
 def test_at_80_columns_the_usual_bar_shows_failed_in_flight_and_accepted() -> None:
     text = busy().progress.bar_format(80)
     assert all(word in text for word in ("50/400 answers", "00:30<", "1 failed", "12 in flight", "50% accepted"))
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(0, 80), (1, 80), (2, 80), (0, 0), (50, 120)])
+def test_a_terminal_of_any_size_has_a_bar(rows: int, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    parent, child = os.openpty()
+    fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    with open(child, "w") as terminal, monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", terminal)
+        with contextlib.suppress(asyncio.TimeoutError):
+            asyncio.run(asyncio.wait_for(show_progress(busy().progress, quiet=False), 0.05))
+        assert b"50/400 answers" in os.read(parent, 10_000)
+    os.close(parent)
+
+
+def test_cut_answers_are_unscored_in_the_log_as_in_the_summary() -> None:
+    scene = Scene(accept=None)
+    scene.counts.add_scores([Score(None, unscored=f"{CUT}length")] * 3 + [Score(None, unscored="no number")])
+    assert ", 4 unscored, 0 prompt" in scene.progress.line()
 
 
 def test_the_wider_the_bar_the_more_it_says() -> None:

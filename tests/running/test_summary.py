@@ -47,7 +47,7 @@ def test_a_mean_of_zero_is_shown() -> None:
 
 
 def test_a_run_with_nothing_but_unscored_says_so() -> None:
-    assert row(text_of(Counts(unscored=3)), "scores") == "mean none, 0 scored, 3 unscored"
+    assert row(text_of(Counts(unscored=3)), "scores") == "0 scored, 3 unscored"
 
 
 def test_the_accepted_answers_are_counted_if_something_says_which_they_are() -> None:

@@ -250,7 +250,7 @@ if importlib.util.find_spec("math_verify"):
         with contextlib.closing(Math(0, 10, timeout=1.5, processes=1)) as scorer:
             found = asyncio.run(scores(scorer, [HANGS, r"\boxed{4}", r"\boxed{5}", "none"]))
         hung = Score(None, unscored="math took longer than 1.5 s")
-        unread = Score(None, unscored="the answer has no value that can be told: none")
+        unread = Score(None, unscored="no single value can be read in the final answer: none")
         assert found == [hung, Score(10.0), Score(0.0), unread]
 
     def test_the_version_of_math_verify_is_a_setting() -> None:

@@ -204,3 +204,10 @@ def test_the_work_grows_no_faster_than_the_text() -> None:
         if all(work(long) > 3 * work(short) + 0.01 for _ in range(3)):
             slow.append(fragment)
     assert slow == []
+
+
+@pytest.mark.parametrize("said", ["B", "The answer is (B).", r"So \boxed{b}"])
+def test_a_letter_beside_a_number_asks_whether_the_reference_is_an_index(said: str) -> None:
+    decision = decide("Which?\nA. x\nB. y", "1", said)
+    assert decision.value is None
+    assert "is the reference the index of a choice?" in str(decision.why)
