@@ -12,6 +12,7 @@
        └─ RequestFailed       a request for it failed for good
           └─ Retryable        ... unless one of its next tries succeeds
              └─ ServerBusy    ... the server asks for a pause, which is not a try
+    Postponed                 the request stands in a batch file, and its reply comes later (the entry waits)
     Unreachable               no connection could be made, nothing was sent (client.py waits or stops the run)
 
 Example: ``raise BadEntry("turn 2 has the unknown role 'robot'")``
@@ -89,6 +90,10 @@ class BudgetSpent(RunStopped):
 
 class ServerRefused(RunStopped):
     """The server refuses every request of this run: the key, the credit, the model or the fields are wrong."""
+
+
+class Postponed(ToolkitError):
+    """A request has no reply yet: it stands in a batch file, or is to stand in the next."""
 
 
 class EntryFailed(ToolkitError):

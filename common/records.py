@@ -194,11 +194,12 @@ def make_record(
     scores: Optional[Sequence[Score]],
     stopped_by: Optional[str] = None,
     about: Optional[Dict[str, Any]] = None,
+    pass_rate: Optional[Dict[str, Any]] = None,
 ) -> Record:
     """One output line; ``scores`` (one an answer) is None where nothing was scored. ``entry_id`` comes last.
 
     ``stopped_by`` names the flag that ended the drawing before all answers were drawn. ``about`` is what a scorer says
-    of the entry as a whole.
+    of the entry as a whole. ``pass_rate`` says how many of the scored answers are accepted.
     """
     record: Record = {"original_question": entry.question, "original_answers": entry.conversation}
     if entry.images:
@@ -212,6 +213,8 @@ def make_record(
         _detail(answer, scores[place] if scores is not None else None) for place, answer in enumerate(answers)
     ]
     record.update(about or {})
+    if pass_rate is not None:
+        record["pass_rate"] = pass_rate
     if stopped_by is not None:
         record["stopped_by"] = stopped_by
     if entry.origin is not None:

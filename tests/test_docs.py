@@ -32,6 +32,15 @@ EMBEDDED = bool(importlib.util.find_spec("xllamacpp") and importlib.util.find_sp
 
 NOT_RUN = {  # by its exact text: why a command of the pages is not run here
     "vllm serve Qwen/Qwen2.5-7B-Instruct --port 8000 --max-num-seqs 64": "needs a GPU",
+    "vllm run-batch -i out/requests/batch-00001.jsonl -o out/replies.jsonl --model "
+    "Qwen/Qwen2.5-7B-Instruct": "needs vLLM",
+    "python sampling.py --input_file data/input.json --output_file out/batched.jsonl --model_name "
+    "Qwen/Qwen2.5-7B-Instruct --answers_per_question 8 --batch_in out/replies.jsonl": "needs the replies of vLLM",
+    "OPENAI_API_KEY=sk-... python sampling.py --input_file data/input.json --output_file out/submitted.jsonl "
+    "--base_url https://api.openai.com/v1 --model_name gpt-4o-mini --answers_per_question 8 "
+    "--batch_submit": "needs OpenAI; tests/running/test_batch_submit.py runs such commands",
+    "python score.py --input_file data/sampled.jsonl --output_file out/judged.jsonl --model_name judge --batch_in "
+    "out/judge1.replies.jsonl --batch_out out/judge2": "needs the replies of a judge",
     "ray start --head --port 6379": "starts a cluster",
     "ray start --address FIRST_NODE:6379": "needs a cluster",
     "python sampling.py --input_file data/input.json --output_file out/sampled.jsonl --ray auto --port 8000 "
@@ -259,7 +268,7 @@ def test_the_code_that_is_shown_for_extensions_works() -> None:
     assert line is not None
     form = eval(f"{{{line.group(1)}}}", formats)["alpaca"].answers
     example = formats["Example"]([{"from": "human", "value": "2+2?"}], [], ["4"])
-    assert form.row(example, False) == {"instruction": "2+2?", "output": "4"}
+    assert form.row(example, formats["Look"]()) == {"instruction": "2+2?", "output": "4"}
 
 
 def test_the_folders_in_the_readme_are_those_of_common() -> None:

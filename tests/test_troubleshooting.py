@@ -25,6 +25,7 @@ from aiohttp import web
 
 from common.errors import RunStopped
 from common.servers.local import LocalServer
+from tests.batch_server import BatchServer
 from tests.helpers import ROOT, command, conversation, environment, questions, write_input
 from tests.scripted_server import Reply, Request, Script, ScriptedServer, completion
 from tests.toy_rewards import BOS, TEMPLATE, ToyRewards, no_chat
@@ -898,6 +899,34 @@ def stop_together(folder: Path) -> str:
 def broken_pattern(folder: Path) -> str:
     """A pattern that is not a regular expression."""
     return rejected(folder, "--answer_pattern", "Result: (")
+
+
+@fault
+def full_batch_folder(folder: Path) -> str:
+    """The folder for batch files is not empty."""
+    (folder / "batches").mkdir()
+    (folder / "batches" / "batch-00001.jsonl").write_text("{}")
+    return against(good, folder, "--batch_out", "batches")
+
+
+@fault
+def requests_as_replies(folder: Path) -> str:
+    """The file for `--batch_in` holds requests."""
+    against(good, folder, "--batch_out", "batches")
+    return against(good, folder, "--batch_in", "batches/batch-00001.jsonl")
+
+
+@fault
+def batch_without_model(folder: Path) -> str:
+    """Batch files without the model's name."""
+    return against(good, folder, "--batch_out", "batches", "--model_name", "")
+
+
+@fault
+def no_batches(folder: Path) -> str:
+    """The server has no Batch API."""
+    with BatchServer(good, lambda *_: Reply({"detail": "Not Found"}, 404)) as server:
+        return run(folder, server, "--batch_submit")  # type: ignore[arg-type]
 
 
 @fault

@@ -18,7 +18,8 @@ from ..input.columns import Columns
 from ..input.conversations import ItemReader
 from ..records import PendingEntry, fingerprint
 from ..results.calibration import read_calibration
-from ..results.export import check_selection
+from ..results.examples import RowOptions
+from ..results.export import check_selection, settled
 from ..results.page import require_packages
 from ..results.selection import Selection
 from ..running.early_stopping import StopRule, StopSure
@@ -416,6 +417,11 @@ def served_model(args: argparse.Namespace, role: Role, urls: Sequence[str], key:
     if args.dry_run:
         known = settings_of(args.output_file).get(f"{role.name} model")
         return known if isinstance(known, str) else UNKNOWN_MODEL
+    if args.batch_out or args.batch_in:
+        known = settings_of(args.output_file).get(f"{role.name} model")
+        if isinstance(known, str):
+            return known
+        raise UsageError(f"{role.model_flag} is required: --batch_out and --batch_in ask no server for it")
     try:
         return asyncio.run(find_model(urls, key, role.model_flag, args.max_retries))
     except ServerGone as error:
@@ -562,9 +568,14 @@ def make_results(args: argparse.Namespace) -> Results:
         reference_as_chosen=args.reference_as_chosen,
         reference_score=ABOVE_ALL if low_high is None else low_high[1],
         seed=args.select_seed,
+        pass_score=accept_score(args),
+        pass_rate=args.pass_rate,
+        per_entry=args.per_entry,
+        rejected=args.rejected,
     )
     selected_format = args.selected_format or ("preference" if args.select == "dpo" else "sharegpt")
     check_selection(selection, selected_format, args.selected_file, args.selected_keys)
+    rows = settled(RowOptions(args.reasoning, args.reasoning_field, kept_system_prompt(args)), selected_format)
     if args.report_file is not None:
         if not args.report_file.endswith((".html", ".htm")):
             raise UsageError(f"--report_file {args.report_file}: its name must end in .html")
@@ -575,11 +586,28 @@ def make_results(args: argparse.Namespace) -> Results:
         selected_format,
         args.selected_keys,
         args.selected_order,
+        rows,
         args.report_file,
         low_high,
         calibration_file=None if args.calibrate is None else args.output_file + CALIBRATION,
         calibration=vars(args).get("calibration_read"),
     )
+
+
+def kept_system_prompt(args: argparse.Namespace) -> str | None:
+    """What ``--keep_system_prompt`` puts into the rows: this run's text, or that of the run that sampled the input."""
+    if not args.keep_system_prompt:
+        return None
+    inputs = vars(args).get("outputs") or args.input_file
+    inputs = [inputs] if isinstance(inputs, str) else inputs
+    sampled = [settings_of(path).get("generator system_prompt") for path in inputs]
+    prompts = {args.system_prompt} if "system_prompt" in vars(args) else set(sampled)
+    found = prompts.pop()
+    if prompts:
+        raise UsageError("--keep_system_prompt: the answers were sampled with different system prompts")
+    if not isinstance(found, str) or not found:
+        raise UsageError("--keep_system_prompt: no --system_prompt is known of the run that sampled the answers")
+    return found
 
 
 def check_ray(args: argparse.Namespace, roles: list[Role]) -> None:

@@ -19,6 +19,7 @@ from ..errors import ToolkitError, printable
 from ..flag_types import Parser, path
 from ..input.conversations import work_from_record
 from ..input.labelled import labelled_work
+from ..running.batch_submit import run_on_files, submit
 from ..running.dry_run import dry_run
 from ..running.run import INTERRUPTED, Interrupted, run
 from ..scoring.judge import prompt_of_flags
@@ -65,6 +66,7 @@ def add_sample_flags(parser: Parser) -> None:
     flags.add_concurrency(flags.add_server(parser, GENERATOR), "--concurrent_requests", 10)
     flags.add_sampling(parser, answers=10)
     flags.add_running(parser)
+    flags.add_batches(parser)
     flags.add_planning(parser)
 
 
@@ -80,6 +82,7 @@ def add_score_flags(parser: Parser) -> None:
     add_scorer_flags(parser, flags.add_own_server)
     flags.add_selection(parser)
     flags.add_running(parser)
+    flags.add_batches(parser)
     flags.add_planning(parser)
 
 
@@ -199,13 +202,24 @@ def run_command(name: str, prog: str, arguments: Sequence[str]) -> int:
         with logging_redirect_tqdm():
             job = command.make_job(args, prog)
             let_interrupts_raise()
-            return dry_run(job) if args.dry_run else command.run(job)
+            return start(command, job, args)
     except (Interrupted, KeyboardInterrupt):  # the user's own wish is not an error
         say(f"{prog}: {INTERRUPTED}", sys.stderr)
         return Interrupted.exit_code
     except ToolkitError as error:
         say(f"{prog}: error: {error}", sys.stderr)
         return error.exit_code
+
+
+def start(command: Command, job: Any, args: argparse.Namespace) -> int:
+    """Does what the flags ask for with a command's job; returns the exit code."""
+    if args.dry_run:
+        return dry_run(job)
+    if args.batch_submit:
+        return submit(job)
+    if args.batch_out or args.batch_in:
+        return run_on_files(job, args.batch_out, args.batch_in)
+    return command.run(job)
 
 
 class PrintableFormatter(logging.Formatter):

@@ -16,10 +16,17 @@ from ..errors import UsageError
 from ..scoring.scorers import has_range, named_scorers, needs_client, users_of
 
 SELECTION = (
-    "pair_precision select top_k select_seed pairs_per_entry min_margin length_match reference_as_chosen".split()
-)
+    "pair_precision select top_k select_seed pairs_per_entry min_margin length_match reference_as_chosen pass_rate "
+    "per_entry rejected"
+).split()
+ROWS = "reasoning reasoning_field keep_system_prompt".split()
+WITHOUT_ANSWERS = ("prompts",)  # the formats whose rows hold no answer
 SENDING = "max_retries request_timeout longest_wait local".split()
 SERVER = "base_url api_key_env extra_body requests_per_minute tokens_per_minute".split()
+
+
+BATCH = "batch_out batch_in batch_submit".split()
+ONE_BY_ONE = "token_budget longest_wait local ray dry_run estimate request_timeout".split()
 
 
 class Source(NamedTuple):
@@ -53,6 +60,7 @@ def needs_of(flag: str, args: argparse.Namespace) -> Iterator[Need]:
     """All that a flag needs, by its destination."""
     values = vars(args)
     yield from _needs_of_results(flag, args)
+    yield from _needs_without_batches(flag, args)
     if values.get("scorer"):
         yield from _needs_of_scoring(flag, args)
     if flag == "local":
@@ -81,8 +89,24 @@ def _needs_of_results(flag: str, args: argparse.Namespace) -> Iterator[Need]:
         yield Need(_any_of(args, wanted), f"without {_listed(wanted)}", wanted)
     if flag == "pair_precision":
         yield Need(args.select == "dpo", "without --select dpo", ["select"])
+    if flag in ROWS:
+        yield Need(_any_of(args, ["selected_file"]), "without --selected_file", ["selected_file"])
+    if (flag in SELECTION and flag != "pass_rate") or flag in ROWS[:2]:
+        is_shown = args.selected_format not in WITHOUT_ANSWERS or (_any_of(args, ["report_file"]) and flag not in ROWS)
+        text = f"with --selected_format {args.selected_format}, whose rows hold no answers"
+        yield Need(is_shown, text, ["selected_format"])
     if flag == "select_seed":
-        yield Need(args.select == "random", "without --select random", ["select"])
+        is_random = "random" in (args.select, args.rejected)
+        yield Need(is_random, "without --select random or --rejected random", ["select", "rejected"])
+
+
+def _needs_without_batches(flag: str, args: argparse.Namespace) -> Iterator[Need]:
+    """What the flags need that are about requests which are sent one by one: no batch files."""
+    chosen = [name for name in BATCH if vars(args)[name]]
+    if flag in ONE_BY_ONE or flag.endswith("_per_minute"):
+        yield Need(not chosen, f"with {_listed(chosen or BATCH)}: no request is sent by itself", BATCH)
+    if flag in ("batch_out", "batch_in"):
+        yield Need(not args.batch_submit, "with --batch_submit, which has files of its own", ["batch_submit"])
 
 
 def _needs_of_scoring(flag: str, args: argparse.Namespace) -> Iterator[Need]:

@@ -6,14 +6,16 @@ Example: ``parser = make_parser("sampling.py", "Sample answers.", "python sampli
 from __future__ import annotations
 
 import argparse
-from typing import Any, Dict, NamedTuple
+from typing import Any, Callable, Dict, NamedTuple
 
 from .. import __version__
 from ..flag_types import HelpAll, Parser, finite, float_between, int_between, json_object, path
 from ..results.export import ORDERS
 from ..results.formats import FORMATS, formats_help
+from ..results.pass_rate import per_entry, share_range
+from ..results.reasoning import FIELD, REASONING
 from ..results.selected_keys import parse_keys
-from ..results.selection import SELECTS
+from ..results.selection import REJECTED, SELECTS
 from ..servers import urls
 
 ABSENT: Dict[str, Any] = {  # the values of the flags that not every command has
@@ -47,7 +49,16 @@ ABSENT: Dict[str, Any] = {  # the values of the flags that not every command has
     "selected_format": None,
     "selected_keys": [],
     "selected_order": ORDERS[0],
+    "reasoning": REASONING[0],
+    "reasoning_field": FIELD,
+    "keep_system_prompt": False,
+    "pass_rate": None,
+    "per_entry": None,
+    "rejected": REJECTED[0],
     "report_file": None,
+    "batch_out": None,
+    "batch_in": [],
+    "batch_submit": False,
 }
 
 ACCEPT_HELP = "an answer is accepted if it scores at least S (default for match and math: --score_max)"
@@ -358,6 +369,53 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="write the selected answers here: .json (a list), .jsonl or .parquet",
     )
+    _add_rows(add)
+    add("--select", choices=SELECTS, default="best", help="which answers of an entry are selected")
+    add("--accept_score", type=finite, metavar="S", help=ACCEPT_HELP)
+    _add_calibrated(add)
+    add(
+        "--pass_rate",
+        type=share_range,
+        metavar="LOW-HIGH",
+        help="select only from entries of which this share of the scored answers is accepted, such as 0.1-0.9",
+    )
+    add(
+        "--per_entry",
+        type=per_entry,
+        metavar="HOW",
+        help="answers per entry, for top_k, threshold and random: uniform:K, or prop2diff, more for hard entries",
+    )
+    add("--top_k", type=int_between(1), default=1, metavar="K", help="answers per entry, for top_k and random")
+    add("--select_seed", type=int_between(0), default=0, metavar="N", help="another N picks other answers at random")
+    add("--pairs_per_entry", type=int_between(1), default=1, metavar="K", help="pairs per entry, for dpo")
+    add("--min_margin", type=float_between(0), default=0.0, metavar="S", help="least difference of a pair's scores")
+    add("--rejected", choices=REJECTED, default=REJECTED[0], help="the rejected answer of a pair, by its score")
+    add("--length_match", action="store_true", help="prefer pairs of similar length")
+    add("--reference_as_chosen", action="store_true", help="the reference is the chosen answer of each pair")
+    add("--report_file", type=path, metavar="FILE", help="write a page (.html) that shows the results of the run")
+
+
+def _add_calibrated(add: Callable[..., argparse.Action]) -> None:
+    """Thresholds that a calibration finds."""
+    add("--calibration", type=path, metavar="FILE", help="the file that score.py --calibrate wrote for this scorer")
+    add(
+        "--accept_precision",
+        type=share_below_one,
+        metavar="P",
+        help="instead of --accept_score: the lowest score at which at least the share P of answers is right, with 95%% "
+        "confidence, by --calibration",
+    )
+    add(
+        "--pair_precision",
+        type=share_below_one,
+        metavar="P",
+        help="instead of --min_margin: the least margin at which at least the share P of pairs is in order, with 95%% "
+        "confidence, by --calibration",
+    )
+
+
+def _add_rows(add: Callable[..., argparse.Action]) -> None:
+    """How the rows of the selected file look."""
     add(
         "--selected_format",
         choices=list(FORMATS),
@@ -371,31 +429,15 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         help="further columns: keys of the entry and of its answer, such as id,source,score,entry_id,model",
     )
     add("--selected_order", choices=ORDERS, default=ORDERS[0], help="the rows are in the order of this file")
-    add("--select", choices=SELECTS, default="best", help="which answers of an entry are selected")
-    add("--accept_score", type=finite, metavar="S", help=ACCEPT_HELP)
-    share = share_below_one
     add(
-        "--accept_precision",
-        type=share,
-        metavar="P",
-        help="instead of --accept_score: the lowest score at which at least the share P of answers is right, with 95%% "
-        "confidence, by --calibration",
+        "--reasoning",
+        choices=REASONING,
+        default=REASONING[0],
+        help="thoughts of the selected answers: think puts <think> before the answer, field gives them a key of the "
+        "message, drop leaves them out; auto is field for formats of messages, else think",
     )
-    add("--top_k", type=int_between(1), default=1, metavar="K", help="answers per entry, for top_k and random")
-    add("--select_seed", type=int_between(0), default=0, metavar="N", help="another N picks other answers at random")
-    add("--pairs_per_entry", type=int_between(1), default=1, metavar="K", help="pairs per entry, for dpo")
-    add("--min_margin", type=float_between(0), default=0.0, metavar="S", help="least difference of a pair's scores")
-    add(
-        "--pair_precision",
-        type=share,
-        metavar="P",
-        help="instead of --min_margin: the least margin at which at least the share P of pairs is in order, with 95%% "
-        "confidence, by --calibration",
-    )
-    add("--calibration", type=path, metavar="FILE", help="the file that score.py --calibrate wrote for this scorer")
-    add("--length_match", action="store_true", help="prefer pairs of similar length")
-    add("--reference_as_chosen", action="store_true", help="the reference is the chosen answer of each pair")
-    add("--report_file", type=path, metavar="FILE", help="write a page (.html) that shows the results of the run")
+    add("--reasoning_field", default=FIELD, metavar="KEY", help="the key of thoughts in a message (gpt-oss: thinking)")
+    add("--keep_system_prompt", action="store_true", help="put --system_prompt into the rows of --selected_file")
 
 
 def add_planning(parser: argparse.ArgumentParser) -> None:
@@ -422,3 +464,23 @@ def add_planning(parser: argparse.ArgumentParser) -> None:
             help=f"price per million {tokens} tokens, for --estimate: one for all roles, or the generator's and the "
             "judge's",
         )
+
+
+def add_batches(parser: argparse.ArgumentParser) -> None:
+    """Batch files in place of requests."""
+    group = parser.add_argument_group("batch files (OpenAI's Batch API, vllm run-batch)")
+    add = group.add_argument
+    add("--batch_out", type=path, metavar="DIR", help="send nothing: write what is missing as batch files to DIR")
+    add(
+        "--batch_in",
+        type=path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="send nothing: take replies from these files; with --batch_out, write what is still missing",
+    )
+    add(
+        "--batch_submit",
+        action="store_true",
+        help="upload batch files to the server, wait for their replies and take them, until nothing is missing",
+    )

@@ -15,20 +15,23 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import tempfile
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import IO, Any, Iterable, Iterator, NamedTuple, Sequence, Tuple
 
 from ..errors import BadEntry, RunStopped, UsageError
 from ..extras import require
 from ..fast_json import exact_float
-from ..records import MARK, ROLES, Entry, Record, Turn, origin_of
+from ..records import Entry, Record, origin_of
 from ..storage.append_file import to_line, whole_file, write_whole
 from ..storage.sorted_lines import SortedLines
-from .formats import FORMATS, Example, Row, RowForm, arrow_columns, row_form
+from .examples import RowOptions, example_of, has_odd_turns, is_marked, why_unfit
+from .formats import FORMATS, MEDIA, Example, Format, Look, Row, RowForm, arrow_columns, row_form
+from .reasoning import place_of_thoughts
+from .row_sources import Facts, labelled, picks
 from .selected_keys import arrow_type, check_keys, column_kind, columns_of, in_column, kind_of, values_of
-from .selection import SELECTS, Pick, Selection, choose, entry_of
+from .selection import REJECTED, SELECTS, Pick, Selection, entry_of, why_nothing
 
 log = logging.getLogger(__name__)
 
@@ -36,11 +39,9 @@ Place = Tuple[Any, ...]  # an entry's file and line
 
 ROW_GROUP = 4 << 20  # bytes of rows held before they are written as one row group of a Parquet file
 FIRST_READ = 1 << 20  # bytes of a JSONL file that any reader looks at before it settles the columns
-WITH_IMAGES = (b" ", b"i")  # before the line of an example: without, and with images
+IMAGES, THOUGHTS, MARKED = 1, 2, 4  # flags before the line of an example: it has images, thoughts, a reader's mark
 ENDINGS = (".json", ".jsonl", ".parquet")  # of the files that can be written
-MEDIUM_MARK = re.compile("<(image|video|audio)>")  # trainers take it for a medium wherever it stands in a text
 ORDERS = ("input", "output")
-SPEAKERS = {"user": "human", "assistant": "gpt", "system": "system"}  # the names that trainers know by default
 
 
 class Extras(NamedTuple):
@@ -52,6 +53,7 @@ class Extras(NamedTuple):
     keys: Sequence[str] = ()
     order: str = ORDERS[0]
     model: str | None = None
+    options: RowOptions = RowOptions()
 
 
 NO_EXTRAS = Extras()
@@ -60,13 +62,19 @@ NO_EXTRAS = Extras()
 class Selected(NamedTuple):
     """How many records were read, how many of them gave a row, and how many rows were written.
 
-    ``lowest`` is how many of the chosen answers have the lowest score.
+    ``lowest`` is how many of the chosen answers have the lowest score. ``without`` are entries that gave no row, by
+    reason: where the selection makes pairs or looks at the pass rate.
     """
 
     records: int
     chosen: int
     rows: int
     lowest: int = 0
+    without: Sequence[tuple[str, int]] = ()
+
+    def summary_rows(self) -> list[tuple[str, str]]:
+        """(kind, text) of the entries without a row."""
+        return [("left out", f"{number:,} entries: {reason}") for reason, number in self.without]
 
 
 @dataclass
@@ -79,13 +87,22 @@ class FileShape:
     kinds: list[set[str]] = field(default_factory=list)  # of the values of each such column
     records: int = 0
     chosen: int = 0
+    chosen_marked: int = 0  # of them, the entries of which each row has a mark
     rows: int = 0
     lowest: int = 0
     lowest_score: float | None = None  # that a scorer can give, if it is known
     unreadable: int = 0
     marked: int = 0
-    with_images: bool = False
-    rows_with_late_images: list[int] = field(default_factory=list)  # offsets in the temporary file: none, or one
+    odd_turns: int = 0
+    unfit: Counter[str] = field(default_factory=Counter)  # answers that the form cannot hold, by reason
+    without: Counter[str] = field(default_factory=Counter)  # entries, by reason
+    flags: int = 0  # of any row
+    late_rows: list[int] = field(default_factory=list)  # offsets in the temporary file of rows that come first
+
+    def look(self, options: RowOptions) -> Look:
+        """What all rows share."""
+        has_field = options.reasoning == "field" and bool(self.flags & THOUGHTS)
+        return Look(bool(self.flags & IMAGES), options.field if has_field else None)
 
 
 def check_selection(selection: Selection, selected_format: str, path: str | None, keys: Sequence[str] = ()) -> None:
@@ -98,11 +115,13 @@ def check_selection(selection: Selection, selected_format: str, path: str | None
         raise UsageError(f"--select is one of {', '.join(SELECTS)}, --selected_format of {', '.join(FORMATS)}")
     if select == "threshold" and selection.accept_score is None:
         raise UsageError("--select threshold needs --accept_score, the lowest score that is selected")
-    check_keys(keys, row_form(selected_format, selection.makes_pairs), selection.makes_pairs)
+    form = row_form(selected_format, selection.makes_pairs)
+    check_keys(keys, form, selection.makes_pairs and form.source is picks)
     if keys and path is None:
         raise UsageError("--selected_keys needs --selected_file FILE to write to")
     if selection.top_k > 1 and select not in ("top_k", "random"):
         raise UsageError(f"--top_k has no meaning with --select {select}; use --select top_k or random")
+    _check_rates(selection, selected_format)
     pair_flags = {
         "--min_margin": selection.min_margin != 0,
         "--length_match": selection.length_match,
@@ -118,6 +137,23 @@ def check_selection(selection: Selection, selected_format: str, path: str | None
         _pyarrow(path)
 
 
+def _check_rates(selection: Selection, selected_format: str) -> None:
+    """UsageError if the flags of pass rates and rejected answers contradict others."""
+    select = selection.select
+    is_labelled = row_form(selected_format, selection.makes_pairs).source is labelled
+    if is_labelled and not selection.makes_pairs and selection.accept_score is None:
+        raise UsageError(
+            f"--selected_format {selected_format} needs --accept_score S: answers below it are the bad ones"
+        )
+    for flag, value in (("--pass_rate", selection.pass_rate), ("--per_entry", selection.per_entry)):
+        if value is not None and selection.passes is None:
+            raise UsageError(f"{flag} needs --accept_score S, which says when an answer is accepted")
+    if selection.per_entry is not None and (select not in ("top_k", "threshold", "random") or selection.top_k > 1):
+        raise UsageError("--per_entry sets how many answers --select top_k, threshold or random takes, without --top_k")
+    if selection.rejected != REJECTED[0] and not (selection.makes_pairs or is_labelled):
+        raise UsageError("--rejected is about pairs and --selected_format kto; add --select dpo")
+
+
 def _pyarrow(path: str) -> tuple[Any, Any]:
     """pyarrow and its Parquet module; UsageError if it is not installed."""
     user = f"--selected_file {path}"
@@ -131,7 +167,7 @@ def starts_of(path: str) -> Sequence[bytes]:
     if not path.endswith(".jsonl"):
         return [b"["]
     forms = [form for known in FORMATS.values() for form in (known.answers, known.pairs) if form is not None]
-    return [b'{"%s":' % next(iter(form.columns)).encode() for form in forms]
+    return [b'{"%s":' % name.encode() for name in dict.fromkeys(next(iter(form.columns)) for form in forms)]
 
 
 def write_selected(
@@ -150,8 +186,9 @@ def write_selected(
     the lowest that the scorer can give.
     Raises RunStopped if the file cannot be written, UsageError if it is Parquet and pyarrow is not installed.
     """
-    columns = columns_of(extras.keys, selection.makes_pairs)
-    form = row_form(selected_format, selection.makes_pairs)
+    form, layout = row_form(selected_format, selection.makes_pairs), FORMATS[selected_format]
+    columns = columns_of(extras.keys, selection.makes_pairs and form.source is picks)
+    options = settled(extras.options, selected_format)
     shape = FileShape(form, columns, path.endswith(".parquet"), lowest_score=lowest_score)
     shape.kinds = [set() for _ in columns]
     folder = os.path.dirname(path) or "."
@@ -159,59 +196,111 @@ def write_selected(
         _pyarrow(path)
     try:
         with tempfile.TemporaryFile(dir=folder) as spool:
-            _first_pass(_examples(records, selection, shape, extras), spool, shape, folder, extras.order)
+            examples = _examples(records, selection, shape, extras._replace(options=options), layout)
+            _first_pass(examples, spool, shape, folder, extras.order)
             _warn_of_columns(shape)
-            if shape.unreadable:
-                log.warning("%s: %d records hold no readable conversation and are left out", path, shape.unreadable)
-            if shape.marked:
-                log.warning(
-                    "%s: %d rows are left out: their text has <image>, <video> or <audio> where no medium is",
-                    path,
-                    shape.marked,
-                )
+            _warn_of_rows(path, shape, layout)
+            look = shape.look(options)
             if shape.for_parquet:
-                _write_parquet(path, spool, shape)
+                _write_parquet(path, spool, shape, look)
             else:
-                write_whole(path, _json_pieces(path.endswith(".jsonl"), spool, shape))
+                write_whole(path, _json_pieces(path.endswith(".jsonl"), spool, shape, look))
     except OSError as error:
         raise RunStopped(f"cannot write {path}: {error.strerror or error}") from error
-    return Selected(shape.records, shape.chosen, shape.rows, shape.lowest)
+    return Selected(shape.records, shape.chosen, shape.rows, shape.lowest, tuple(shape.without.most_common()))
+
+
+def settled(options: RowOptions, selected_format: str) -> RowOptions:
+    """The options with the place of the thoughts that ``auto`` stands for. UsageError if the format has no such place.
+
+    >>> settled(RowOptions(), "sharegpt").reasoning, settled(RowOptions(), "messages").reasoning
+    ('think', 'field')
+    """
+    own = FORMATS[selected_format].thoughts
+    return options._replace(reasoning=place_of_thoughts(options.reasoning, selected_format, own, own == "field"))
 
 
 # The first pass
 
 
 def _examples(
-    records: Iterable[Record], selection: Selection, shape: FileShape, extras: Extras
-) -> Iterator[tuple[Place, Example]]:
-    """An example for each pick of each record, after the entry's place in the input; counts them."""
+    records: Iterable[Record], selection: Selection, shape: FileShape, extras: Extras, layout: Format
+) -> Iterator[tuple[Place, int, Example]]:
+    """An example for each row of each record, after the entry's place in the input and its flags; counts them."""
     for record in records:
         shape.records += 1
-        picks = choose(record, selection)
-        if not picks:
+        sources = list(shape.form.source(record, selection))
+        if not sources:
+            reason = why_nothing(record, selection)
+            shape.without.update([reason] if reason else [])
             continue
         try:
             entry = entry_of(record)
         except BadEntry:
             shape.unreadable += 1
             continue
-        marked, images = _mark_all_images(entry)
-        turns = [{"from": SPEAKERS[ROLES[turn["from"]]], "value": turn["value"]} for turn in marked]
-        examples = [
-            Example(turns, images, _answers(record, entry, pick), values_of(record, pick, extras.keys, extras.model))
-            for pick in picks
-        ]
-        whole = [example for example in examples if _marks(example) == len(images)]
-        shape.marked += len(examples) - len(whole)
-        shape.chosen += bool(whole)
-        shape.rows += len(whole)
-        if shape.lowest_score is not None:
-            scores = [record["generated_scores"][pick.chosen] for pick in picks if pick.chosen is not None]
-            shape.lowest += sum(score <= shape.lowest_score for score in scores)
-        place = _place_of(record)
-        for example in whole:
-            _note_kinds(example.values, shape)
-            yield place, example
+        made = list(_examples_of(record, entry, sources, selection, shape, extras, layout))
+        shape.rows += len(made)
+        shape.chosen += bool(made)
+        shape.chosen_marked += bool(made) and all(flags & MARKED for flags, _ in made)
+        for flags, example in made:
+            yield _place_of(record), flags, example
+
+
+def _examples_of(
+    record: Record,
+    entry: Entry,
+    sources: Iterable[tuple[Pick, Facts | str]],
+    selection: Selection,
+    shape: FileShape,
+    extras: Extras,
+    layout: Format,
+) -> Iterator[tuple[int, Example]]:
+    """An example for each row of one entry, after its flags. Rows that are equal without their thoughts are one."""
+    seen = set()
+    for pick, facts in sources:
+        if isinstance(facts, str):
+            shape.unfit[facts] += 1
+            continue
+        values = values_of(record, pick, extras.keys, extras.model, selection.reference_score)
+        example = example_of(record, entry, pick, facts, extras.options, values)
+        flags = _flags(example, shape, layout)
+        same = (*example.answers, *example.thoughts, facts.get("label"))
+        if flags is None or same in seen:
+            continue
+        seen.add(same)
+        shape.odd_turns += has_odd_turns(example.turns)
+        if shape.lowest_score is not None and pick.chosen is not None and facts.get("label", True):
+            shape.lowest += record["generated_scores"][pick.chosen] <= shape.lowest_score
+        _note_kinds(values, shape)
+        yield flags, example
+
+
+def _flags(example: Example, shape: FileShape, layout: Format) -> int | None:
+    """The flags of a row; None if it is left out, which is counted."""
+    reason = why_unfit(example, shape.form)
+    if reason is not None:
+        shape.unfit[reason] += 1
+        return None
+    is_odd = is_marked(example, layout.reader_marks or MEDIA)
+    if is_odd and (layout.reader_marks or example.images):
+        shape.marked += 1
+        return None
+    return IMAGES * bool(example.images) | THOUGHTS * any(example.thoughts) | MARKED * is_odd
+
+
+def _warn_of_rows(path: str, shape: FileShape, layout: Format) -> None:
+    """Says which rows are left out, and which the readers of the format may leave out."""
+    if shape.unreadable:
+        log.warning("%s: %d records hold no readable conversation and are left out", path, shape.unreadable)
+    if shape.marked:
+        text = "rows are left out: their text has <image>, <video> or <audio> where no medium is"
+        log.warning("%s: %d %s", path, shape.marked, text)
+    for reason, number in shape.unfit.most_common():
+        log.warning("%s: %d rows are left out: %s", path, number, reason)
+    if shape.odd_turns:
+        text = "the turns of %d rows do not alternate between human and gpt; %s"
+        log.warning(f"%s: {text}", path, shape.odd_turns, layout.odd_turns)
 
 
 def _place_of(record: Record) -> Place:
@@ -239,44 +328,29 @@ def _warn_of_columns(shape: FileShape) -> None:
             log.warning("--selected_keys: %s is written as text, since its values are of several types", name)
 
 
-def _marks(example: Example) -> int:
-    """The number of marks in all texts of a row."""
-    texts = [*(turn["value"] for turn in example.turns), *example.answers]
-    return sum(len(MEDIUM_MARK.findall(text)) for text in texts)
-
-
-def _answers(record: Record, entry: Entry, pick: Pick) -> list[str]:
-    """The texts of a pick: the chosen one and, of a pair, the rejected one."""
-    texts: list[str] = record["generated_answers"]
-    chosen = (entry.reference or "") if pick.chosen is None else texts[pick.chosen]
-    return [chosen] if pick.rejected is None else [chosen, texts[pick.rejected]]
-
-
-def _mark_all_images(entry: Entry) -> tuple[list[Turn], list[str]]:
-    """Turns with a mark for each image, and the images in the order of their marks, as ``chat_messages`` shows them."""
-    turns, images = entry.turns, entry.images
-    marks = [turn["value"].count(MARK) if ROLES[turn["from"]] == "user" else 0 for turn in turns]
-    unmarked = images[sum(marks) :]
-    if not unmarked:
-        return turns, images
-    in_history = sum(marks[:-1])
-    question = {**turns[-1], "value": MARK * len(unmarked) + turns[-1]["value"]}
-    return [*turns[:-1], question], images[:in_history] + unmarked + images[in_history : sum(marks)]
-
-
 def _first_pass(
-    examples: Iterable[tuple[Place, Example]], spool: IO[bytes], shape: FileShape, folder: str, order: str
+    examples: Iterable[tuple[Place, int, Example]], spool: IO[bytes], shape: FileShape, folder: str, order: str
 ) -> None:
-    """Writes each example to the spool as one line of JSON, and notes whether the rows need a column of images."""
+    """Writes each example to the spool as one line of JSON, and notes what the rows share.
+
+    A row with a mark is left out if any entry of the file has images: only then does its reader look for marks.
+    """
     with SortedLines(folder) as lines:
-        for place, example in examples:
+        for place, flags, example in examples:
+            shape.flags |= flags
             line = _utf8_line(example) if shape.for_parquet else to_line(list(example))
-            lines.add(place if order == ORDERS[0] else (), WITH_IMAGES[bool(example.images)] + line)
+            lines.add(place if order == ORDERS[0] else (), b"%d" % flags + line)
+        shape.chosen -= shape.chosen_marked if shape.flags & IMAGES else 0
+        late = shape.flags & (IMAGES | THOUGHTS)  # what no row that any reader looks at first has
         for line in lines:
-            if line.startswith(WITH_IMAGES[True]) and not shape.with_images:
-                shape.with_images = True
-                if spool.tell() >= FIRST_READ:
-                    shape.rows_with_late_images.append(spool.tell())
+            flags = line[0] - ord("0")
+            if flags & MARKED and shape.flags & IMAGES:
+                shape.marked += 1
+                shape.rows -= 1
+                continue
+            if flags & late and spool.tell() >= FIRST_READ:
+                shape.late_rows.append(spool.tell())
+            late &= ~flags
             spool.write(line[1:])
 
 
@@ -289,52 +363,52 @@ def _utf8_line(example: Example) -> bytes:
 # The second pass
 
 
-def _rows(spool: IO[bytes], first: list[int], shape: FileShape) -> Iterator[tuple[int, Row]]:
+def _rows(spool: IO[bytes], first: list[int], shape: FileShape, look: Look) -> Iterator[tuple[int, Row]]:
     """The rows, each after the bytes that its line takes in the spool; the rows at the offsets ``first`` come first."""
     for offset in first:
         spool.seek(offset)
         line = spool.readline()
-        yield len(line), _row(line, shape)
+        yield len(line), _row(line, shape, look)
     spool.seek(0)
     offset = 0
     for line in spool:
         if offset not in first:
-            yield len(line), _row(line, shape)
+            yield len(line), _row(line, shape, look)
         offset += len(line)
 
 
-def _row(line: bytes, shape: FileShape) -> Row:
+def _row(line: bytes, shape: FileShape, look: Look) -> Row:
     """The row of a line of the spool."""
     example = Example(*json.loads(line, parse_float=exact_float))
-    row = shape.form.row(example, shape.with_images)
-    if shape.with_images:
+    row = shape.form.row(example, look)
+    if look.with_images:
         row["images"] = example.images
     for name, kinds, value in zip(shape.columns, shape.kinds, example.values):
         row[name] = in_column(value, column_kind(kinds), shape.for_parquet)
     return row
 
 
-def _json_pieces(is_jsonl: bool, spool: IO[bytes], shape: FileShape) -> Iterator[bytes]:
+def _json_pieces(is_jsonl: bool, spool: IO[bytes], shape: FileShape, look: Look) -> Iterator[bytes]:
     """The bytes of a JSONL file, or of a JSON list with one row per line.
 
-    ``datasets`` learns a JSONL file's columns from its first 10 MB and then refuses others, so if the first image of
-    the file shows later, its row comes first.
+    ``datasets`` learns a JSONL file's columns from its first 10 MB and then refuses others, so if the first image
+    or the first thoughts of the file show later, their row comes first.
     """
     before, between, after = (b"", b"", b"") if is_jsonl else (b"[\n", b",", b"]\n")
     yield before
-    for number, (_, row) in enumerate(_rows(spool, shape.rows_with_late_images if is_jsonl else [], shape)):
+    for number, (_, row) in enumerate(_rows(spool, shape.late_rows if is_jsonl else [], shape, look)):
         yield between if number else b""
         yield to_line(row)
     yield after
 
 
-def _write_parquet(path: str, spool: IO[bytes], shape: FileShape) -> None:
+def _write_parquet(path: str, spool: IO[bytes], shape: FileShape, look: Look) -> None:
     """Writes the rows in row groups. The file appears whole or not at all. OSError if it cannot."""
     arrow, parquet = _pyarrow(path)
     columns = {name: arrow_type(column_kind(kinds)) for name, kinds in zip(shape.columns, shape.kinds)}
-    schema = arrow.schema(arrow_columns(arrow, shape.form, shape.with_images, columns))
+    schema = arrow.schema(arrow_columns(arrow, shape.form, look, columns))
     with whole_file(path) as file, parquet.ParquetWriter(file, schema) as writer:
-        for rows in _row_groups(_rows(spool, [], shape)):
+        for rows in _row_groups(_rows(spool, [], shape, look)):
             writer.write_table(arrow.Table.from_pylist(rows, schema=schema))
 
 

@@ -8,7 +8,7 @@ Columns are plain data: a string is the name of an Arrow type (or CONTENT), a li
 dict the types of its keys.
 
 >>> example = Example([{"from": "human", "value": "2+2?"}], [], ["4"])
->>> row_form("messages", pairs=False).row(example, False)
+>>> row_form("messages", pairs=False).row(example, Look())
 {'messages': [{'role': 'user', 'content': '2+2?'}, {'role': 'assistant', 'content': '4'}]}
 """
 
@@ -18,6 +18,8 @@ from typing import Any, Callable, Dict, Mapping, NamedTuple, Sequence
 
 from ..errors import UsageError
 from ..records import MARK, ROLES, Turn
+from .reasoning import said
+from .row_sources import Facts, Source, labelled, picks, questions, stepped
 
 Row = Dict[str, Any]
 
@@ -26,6 +28,20 @@ CONTENT = "content"  # of a message: a text, or a list of PART in a file with im
 PART = {"type": TEXT, "text": TEXT}
 TURN = {"from": TEXT, "value": TEXT}
 MESSAGE = {"role": TEXT, "content": CONTENT}
+TEXT_MESSAGE = {"role": TEXT, "content": TEXT}
+KTO = {"prompt": [MESSAGE], "completion": [MESSAGE], "label": "bool"}
+INFO = {"index": "int64", "entry_id": TEXT, "accepted": "int64", "of": "int64", "extra": TEXT}
+PROMPTS = {
+    "data_source": TEXT,
+    "prompt": [TEXT_MESSAGE],
+    "solution": TEXT,
+    "reward_model": {"style": TEXT, "ground_truth": TEXT},
+    "pass_rate": "double",
+    "extra_info": INFO,
+}
+
+
+NO_FACTS: Facts = {}
 
 
 class Example(NamedTuple):
@@ -35,16 +51,26 @@ class Example(NamedTuple):
     images: list[str]  # in the order of their marks
     answers: list[str]  # the selected answer; of a pair, the chosen and the rejected one
     values: Sequence[Any] = ()  # of the columns of --selected_keys
+    thoughts: Sequence[str] = ()  # of each answer, where they go into a field
+    facts: Facts = NO_FACTS  # what else the row says, from the form's source
+
+
+class Look(NamedTuple):
+    """What all rows of a file share."""
+
+    with_images: bool = False  # whether any entry of the file has images
+    field: str | None = None  # the key of the thoughts in the assistant's messages, if any answer has thoughts there
 
 
 class RowForm(NamedTuple):
-    """How one kind of row looks: ``row(example, with_images)`` makes it, ``columns`` are its types.
+    """How one kind of row looks: ``row(example, look)`` makes it, ``columns`` are its types.
 
-    ``with_images`` says whether any entry of the file has images.
+    ``source`` says what the rows of a record are made of.
     """
 
-    row: Callable[[Example, bool], Row]
+    row: Callable[[Example, Look], Row]
     columns: Row
+    source: Source = picks
 
 
 class Format(NamedTuple):
@@ -53,6 +79,9 @@ class Format(NamedTuple):
     help: str
     answers: RowForm | None = None
     pairs: RowForm | None = None
+    thoughts: str = "field"  # where the thoughts go: field, or think (into the text), which has no field
+    reader_marks: str = ""  # a pattern of what its readers take for media wherever it stands in a text
+    odd_turns: str = "some chat templates (Gemma, Mistral) refuse them"  # what its readers do with odd turn orders
 
 
 def row_form(name: str, pairs: bool) -> RowForm:
@@ -71,32 +100,33 @@ def formats_help() -> str:
     return "; ".join(f"{name}: {form.help}" for name, form in FORMATS.items())
 
 
-def arrow_columns(arrow: Any, form: RowForm, with_images: bool, more: Mapping[str, str]) -> Row:
+def arrow_columns(arrow: Any, form: RowForm, look: Look, more: Mapping[str, str]) -> Row:
     """The name and Arrow type of each column of a file; ``arrow`` is the module pyarrow, ``more`` the last columns."""
-    columns = {**form.columns, **({"images": [TEXT]} if with_images else {}), **more}
-    return {name: _arrow_type(arrow, column, with_images) for name, column in columns.items()}
+    columns = {**form.columns, **({"images": [TEXT]} if look.with_images else {}), **more}
+    return {name: _arrow_type(arrow, column, look) for name, column in columns.items()}
 
 
-def _arrow_type(arrow: Any, column: Any, with_images: bool) -> Any:
+def _arrow_type(arrow: Any, column: Any, look: Look) -> Any:
     """The Arrow type of a column, or of a part of one."""
     if isinstance(column, dict):
-        return arrow.struct({key: _arrow_type(arrow, part, with_images) for key, part in column.items()})
+        more = {look.field: TEXT} if look.field and column == MESSAGE else {}
+        return arrow.struct({key: _arrow_type(arrow, part, look) for key, part in {**column, **more}.items()})
     if isinstance(column, list):
-        return arrow.list_(_arrow_type(arrow, column[0], with_images))
+        return arrow.list_(_arrow_type(arrow, column[0], look))
     if column == CONTENT:
-        return _arrow_type(arrow, [PART] if with_images else TEXT, with_images)
+        return _arrow_type(arrow, [PART] if look.with_images else TEXT, look)
     return arrow.type_for_alias(column)
 
 
 # sharegpt, the form of the input: LLaMA-Factory's "Sharegpt Format" (its data/README.md), which ms-swift reads too
 
 
-def sharegpt_row(example: Example, with_images: bool) -> Row:
+def sharegpt_row(example: Example, look: Look) -> Row:
     """A conversation that ends with the answer."""
     return {"conversations": [*example.turns, *map(_gpt_turn, example.answers)]}
 
 
-def sharegpt_pair_row(example: Example, with_images: bool) -> Row:
+def sharegpt_pair_row(example: Example, look: Look) -> Row:
     """LLaMA-Factory's ranking form: a conversation that ends with the question, and the two answers beside it."""
     chosen, rejected = map(_gpt_turn, example.answers)
     return {"conversations": example.turns, "chosen": chosen, "rejected": rejected}
@@ -106,35 +136,56 @@ def _gpt_turn(text: str) -> Turn:
     return {"from": "gpt", "value": text}
 
 
-# messages and preference: "Dataset formats and types" of TRL's documentation (Language modeling, Preference, Vision)
+# messages, preference, completion, kto: "Dataset formats and types" of TRL's documentation (Language modeling,
+# Preference, Prompt-completion, Unpaired preference, Vision)
 
 
-def messages_row(example: Example, with_images: bool) -> Row:
+def messages_row(example: Example, look: Look) -> Row:
     """TRL's conversational language modelling form."""
-    return {"messages": prompt_messages(example, with_images) + answer_messages(example, with_images)}
+    return {"messages": prompt_messages(example, look) + answer_messages(example, look)}
 
 
-def preference_row(example: Example, with_images: bool) -> Row:
+def preference_row(example: Example, look: Look) -> Row:
     """TRL's conversational preference form with an explicit prompt."""
-    chosen, rejected = answer_messages(example, with_images)
-    return {"prompt": prompt_messages(example, with_images), "chosen": [chosen], "rejected": [rejected]}
+    chosen, rejected = answer_messages(example, look)
+    return {"prompt": prompt_messages(example, look), "chosen": [chosen], "rejected": [rejected]}
 
 
-def prompt_messages(example: Example, in_parts: bool) -> list[Row]:
-    """The turns as messages; ``in_parts`` as for ``message``."""
+def completion_row(example: Example, look: Look) -> Row:
+    """TRL's conversational prompt-completion form: only the completion is trained."""
+    return {"prompt": prompt_messages(example, look), "completion": answer_messages(example, look)}
+
+
+def kto_row(example: Example, look: Look) -> Row:
+    """TRL's conversational unpaired preference form."""
+    return {**completion_row(example, look), "label": example.facts["label"]}
+
+
+def prompt_messages(example: Example, look: Look) -> list[Row]:
+    """The turns as messages, whose thoughts go where those of the answers go."""
     images_left = len(example.images)
     messages = []
     for turn in example.turns:
         role, text = ROLES[turn["from"]], turn["value"]
+        if role == "assistant":
+            thoughts, text = said(text) if look.field else ("", text)
+            messages.append(assistant_message(text, thoughts, look))
+            continue
         images = min(text.count(MARK), images_left) if role == "user" else 0
-        messages.append(message(role, text, in_parts, images))
+        messages.append(message(role, text, look.with_images, images))
         images_left -= images
     return messages
 
 
-def answer_messages(example: Example, in_parts: bool) -> list[Row]:
+def answer_messages(example: Example, look: Look) -> list[Row]:
     """Each answer as a message of the assistant."""
-    return [message("assistant", text, in_parts) for text in example.answers]
+    thoughts = example.thoughts or [""] * len(example.answers)
+    return [assistant_message(text, before, look) for text, before in zip(example.answers, thoughts)]
+
+
+def assistant_message(text: str, thoughts: str, look: Look) -> Row:
+    """A message of the assistant. In a file with thoughts each one has their field: chat templates read no null."""
+    return {**message("assistant", text, look.with_images), **({look.field: thoughts} if look.field else {})}
 
 
 def message(role: str, text: str, in_parts: bool, images: int = 0) -> Row:
@@ -156,18 +207,95 @@ def message(role: str, text: str, in_parts: bool, images: int = 0) -> Row:
     return {"role": role, "content": parts}
 
 
+# swift: "Custom Dataset" of ms-swift's documentation: messages with a mark for each image
+
+
+def swift_row(example: Example, look: Look) -> Row:
+    """ms-swift's standard form."""
+    return {"messages": text_messages([*example.turns, _gpt_turn(example.answers[0])])}
+
+
+def swift_pair_row(example: Example, look: Look) -> Row:
+    """ms-swift's form of preferences."""
+    return {**swift_row(example, look), "rejected_response": example.answers[1]}
+
+
+def text_messages(turns: Sequence[Turn]) -> list[Row]:
+    """Turns as messages, whose contents are texts with marks."""
+    return [{"role": ROLES[turn["from"]], "content": turn["value"]} for turn in turns]
+
+
+# stepwise: "Stepwise supervision" of TRL's documentation, which is a form of plain texts
+
+
+def stepwise_row(example: Example, look: Look) -> Row:
+    """The texts before the answer as one text, the steps of the answer, and whether each is right."""
+    prompt = "\n\n".join(turn["value"] for turn in example.turns)
+    return {"prompt": prompt, "completions": example.facts["steps"], "labels": example.facts["labels"]}
+
+
+# prompts: the columns of verl ("Prepare Data for Post-Training" of its documentation), of which TRL's GRPO trainer
+# reads ``prompt``; its reward functions get the others, and its accuracy_reward reads ``solution``
+
+
+def prompts_row(example: Example, look: Look) -> Row:
+    """A question to train on with RL."""
+    facts = example.facts
+    return {
+        "data_source": facts["data_source"],
+        "prompt": text_messages(example.turns),
+        "solution": facts["ground_truth"],
+        "reward_model": {"style": "rule", "ground_truth": facts["ground_truth"]},
+        "pass_rate": facts["pass_rate"],
+        "extra_info": facts["info"],
+    }
+
+
+MEDIA = "<(?:image|video|audio)>"
+SWIFT_MARKS = MEDIA + "|<img>.+?</img>"  # ms-swift looks for a path in the latter
+
 FORMATS: dict[str, Format] = {
     "sharegpt": Format(
         "conversations of from and value, for LLaMA-Factory and ms-swift",
         answers=RowForm(sharegpt_row, {"conversations": [TURN]}),
         pairs=RowForm(sharegpt_pair_row, {"conversations": [TURN], "chosen": TURN, "rejected": TURN}),
+        thoughts="think",
+        reader_marks=SWIFT_MARKS,
+        odd_turns="LLaMA-Factory leaves them out",
     ),
     "messages": Format(
-        "messages of role and content, for TRL",
+        "messages of role and content, for TRL and axolotl",
         answers=RowForm(messages_row, {"messages": [MESSAGE]}),
     ),
     "preference": Format(
         "pairs as prompt, chosen and rejected messages, for TRL",
         pairs=RowForm(preference_row, {"prompt": [MESSAGE], "chosen": [MESSAGE], "rejected": [MESSAGE]}),
+    ),
+    "completion": Format(
+        "prompt and completion messages, of which TRL trains only the completion",
+        answers=RowForm(completion_row, {"prompt": [MESSAGE], "completion": [MESSAGE]}),
+    ),
+    "kto": Format(
+        "good and bad answers as prompt, completion and label, for TRL's KTO",
+        answers=RowForm(kto_row, KTO, labelled),
+        pairs=RowForm(kto_row, KTO, labelled),
+    ),
+    "swift": Format(
+        "messages with <image> marks, for pairs also rejected_response, for ms-swift",
+        answers=RowForm(swift_row, {"messages": [TEXT_MESSAGE]}),
+        pairs=RowForm(swift_pair_row, {"messages": [TEXT_MESSAGE], "rejected_response": TEXT}),
+        thoughts="think",
+        reader_marks=SWIFT_MARKS,
+    ),
+    "stepwise": Format(
+        "prompt, completions (the steps) and labels, from a process reward model, for TRL",
+        answers=RowForm(stepwise_row, {"prompt": TEXT, "completions": [TEXT], "labels": ["bool"]}, stepped),
+        thoughts="think",
+    ),
+    "prompts": Format(
+        "one question per entry with its reference and pass rate, for RL with TRL and verl",
+        answers=RowForm(prompts_row, PROMPTS, questions),
+        thoughts="think",
+        reader_marks=MEDIA,
     ),
 }

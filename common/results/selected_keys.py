@@ -2,7 +2,8 @@
 
 A key is looked for in three places: what a record says of an answer (``score``), of its entry (``entry_id``), and the
 entry's own keys (``extra``), where a dotted path leads to a part. ``extra.score`` names an own key that is also one of
-ours. In a file of pairs, a key of an answer is two columns: ``score_chosen`` and ``score_rejected``.
+ours. In a file of pairs, a key of an answer is two columns: ``score_chosen`` and ``score_rejected``. ``margin`` is
+their difference.
 
 >>> record = {"extra": {"id": 7}, "generated_scores": [9.0], "generated_details": [{}], "entry_id": "a"}
 >>> values_of(record, Pick(0), ["id", "score", "entry_id"], "a-model")
@@ -21,6 +22,7 @@ from .selection import Pick, entry_of
 
 OF_ANSWER = ("score", "index", "finish_reason", "model", "made_by", "reasoning", "usage", "max_tokens", *SCORE_DETAILS)
 OF_RECORD = ("entry_id", "file", "line", "stopped_by", "majority_answer", "majority_share")
+MARGIN = "margin"  # of the scores of a pair
 ARROW = {"int": "int64", "float": "double", "bool": "bool"}  # of a column whose values are of one kind; else text
 
 
@@ -34,7 +36,12 @@ def parse_keys(text: str) -> list[str]:
 
 
 def check_keys(keys: Sequence[str], form: RowForm, pairs: bool) -> None:
-    """UsageError if a key would be the name of a column that the format has already."""
+    """UsageError if a key is of pairs and there are none, or would be the name of a column that the format has."""
+    if MARGIN in keys and not pairs:
+        raise UsageError(
+            "--selected_keys margin is the difference of a pair's scores, and the rows hold no pairs; the entry's own "
+            "key is extra.margin"
+        )
     taken = [name for name in columns_of(keys, pairs) if name in form.columns or name == "images"]
     if taken:
         raise UsageError(
@@ -48,16 +55,30 @@ def columns_of(keys: Sequence[str], pairs: bool) -> list[str]:
     return [name for key in keys for name in ([key + side for side in sides] if key in OF_ANSWER else [key])]
 
 
-def values_of(record: Record, pick: Pick, keys: Sequence[str], model: str | None) -> list[Any]:
-    """The values of the columns for a pick: None if there is none. ``model`` made the answers that name none."""
+def values_of(
+    record: Record, pick: Pick, keys: Sequence[str], model: str | None, reference_score: float | None = None
+) -> list[Any]:
+    """The values of the columns for a pick: None if there is none.
+
+    ``model`` made the answers that name none. ``reference_score`` is the score of a reference in a margin.
+    """
     values: list[Any] = []
     for key in keys:
-        if key in OF_ANSWER:
+        if key == MARGIN:
+            values.append(_margin(record, pick, reference_score))
+        elif key in OF_ANSWER:
             values.append(_of_answer(record, pick.chosen, key, model))
             values += [] if pick.rejected is None else [_of_answer(record, pick.rejected, key, model)]
         else:
             values.append(record.get(key) if key in OF_RECORD else _own(record, key))
     return values
+
+
+def _margin(record: Record, pick: Pick, reference_score: float | None) -> float | None:
+    """The score of the chosen answer minus that of the rejected one."""
+    chosen = reference_score if pick.chosen is None else record["generated_scores"][pick.chosen]
+    rejected = None if pick.rejected is None else record["generated_scores"][pick.rejected]
+    return None if chosen is None or rejected is None else float(chosen - rejected)
 
 
 def _of_answer(record: Record, index: int | None, key: str, model: str | None) -> Any:

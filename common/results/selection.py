@@ -1,8 +1,8 @@
 """Which candidates are kept: pure functions over records, which send no requests and open no files.
 
-A candidate can be chosen if it is scored, ended by itself and is not empty. Answers that differ only in space and case
-count once. Unclear data (a score that is not a finite number, lists of different lengths) is never chosen and never
-rejected.
+A candidate can be chosen if it is scored, ended by itself and is not empty. An answer whose thoughts never end is cut.
+Answers that differ only in space and case count once. Unclear data (a score that is not a finite number, lists of
+different lengths) is never chosen and never rejected.
 
 >>> record = {"generated_answers": ["4", "5", "four"], "generated_scores": [9, 1, 8]}
 >>> choose(record, Selection("top_k", top_k=2))
@@ -13,17 +13,21 @@ rejected.
 
 from __future__ import annotations
 
+import math
 import sys
 import unicodedata
 from dataclasses import dataclass
-from typing import Any, Mapping, NamedTuple
+from typing import Any, Callable, Mapping, NamedTuple, Tuple
 
 from ..errors import BadEntry
 from ..input.conversations import work_from_record
 from ..records import Entry, Record, fingerprint
 from ..servers.known_servers import ended_by_itself
+from ..thinking import split_thoughts
+from .pass_rate import answers_wanted, pass_rate_of
 
 SELECTS = ("best", "top_k", "threshold", "random", "dpo")
+REJECTED = ("lowest", "random", "mean_minus_2sd")
 TIE = 1e-9  # scores that differ by no more are equal: 0.3 and 0.1 + 0.2
 REFERENCE = -1  # stands for the index of the reference, which is not one of the answers
 
@@ -41,6 +45,15 @@ class Selection:
     reference_as_chosen: bool = False  # the reference is the chosen answer of each pair
     reference_score: float = 10.0  # the score that the reference counts as having
     seed: int = 0  # of random
+    pass_score: float | None = None  # the lowest score that counts for the pass rate, if it is not accept_score
+    pass_rate: tuple[float, float] | None = None  # the lowest and the highest of the entries that are chosen
+    per_entry: str | None = None  # how many answers of an entry, by its pass rate: see answers_wanted
+    rejected: str = "lowest"  # the rejected answer of a pair: one of REJECTED
+
+    @property
+    def passes(self) -> float | None:
+        """The lowest score that counts for the pass rate, if one does."""
+        return self.accept_score if self.pass_score is None else self.pass_score
 
     @property
     def makes_pairs(self) -> bool:
@@ -77,6 +90,8 @@ def normalised(text: str) -> str:
 def selectable(text: str, finish_reason: str | None, score: object) -> bool:
     """Whether a candidate may be chosen or rejected: its score is a finite number, it ended by itself, it is not empty.
 
+    An answer whose thoughts never end did not end by itself.
+
     >>> selectable("4", "stop", 9), selectable("4", "length", 9), selectable("4", "stop", None)
     (True, False, False)
     """
@@ -85,7 +100,7 @@ def selectable(text: str, finish_reason: str | None, score: object) -> bool:
         and not isinstance(score, bool)
         and abs(score) <= sys.float_info.max
         and ended_by_itself(finish_reason)
-        and bool(text.strip())
+        and bool((split_thoughts(text).answer or "").strip())
     )
 
 
@@ -107,6 +122,8 @@ def choose(record: Record, selection: Selection) -> list[Pick]:
     baseline of equal budget. It orders them by a hash of seed, entry and text: the same in every run, whatever else the
     file holds.
     """
+    if not in_pass_rate(record, selection):
+        return []
     if selection.makes_pairs:
         return _pairs(record, selection)
     candidates = _accepted(record, selection.accept_score)
@@ -115,8 +132,57 @@ def choose(record: Record, selection: Selection) -> list[Pick]:
         candidates.sort(key=lambda candidate: fingerprint([selection.seed, name, normalised(candidate.text)], 32))
     elif selection.select != "threshold":
         candidates.sort(key=lambda candidate: -candidate.score)
-    most = {"best": 1, "threshold": len(candidates)}.get(selection.select, selection.top_k)
-    return [Pick(candidate.place) for candidate in candidates[:most]]
+    return [Pick(candidate.place) for candidate in candidates[: _most(record, selection, len(candidates))]]
+
+
+def refused(record: Record, selection: Selection) -> list[int]:
+    """The indices of selectable candidates that are not accepted, the first to be rejected first.
+
+    There are at most as many as ``choose`` may choose; none without an ``accept_score``. Equal texts count once.
+    """
+    if selection.accept_score is None or not in_pass_rate(record, selection):
+        return []
+    every = _accepted(record, None)
+    rank = _rejected_rank(record, selection, every)
+    bad = sorted((one for one in every if one.score < selection.accept_score), key=rank)
+    return [one.place for one in bad[: _most(record, selection, len(bad))]]
+
+
+def in_pass_rate(record: Record, selection: Selection) -> bool:
+    """Whether the entry's pass rate is one that is chosen. An entry without scores has none."""
+    if selection.pass_rate is None or selection.passes is None:
+        return True
+    share = pass_rate_of(record, selection.passes).share if isinstance(record, dict) else None
+    low, high = selection.pass_rate
+    return share is not None and low - TIE <= share <= high + TIE
+
+
+def why_nothing(record: Record, selection: Selection) -> str | None:
+    """Why ``choose`` takes nothing of an entry, if the selection makes pairs or looks at the pass rate; else None."""
+    if not in_pass_rate(record, selection):
+        return "their pass rate is not within --pass_rate"
+    if not selection.makes_pairs:
+        return None
+    chosen, rejected = _sides(record, selection)
+    scored = _accepted(record, None)
+    if not scored:
+        return "none of their answers can be selected"
+    if selection.reference_as_chosen and not _reference(record).strip():
+        return "they have no reference"
+    if not chosen:
+        return f"none of their answers scores at least {selection.accept_score:g}"
+    if len(scored) < 2 and not selection.reference_as_chosen:
+        return "they have only one different answer"
+    if any(good.score - bad.score > TIE for good in chosen for bad in rejected):
+        return f"their scores differ by less than {selection.min_margin:g} (--min_margin)"
+    return "no answer scores less than a chosen one"
+
+
+def _most(record: Record, selection: Selection, there: int) -> int:
+    """How many answers of an entry may be chosen, of those that are ``there``."""
+    if selection.per_entry is not None and selection.passes is not None and isinstance(record, dict):
+        return answers_wanted(selection.per_entry, pass_rate_of(record, selection.passes))
+    return {"best": 1, "threshold": there}.get(selection.select, selection.top_k)
 
 
 def entry_of(record: Record) -> Entry:
@@ -178,7 +244,10 @@ def _reference(record: Record) -> str:
 def _pairs(record: Record, selection: Selection) -> list[Pick]:
     """Up to ``pairs_per_entry`` pairs: each time the first in rank of those that repeat the fewest answers."""
     chosen, rejected = _sides(record, selection)
-    waiting = [_ranked(good, bad, selection) for good in chosen for bad in rejected if _differ(good, bad, selection)]
+    rank = _rejected_rank(record, selection, rejected)
+    waiting = [
+        _ranked(good, bad, selection, rank) for good in chosen for bad in rejected if _differ(good, bad, selection)
+    ]
     picks: list[Pick] = []
     used: set[int] = set()
     while waiting and len(picks) < selection.pairs_per_entry:
@@ -220,11 +289,36 @@ def _held(good: _Candidate, bad: _Candidate) -> bool:
     return isinstance(beat, list) and isinstance(loser, str) and any(loser in str(one).split() for one in beat)
 
 
-def _ranked(good: _Candidate, bad: _Candidate, selection: Selection) -> tuple[tuple[float, float], tuple[int, int]]:
+_Rank = Callable[[_Candidate], Tuple[float, str]]
+
+
+def _rejected_rank(record: Record, selection: Selection, candidates: list[_Candidate]) -> _Rank:
+    """What sorts candidates by how gladly they are rejected.
+
+    With many answers the lowest is the worst choice: one near the mean minus two standard deviations of the entry's
+    scores trains better (arXiv 2502.16825).
+    """
+    if selection.rejected == "random" or selection.select == "random":
+        name = _name_of(record) if candidates else None
+        return lambda one: (0.0, fingerprint([selection.seed, name, normalised(one.text)], 32))
+    if selection.rejected == "lowest" or not candidates:
+        return lambda one: (round(one.score, 9), "")
+    scores = [float(one.score) for one in _selectable_candidates(record)]
+    mean = sum(scores) / len(scores)
+    spread = math.sqrt(sum((score - mean) * (score - mean) for score in scores) / len(scores))
+    return lambda one: (round(abs(one.score - (mean - 2 * spread)), 9), "")
+
+
+def _ranked(
+    good: _Candidate, bad: _Candidate, selection: Selection, rank: _Rank
+) -> tuple[tuple[float, float, tuple[float, str]], tuple[int, int]]:
     """The rank of a pair, which sorts ascending, and its indices.
 
-    With ``length_match`` pairs of similar length (in characters) come first, then those with the widest margin.
+    With ``length_match`` pairs of similar length (in characters) come first. Then come those with the widest margin:
+    the highest score against the one that is to be rejected first.
     """
     shorter, longer = sorted([len(good.text), len(bad.text)])
     similarity = shorter / longer if selection.length_match else 0.0
-    return (-similarity, -round(good.score - bad.score, 9)), (good.place, bad.place)
+    if selection.rejected == "lowest":
+        return (-similarity, -round(good.score - bad.score, 9), (0.0, "")), (good.place, bad.place)
+    return (-similarity, -round(good.score, 9), rank(bad)), (good.place, bad.place)

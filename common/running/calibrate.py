@@ -21,9 +21,9 @@ from ..results.figures import Labelled, LabelledPair
 from ..results.record_view import Candidate, candidates_of
 from ..results.selection import normalised
 from ..scoring.final_answer import find_final_answer
-from ..scoring.thinking import without_thoughts
 from ..storage.append_file import write_whole
 from ..storage.result_files import ResultFiles
+from ..thinking import without_thoughts
 from .job import Job
 from .results import Written
 

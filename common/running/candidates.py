@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Callable, Coroutine, Sequence
 
-from ..errors import BudgetSpent, EntryFailed
+from ..errors import BudgetSpent, EntryFailed, Postponed
 from ..records import Answer, Record, Score, answer_line, score_line, verdict_line
 from ..results.selection import normalised
 from ..scoring.majority import Majority
@@ -64,7 +64,7 @@ class Candidates:
         """Fills the entry's state; returns the flag that stopped the sampling early, if one did.
 
         It waits for everything that was sent, also when a part fails: all of it is paid for. Then it raises the first
-        failure (EntryFailed, BudgetSpent, RunStopped).
+        failure (EntryFailed, BudgetSpent, RunStopped), or Postponed if only replies are missing.
         """
         try:
             self._start()
@@ -102,8 +102,9 @@ class Candidates:
         self._tasks.discard(task)
         error = self._error_of(task)
         if error is not None:
-            self._failure = self._failure or error
-            if not isinstance(error, (EntryFailed, BudgetSpent)):
+            if self._failure is None or isinstance(self._failure, Postponed):
+                self._failure = error
+            if not isinstance(error, (EntryFailed, BudgetSpent, Postponed)):
                 self._stop(error)
         elif not task.cancelled() and (self._to_sample or self._to_score or self._rule is not None):
             self._go_on()

@@ -17,6 +17,7 @@ from ..records import CUT, NOT_NEEDED, Answer, Score
 from ..results.quantiles import ScoreSample
 from ..results.reasons import ReasonCounts
 from ..servers.known_servers import ended_by_itself
+from ..thinking import split_thoughts
 
 ALWAYS_REFUSED = (400, 413, 422)  # status of a request that is refused again if it is sent again
 
@@ -56,6 +57,8 @@ class Counts:
             self.recorded += 1
             if not ended_by_itself(one.finish_reason):
                 self.cut[str(one.finish_reason)] += 1
+            elif split_thoughts(one.text).answer is None:
+                self.cut["thoughts without an end"] += 1
 
     def add_scores(self, scores: Sequence[Score]) -> None:
         """Counts the scores of one record."""

@@ -25,6 +25,7 @@ from ..records import (
     score_from_line,
     score_line,
 )
+from ..results.pass_rate import pass_rate_of
 from ..results.selection import normalised
 from ..scoring.majority import WEIGHT_ID, part_of
 from ..scoring.shapes import AnswerScorer, EntryScorer, Scorer
@@ -135,15 +136,23 @@ class EntryState:
         unscored = any(answer.digest not in self.scores for _, answer in self.whole_answers())
         return bool(self.missing(pipeline.sampler)) or (shown and unscored)
 
-    def record(self, scorer: Scorer | None, stopped_by: str | None) -> tuple[Record, list[Score]]:
+    def record(
+        self, scorer: Scorer | None, stopped_by: str | None, accept_score: float | None = None
+    ) -> tuple[Record, list[Score]]:
         """The output line and its scores. An answer without a score came after its entry had enough.
 
+        With an ``accept_score``, the line has the pass rate.
         The details of an answer have its index where answers before it are missing.
         """
         answers = [self.answers[index] for index in sorted(self.answers)]
         scores = [self._score_of(answer) for answer in answers] if scorer is not None else None
         about = scorer.about_entry(scores) if isinstance(scorer, EntryScorer) and scores else None
-        record = make_record(self.entry, answers, scores, stopped_by, about)
+        rate = None
+        if scores is not None and accept_score is not None:
+            values = [score.value for score in scores]
+            scored = {"generated_answers": [answer.text for answer in answers], "generated_scores": values}
+            rate = pass_rate_of(scored, accept_score).as_data()
+        record = make_record(self.entry, answers, scores, stopped_by, about, rate)
         for place, index in enumerate(sorted(self.answers)):
             if index != place:
                 record["generated_details"][place]["index"] = index

@@ -12,14 +12,18 @@ from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 from ..records import PendingEntry
 from ..results.calibration import Calibration
+from ..results.examples import RowOptions
 from ..results.selection import Selection
 from ..scoring.shapes import EntryScorer, Scorer
 from ..servers.client import ChatClient
 from ..servers.local import LocalServer
 from ..storage.ledger_lines import ANY, Range
+from .batch import Batch
 from .early_stopping import StopRule, StopSure
 from .progress import LINE_EVERY
 from .sampler import Sampler
+
+ROWS = RowOptions()
 
 
 class Pipeline(NamedTuple):
@@ -40,6 +44,7 @@ class Results:
     selected_format: str = "sharegpt"
     selected_keys: Sequence[str] = ()
     selected_order: str = "input"
+    rows: RowOptions = ROWS  # how the rows show thoughts and the system prompt
     report_file: str | None = None
     score_range: tuple[float, float] | None = (0.0, 10.0)  # of the scorer; the report's axes. None: without a range
     calibration_file: str | None = None  # where the calibration goes, if the answers are labelled ones
@@ -71,6 +76,7 @@ class Job:
     token_budget: int | None = None  # start no request for an answer after this many completion tokens
     estimate: int | None = None  # process only this many entries, spread over the input, and estimate the whole job
     prices: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # by role: of prompt and completion tokens
+    batch: Batch | None = None  # takes requests and replies in place of the servers
     allow_mixed: bool = False  # add to an output that other settings wrote
     quiet: bool = False
     line_every: float = LINE_EVERY  # seconds between two lines of progress, where stderr is not a terminal

@@ -15,9 +15,9 @@ from ..results.calibration import Calibration
 from ..results.export import Extras, Selected, starts_of, write_selected
 from ..results.report import STARTS, write_report
 from ..scoring.final_answer import find_final_answer
-from ..scoring.thinking import without_thoughts
 from ..storage.result_files import ResultFiles
 from ..storage.run_files import settings_of
+from ..thinking import without_thoughts
 from .job import Results
 
 RULES = ("match", "math")  # the scorers that read a final answer
@@ -72,7 +72,7 @@ def write_selection(output: Output, results: Results, files: ResultFiles, writte
     """Writes ``--selected_file``, if there is one."""
     if results.selected_file is None:
         return
-    extras = Extras(results.selected_keys, results.selected_order, output.generator)
+    extras = Extras(results.selected_keys, results.selected_order, output.generator, results.rows)
     with files.replacing("--selected_file", results.selected_file):
         written.selected = selected = write_selected(
             output.records(),
@@ -84,6 +84,7 @@ def write_selection(output: Output, results: Results, files: ResultFiles, writte
         )
     counts = f"{selected.rows:,} from {selected.chosen:,} of the {selected.records:,} entries"
     written.rows.append(("selected", f"{counts}: {results.selected_file}"))
+    written.rows += selected.summary_rows()
 
 
 def write_page(output: Output, results: Results, files: ResultFiles, written: Written) -> None:

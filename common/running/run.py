@@ -22,7 +22,7 @@ from typing import Any, Callable, Coroutine, Iterator
 
 import uvloop
 
-from ..errors import BadEntry, BrokenInput, BudgetSpent, EntryFailed, RunStopped, ToolkitError, UsageError
+from ..errors import BadEntry, BrokenInput, BudgetSpent, EntryFailed, Postponed, RunStopped, ToolkitError, UsageError
 from ..fast_json import dumps
 from ..images import load_images
 from ..input.files import InputFile, Item
@@ -112,7 +112,8 @@ def run(job: Job) -> int:
     if current.cut_short:
         log.warning("%s; run the same command again to go on", current.cut_short)
     is_whole = (files.is_settled or pilot is not None) and not files.damaged
-    return 0 if is_whole and not current.counts.failed and not current.cut_short else 1
+    waits = job.batch is not None and not job.batch.writes and current.counts.postponed > 0
+    return 0 if is_whole and not (current.counts.failed or current.cut_short or waits) else 1
 
 
 def show(text: str) -> None:
@@ -257,7 +258,9 @@ class Run:
             rows.append(("errors", f"{job.errors_file} (the first: {self._files.first_error})"))
         ending = self._ending(written)
         rows += [("warning", text) for text in warnings(self.counts, ending)]
-        rows += [("next", text) for text in next_steps(self.counts, ending)]
+        rows += job.batch.rows() if job.batch is not None else []
+        steps = next_steps(self.counts, ending) if job.batch is None else job.batch.next_steps(self.counts.postponed)
+        rows += [("next", text) for text in steps or next_steps(self.counts, ending)]
         return summary(job.script, self.counts, self._traffic(), seconds, rows)
 
     def _ending(self, written: Written) -> Ending:
@@ -296,7 +299,7 @@ class Run:
             raise self._broken
         if not (self._left_out or self.counts.postponed):
             self.cut_short = None  # the request that met the budget turned out to be unnecessary
-        self._files.complete = self.cut_short is None and self._pilot is None
+        self._files.complete = self.cut_short is None and self._pilot is None and not self.counts.postponed
 
     def stop(self, error: BaseException) -> None:
         """Ends the run with ``error``: nothing more is sent."""
@@ -485,10 +488,11 @@ class Run:
             self._fail(entry, entry.line, error)
             if self._pilot is not None:
                 self._pilot.ends(None)
-        except BudgetSpent:
+        except (BudgetSpent, Postponed):
             self.counts.postponed += 1
         else:
-            record, scores = state.record(self._job.pipeline.scorer, stopped_by or pending.stopped_by)
+            accept = self._job.results.selection.passes
+            record, scores = state.record(self._job.pipeline.scorer, stopped_by or pending.stopped_by, accept)
             self._files.output.append(record)
             if self._pilot is not None:
                 self._pilot.ends(record)

@@ -97,7 +97,9 @@ class Sampler:
                 del parameters["n"]
             begin = functools.partial(_begin, group, len(group), unsent)
             try:
-                answers = await self.client.complete(messages, parameters, entry_id=entry.entry_id, begin=begin)
+                answers = await self.client.complete(
+                    messages, parameters, entry_id=entry.entry_id, begin=begin, index=group[0]
+                )
             except _Outdated:
                 continue
             except RequestFailed as error:

@@ -14,7 +14,7 @@ import textwrap
 import warnings
 from typing import NamedTuple
 
-from .thinking import without_thoughts
+from ..thinking import without_thoughts
 
 _BLOCK = re.compile(r"^([ \t]*)(`{3,}|~{3,})[ \t]*([^`\n]*)\n(.*?)(?:^[ \t]*\2[`~]*[ \t]*$|\Z)", re.M | re.S)
 PYTHON = ("", "python", "python3", "py", "py3", "python2", "pycon", "sage", "ipython")

@@ -21,6 +21,7 @@ from ..errors import EntryFailed, RequestFailed, Retryable, UsageError
 from ..flag_types import int_between
 from ..records import Entry, Record, Score, fingerprint
 from ..servers.client import ChatClient
+from ..thinking import without_thoughts
 from .compare_prompt import (
     COMPARE_ENDINGS,
     COMPARE_PROMPT,
@@ -37,7 +38,6 @@ from .judge import MAX_TOKENS, add_reply_flags
 from .judge_prompt import judge_messages
 from .judge_requests import JudgeRequests, Usage, fault_of
 from .shapes import NO_VERDICTS, EntryScorer, Verdicts, maker_of
-from .thinking import without_thoughts
 
 ORDERS = 2  # in which each window is read
 ALONE = "the entry has one distinct answer: there is nothing to compare"

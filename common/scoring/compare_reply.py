@@ -15,11 +15,11 @@ import json
 import re
 from typing import Any, Iterator, List, Match, NamedTuple, Sequence, Tuple
 
+from ..thinking import without_thoughts
 from .compare_prompt import NAMES, TIE
 from .judge_forms import QUOTED, compiled
 from .judge_reply import folded, unmarked, unquoted
 from .patterns import any_of, any_word
-from .thinking import without_thoughts
 
 LONGEST = 8000  # characters at the end of a reply that are searched
 MOST_BROKEN = 20  # places that begin like a JSON object and are not one, until no more are tried

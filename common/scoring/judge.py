@@ -21,6 +21,7 @@ from ..flag_types import float_between, int_between, path
 from ..records import Answer, Entry, Record, Score, fingerprint, number_text, score_from_line
 from ..servers.client import ChatClient
 from ..servers.messages import Message
+from ..thinking import without_thoughts
 from .judge_logprobs import ProbabilityReader
 from .judge_prompt import (
     ENDINGS,
@@ -36,7 +37,6 @@ from .judge_reply import NO_SCORE, Reading, read_verdict
 from .judge_requests import JudgeRequests, Usage, fault_of
 from .rows import row_of, row_texts
 from .shapes import AnswerScorer, Verdicts, maker_of
-from .thinking import without_thoughts
 
 MODES = ("text", "json", "logprob")
 MAX_TOKENS = {"text": 1024, "json": 1024, "logprob": 8}  # in logprob mode, the judge says only its score

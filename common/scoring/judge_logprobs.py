@@ -17,9 +17,9 @@ from typing import Awaitable, Callable, Mapping, NamedTuple, Sequence
 from ..errors import RequestFailed, Retryable, ServerRefused
 from ..records import Answer, Score
 from ..servers.messages import Message
+from ..thinking import end_of_thinking
 from .judge_requests import JudgeRequests, Usage
 from .patterns import any_of
-from .thinking import end_of_thinking
 
 OPENING = "Score:"  # how we start a reply
 LONGEST_OPENING = 200  # characters that may stand before the score

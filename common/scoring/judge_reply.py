@@ -20,6 +20,7 @@ import unicodedata
 from collections import deque
 from typing import Any, Dict, Iterable, Iterator, List, Match, NamedTuple, Sequence, Tuple
 
+from ..thinking import without_thoughts
 from .judge_forms import (
     AFTER_LABEL,
     ANOTHER_LABEL,
@@ -40,7 +41,6 @@ from .judge_forms import (
     STEMS,
     compiled,
 )
-from .thinking import without_thoughts
 
 LONGEST = 8000  # characters at the end of a reply that are searched for a verdict outside JSON
 LONGEST_VALUE = 200  # characters of a number with all that belongs to it

@@ -12,7 +12,7 @@ from ..fast_json import dumps
 from ..records import Answer
 from ..servers.client import ChatClient
 from ..servers.messages import Message
-from .thinking import without_thoughts
+from ..thinking import without_thoughts
 
 FILTERED = ("content_filter", "safety", "refusal", "recitation", "prohibited_content", "blocklist", "spii")
 MORE_ROOM = 2  # times the tokens of a reply that was cut or empty, once

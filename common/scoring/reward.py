@@ -18,13 +18,13 @@ from ..flag_types import path
 from ..records import Entry, Score
 from ..servers.client import ChatClient
 from ..servers.messages import chat_messages
+from ..thinking import without_thoughts
 from .reward_apis import APIS, STEP_APIS
 from .reward_check import check, conversation
 from .reward_model import Reading, RewardModel
 from .reward_steps import AGGREGATES, steps_of, tagged
 from .reward_template import ChatTemplate
 from .shapes import AnswerScorer
-from .thinking import without_thoughts
 
 
 class Reward(AnswerScorer):

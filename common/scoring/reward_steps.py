@@ -9,9 +9,10 @@
 from __future__ import annotations
 
 import math
-import re
 import statistics
 from typing import Callable, Sequence
+
+from .. import steps
 
 # Lightman et al. (arXiv 2305.20050) compare the product and the minimum.
 AGGREGATES: dict[str, Callable[[Sequence[float]], float]] = {
@@ -25,14 +26,10 @@ AGGREGATES: dict[str, Callable[[Sequence[float]], float]] = {
 def steps_of(answer: str, tag: str) -> list[str]:
     """The steps of an answer: its paragraphs; its lines if it has one paragraph. A tag in the answer ends a step too.
 
-    >>> steps_of("one\\ntwo", "<extra_0>"), steps_of("one\\n1\\n\\ntwo", "<extra_0>")
-    (['one', 'two'], ['one\\n1', 'two'])
+    >>> steps_of("one<extra_0>two", "<extra_0>")
+    ['one', 'two']
     """
-    text = answer.replace(tag, "\n\n").strip()
-    parts = re.split(r"\n\s*\n", text)
-    if len(parts) == 1:
-        parts = text.splitlines()
-    return [part.strip() for part in parts if part.strip()]
+    return steps.steps_of(answer.replace(tag, "\n\n"))
 
 
 def tagged(answer: str, tag: str) -> str:

@@ -14,6 +14,7 @@ import functools
 import re
 from typing import NamedTuple, Sequence
 
+from ..thinking import without_thoughts
 from .answer_value import Value, equal, has_formula, read_value
 from .final_answer import FinalAnswer, find_final_answer
 from .final_number import NUMBER_BEGINS, Number, number_at, read_number
@@ -22,7 +23,6 @@ from .moments import only_moment
 from .patterns import any_of, any_word
 from .question import WORD, Question, about
 from .sentence_number import TIED, is_harmless, sentence_number
-from .thinking import without_thoughts
 from .units import stem
 
 NO_REFERENCE = "no reference to match"

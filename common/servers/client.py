@@ -20,6 +20,7 @@ from ..fast_json import dumps
 from ..records import Answer, Record
 from . import auto_concurrency
 from .auto_concurrency import Tuner
+from .batch_api import BatchApi
 from .connection import Connection, HttpReply
 from .deadlines import Deadlines
 from .health import CircuitBreaker, Sleep, patience, pause, report_silences
@@ -27,7 +28,17 @@ from .notices import Notices
 from .rate_limit import RateLimit
 from .redaction import KeyRemover
 from .refusals import Refusals, distinct
-from .replies import ODD, EmptyReply, empty_reply, failure, other_shape, read_completion, token_count
+from .replies import (
+    ODD,
+    EmptyReply,
+    FiledReply,
+    empty_reply,
+    failure,
+    filed_failure,
+    other_shape,
+    read_completion,
+    token_count,
+)
 from .slots import Pool, Server
 from .urls import root_endpoint
 
@@ -39,6 +50,7 @@ OTHER_FILES = 100  # open files that are not connections
 ABOUT_FIELDS = (400, 422, 500)  # statuses of a request with fields that the server does not support
 
 T = TypeVar("T")
+Filed = Callable[[str, "int | None", bytes], FiledReply]  # the reply to an entry's request, by index and body
 Ask = Callable[[Server, Sequence[bytes], float], Awaitable[T]]  # one try: to whom, what, and when it began
 
 
@@ -97,7 +109,8 @@ class ChatClient:
     seconds a server may ask to wait. ``may_start`` is called before each request is sent, and raises RunStopped if no
     more may be. ``observe`` is told the entry of each request that was answered or timed out, and its seconds.
     ``answered_before`` says that an earlier run of the same job got answers. ``sends`` False: each request raises
-    NotSent, which holds the request, in place of being sent. ``notices`` are those of all clients of a run.
+    NotSent, which holds the request, in place of being sent. ``filed`` gives the replies to chat requests in place of
+    the servers: it raises Postponed for a request without a reply. ``notices`` are those of all clients of a run.
     """
 
     def __init__(
@@ -125,6 +138,7 @@ class ChatClient:
         self.observe: Callable[[str, float], None] = observe_nothing
         self.answered_before = False
         self.sends = True
+        self.filed: Filed | None = None
         self.traffic = Traffic()
         self.kept_up = False  # whether this process starts its server again if it ends: then it is always waited for
         self.pool = Pool([], concurrency or auto_concurrency.START)
@@ -178,6 +192,10 @@ class ChatClient:
         for connection in self._connections.values():
             await connection.close()
 
+    def batch_api(self) -> BatchApi:
+        """OpenAI's batches at the first of the servers, with this client's key."""
+        return BatchApi(self.urls[0], self._api_key, self.max_retries, self._sleep)
+
     def stop(self, error: RunStopped) -> None:
         """Sends nothing from now on: each request that waits for a slot raises ``error``."""
         self.pool.stop(error)
@@ -202,16 +220,21 @@ class ChatClient:
         entry_id: str = "",
         tentative: bool = False,
         begin: Callable[[], None] = start_anyway,
+        index: int | None = None,
     ) -> list[Answer]:
         """The choices (at least one) of one chat completion, in the order of their ``index``.
 
         ``messages`` is the JSON of the messages, ``parameters`` are named as in the API (None: not sent). A choice
         without text does not count, and a reply without any text is asked for again, unless ``empty_ok``. Requests of
         one ``entry_id`` prefer one server. The refusal (400) of a ``tentative`` request tells nothing about the others.
-        ``begin`` is called before each try is sent, and may raise to prevent it.
+        ``begin`` is called before each try is sent, and may raise to prevent it. ``index`` is the first answer that is
+        asked for, if the request is for answers.
         Raises RequestFailed (this request was refused, or its last try failed) or RunStopped.
         """
         request = self._fields(parameters)
+        if self.filed is not None:
+            begin()
+            return self._read_filed(self.filed(entry_id, index, b"".join(_body(messages, request))), empty_ok)
 
         def vary() -> None:
             if isinstance(request.get("seed"), int):
@@ -341,6 +364,21 @@ class ChatClient:
         if not answers:
             raise empty_reply(server.url, reply.status, reply.body, self._without_key)
         self._refusals.answered(server)
+        return answers
+
+    def _read_filed(self, reply: FiledReply, empty_ok: bool) -> list[Answer]:
+        """The answers in a reply that stands in a file."""
+        if reply.status is None or not 200 <= reply.status < 300:
+            raise filed_failure(reply, self._without_key)
+        try:
+            answers, usage = read_completion(reply.body, empty_ok, self._without_key)
+        except Retryable as error:
+            error.args = (f"{reply.where}: {error}",)
+            raise
+        self.traffic.prompt_tokens += token_count(usage, "prompt_tokens") or 0
+        self.traffic.tokens += token_count(usage, "completion_tokens") or 0
+        if not answers:
+            raise empty_reply(reply.where, reply.status, reply.body, self._without_key)
         return answers
 
     async def _ask_path(

@@ -11,7 +11,7 @@ import socket
 import ssl
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, Mapping, NamedTuple, Sequence
+from typing import TYPE_CHECKING, Any, BinaryIO, Mapping, NamedTuple, Sequence
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 CONNECT_LIMIT = 30  # seconds until a connection must be made
 GET_LIMIT = aiohttp.ClientTimeout(total=30)
+TRANSFER_LIMIT = aiohttp.ClientTimeout(sock_connect=CONNECT_LIMIT, sock_read=300)
 METRICS_LIMIT = aiohttp.ClientTimeout(total=5)
 LARGEST_REPLY = 100 << 20  # bytes; anything larger is not a completion
 LARGEST_ERROR = 1 << 20  # bytes of the body of an error that are read
@@ -109,9 +110,30 @@ class Connection:
         """The reply to a POST to a path beside ``/v1``. Raises as ``post_chat``."""
         return await self._exchange("POST", root_endpoint(self._base_url, path), data=_payload(body))
 
-    async def get(self, path: str) -> HttpReply:
+    async def get(self, path: str, query: Mapping[str, str] | None = None) -> HttpReply:
         """The reply to a GET of a path below the base URL. Raises as ``post_chat``, and asyncio.TimeoutError."""
-        return await self._exchange("GET", endpoint(self._base_url, path), timeout=GET_LIMIT)
+        url = endpoint(self._base_url, path)
+        return await self._exchange("GET", url.update_query(query) if query else url, timeout=GET_LIMIT)
+
+    async def send(self, path: str, body: Sequence[bytes]) -> HttpReply:
+        """The reply to a POST to a path below the base URL. Raises as ``post_chat``."""
+        url = endpoint(self._base_url, path)
+        return await self._exchange("POST", url, data=_payload(body), timeout=TRANSFER_LIMIT)
+
+    async def upload(self, path: str, fields: Mapping[str, str], file: BinaryIO) -> HttpReply:
+        """The reply to a form with a file. Raises as ``post_chat``."""
+        form = aiohttp.FormData(fields)
+        form.add_field("file", file, filename=os.path.basename(file.name), content_type="application/jsonl")
+        payload = form()
+        headers = {"Content-Type": payload.headers["Content-Type"]}
+        url = endpoint(self._base_url, path)
+        return await self._exchange("POST", url, data=payload, headers=headers, timeout=TRANSFER_LIMIT)
+
+    async def save(self, path: str, file: BinaryIO) -> HttpReply:
+        """Writes the body of the reply to a GET to ``file``, of any size. Raises as ``post_chat``."""
+        headers = {"Accept-Encoding": "identity"}
+        url = endpoint(self._base_url, path)
+        return await self._exchange("GET", url, file, headers=headers, timeout=TRANSFER_LIMIT)
 
     async def is_back(self) -> bool:
         """Whether the server answers, and not with the status of a server (or of its proxy) that is still loading."""
@@ -128,12 +150,12 @@ class Connection:
             return None
         return reply.body.decode("utf-8", "replace") if reply.status == 200 else ""
 
-    async def _exchange(self, method: str, url: URL, **options: Any) -> HttpReply:
-        """A request and its reply; Unreachable or Retryable if there is none."""
+    async def _exchange(self, method: str, url: URL, file: BinaryIO | None = None, **options: Any) -> HttpReply:
+        """A request and its reply, whose body goes to a ``file`` if there is one; Unreachable or Retryable if not."""
         try:
             response = await self._session.request(method, url, allow_redirects=False, proxy=self._proxy, **options)
             try:
-                reply = HttpReply(response.status, response.headers, await _read(response))
+                reply = HttpReply(response.status, response.headers, await _read(response, file))
             finally:
                 response.release()
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError) as error:
@@ -265,8 +287,15 @@ def _payload(body: Sequence[bytes]) -> aiohttp.payload.Payload:
     return _Body(body)
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """The body; only its beginning if it is a long error. Retryable if it is too large, ValueError if it is damaged."""
+async def _read(response: aiohttp.ClientResponse, file: BinaryIO | None = None) -> bytes:
+    """The body; only its beginning if it is a long error. Retryable if it is too large, ValueError if it is damaged.
+
+    The body of a success goes to a ``file`` if there is one.
+    """
+    if file is not None and response.status < 300:
+        async for piece in response.content.iter_any():
+            file.write(piece)
+        return b""
     limit = LARGEST_REPLY if response.status < 300 else LARGEST_ERROR
     length = response.content_length
     if length is not None and length <= limit:

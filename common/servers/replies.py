@@ -50,6 +50,14 @@ class EmptyReply(Retryable):
         self.all_thoughts = all_thoughts
 
 
+class FiledReply(NamedTuple):
+    """A reply that stands in a file: where, its HTTP status (None if the request was not answered), and its body."""
+
+    where: str
+    status: int | None
+    body: bytes
+
+
 class _GivenUp(ValueError):
     """The server gave a choice up."""
 
@@ -159,6 +167,14 @@ def failure(url: str, status: int, headers: Mapping[str, str], data: bytes, reda
     if stops_run(status):
         return ServerRefused(line + HINTS.get(status, ""))
     return RequestFailed(line, status)
+
+
+def filed_failure(reply: FiledReply, redact: Redact = str) -> RequestFailed:
+    """The error that a reply in a file is. It is about its request, whatever it says: the others have their own."""
+    if reply.status is None:
+        return Retryable(f"{reply.where}: {error_message(reply.body, redact)}")
+    error = failure(reply.where, reply.status, {}, reply.body, redact)
+    return error if isinstance(error, RequestFailed) else Retryable(str(error), reply.status)
 
 
 def is_retryable(status: int, message: str = "") -> bool:

@@ -49,11 +49,22 @@ WITHOUT_EFFECT = [  # the command, the flag without effect, the others
     ("score", "--calibration c.json", ""),
     ("reject", "--selected_format messages", "--report_file r.html"),
     ("reject", "--select_seed 1", "--selected_file a.json --select best"),
+    ("reject", "--keep_system_prompt", ""),
+    ("reject", "--reasoning drop", "--selected_file a.json --selected_format prompts"),
+    ("reject", "--pass_rate 0.1-0.9", ""),
     ("reject", "--samples_per_request 3", "--temperature 0"),
     ("sample", "--local", "--port 8000"),
     ("sample", "--local", "--base_url http://a/v1"),
     ("sample", "--api_key_env A", "--local"),
     ("reject", "--local", "--port 8000 --scorer match"),
+    ("sample", "--dry_run", "--batch_out d"),
+    ("sample", "--token_budget 9", "--batch_in r"),
+    ("sample", "--requests_per_minute 9", "--batch_submit"),
+    ("score", "--longest_wait 9", "--batch_submit"),
+    ("score", "--estimate 9", "--batch_out d --batch_in r"),
+    ("sample", "--ray", "--batch_submit"),
+    ("sample", "--batch_out d", "--batch_submit"),
+    ("score", "--batch_in r", "--batch_submit"),
 ]
 
 
@@ -80,6 +91,8 @@ WITH_EFFECT = [
     ("reject", "--scorer match --max_retries 1 --concurrency 3 --max_image_mb 3 --local"),
     ("reject", "--local --scorer_port 8000 --scorer_api_key_env A"),
     ("sample", "--samples_per_request 3 --port 8000 --api_key_env A"),
+    ("sample", "--batch_out d --batch_in r --max_retries 1 --port 8000"),
+    ("score", "--batch_submit --max_retries 1 --concurrency 3"),
     # defaults are as good as not given
     ("score", "--scorer match --judge_mode text --judge_samples 1 --concurrency 10 --max_retries 5 --max_image_mb 20"),
     ("reject", "--select best --top_k 1 --min_margin 0 --verifier_timeout 30"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from common.scoring.thinking import without_thoughts
+from common.thinking import split_thoughts, without_thoughts
 
 
 @pytest.mark.parametrize(
@@ -62,3 +62,34 @@ from common.scoring.thinking import without_thoughts
 )
 def test_thoughts_are_not_part_of_a_reply_whatever_their_tags(text: str, reply: object) -> None:
     assert without_thoughts(text) == reply
+
+
+@pytest.mark.parametrize(
+    ("text", "thoughts", "answer"),
+    [
+        ("It is 4.", "", "It is 4."),
+        ("I think it is 4. ", "", "I think it is 4. "),
+        ("<think>\na\n</think>\n\nb", "a", "b"),
+        ("<think></think>b", "", "b"),
+        ("a</think>b", "a", "b"),
+        ("<think>a <think> b</think>c", "a <think> b", "c"),
+        ("<think>a</think>b<think>c</think>d", "a\n\nc", "bd"),
+        ("<think>a</think>b<think>c", "ac", None),
+        ("<think>a", "a", None),
+        ("<think>```\na</think>b", "```\na", "b"),
+        ("<seed:think>a</seed:think>b", "a", "b"),
+        ("\u25c1think\u25b7a\u25c1/think\u25b7b", "a", "b"),
+        ("```thinking\na\n```\nb", "a", "b"),
+        ("<|channel>thought\na<channel|>b", "a", "b"),
+        ("<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>final<|message|>b<|return|>", "a", "b"),
+        ("<|channel|>analysis<|message|>a", "a", None),
+        ("analysisWe add.assistantfinalb", "We add.", "b"),
+        ("analysisWe add.", "We add.", None),
+        ("<reasoning>a</reasoning><answer>b</answer>", "", "<reasoning>a</reasoning><answer>b</answer>"),
+        ("Use `<think>` and `</think>`.", "", "Use `<think>` and `</think>`."),
+        ("See:\n```html\n<think>a</think>\n```\nDone.", "", "See:\n```html\n<think>a</think>\n```\nDone."),
+        ("<think>a</think>```jsx\n<ThinkingDots />\n```", "a", "```jsx\n<ThinkingDots />\n```"),
+    ],
+)
+def test_thoughts_and_answer_are_told_apart(text: str, thoughts: str, answer: str | None) -> None:
+    assert split_thoughts(text) == (thoughts, answer)

@@ -6,13 +6,15 @@ A tag is recognised by its structure: a name in brackets of any kind, and a word
 'It is 4.'
 >>> without_thoughts("<|channel|>analysis<|message|>5?<|end|><|start|>assistant<|channel|>final<|message|>It is 4.")
 'It is 4.'
+>>> split_thoughts("<think>Is it 5?</think>It is 4.")
+Parts(thoughts='Is it 5?', answer='It is 4.')
 """
 
 from __future__ import annotations
 
 import functools
 import re
-from typing import Tuple
+from typing import NamedTuple, Tuple
 
 _TAG = re.compile(  # <think>, [/THINK], <seed:think>, <|begin_of_thought|>, and other brackets
     r"([<\[{\u25c1\uff1c\u300a\u3010]|&lt;)\s?([|\uff5c/]{0,2}\s?[\w:.\u2581-]{2,40}[|\uff5c/]?)"
@@ -41,6 +43,8 @@ _BLOCKS = [  # other blocks of thoughts: how one begins, and how it ends
 ]
 
 
+_HINTS = ("think", "thought", "\u601d\u8003", "unused9", "channel", "analysis", "inner_prefix", "reasoning")
+
 _Tag = Tuple[int, int, str]  # start, end, and thinking or reasoning, with "/" before it if the tag closes
 
 
@@ -68,6 +72,88 @@ def without_thoughts(text: str) -> str | None:
             kept.append(said[place:start])
         place, inside = end, kind == "reasoning"
     return None if inside else "".join([*kept, said[place:]])
+
+
+class Parts(NamedTuple):
+    """A reply's thoughts, empty if it has none, and its answer: None if the thoughts never end."""
+
+    thoughts: str
+    answer: str | None
+
+
+@functools.lru_cache(maxsize=32)  # a selection asks several times about the answers of one entry
+def split_thoughts(text: str) -> Parts:
+    """The thoughts and the answer of a reply, each without the marks of the thoughts; without thoughts, the text as is.
+
+    More careful than ``without_thoughts``, since its parts become training data: tags of reasoning that a prompt may
+    have asked for (<reasoning>, <scratchpad>) stay in the answer, and so do tags in the answer's code.
+
+    >>> split_thoughts("It is 5? No.</think>It is 4.")
+    Parts(thoughts='It is 5? No.', answer='It is 4.')
+    >>> split_thoughts("<think>It is"), split_thoughts("Use `<think>` here.")
+    (Parts(thoughts='It is', answer=None), Parts(thoughts='', answer='Use `<think>` here.'))
+    """
+    lower = text.lower()
+    if not any(hint in lower for hint in _HINTS):
+        return Parts("", text)
+    parts = _split_channels(text) or _split_block(text) or _split_tags(text)
+    if parts.answer is None:
+        return Parts(parts.thoughts.strip(), None)
+    return Parts(parts.thoughts.strip(), text if parts.answer == text else parts.answer.strip())
+
+
+def _split_channels(text: str) -> Parts | None:
+    """The analysis and the final channel of harmony; None if the text has no channels."""
+    channels = [*_HARMONY.finditer(text)]
+    if channels:
+        said = [(one[1], _HARMONY_END.split(text[one.end() :], 1)[0]) for one in channels]
+        thoughts = "\n\n".join(words.strip() for name, words in said if name == "analysis")
+        return Parts(thoughts, next((words for name, words in reversed(said) if name == "final"), None))
+    bare = _BARE_ANALYSIS.match(text)
+    if bare is None:
+        return None
+    thoughts, end, answer = text[bare.end() :].rpartition(_BARE_FINAL)
+    return Parts(thoughts, answer) if end else Parts(answer, None)
+
+
+def _split_block(text: str) -> Parts | None:
+    """The other blocks of thoughts that a text begins with, and the rest; None if it begins with none."""
+    thoughts, rest, found = "", text, True
+    while found:
+        found = False
+        for opening, closing in _BLOCKS:
+            block = opening.match(rest.lstrip())
+            if block is not None:
+                inside, end, after = rest.lstrip()[block.end() :].partition(closing)
+                thoughts, found = f"{thoughts}\n\n{inside.strip()}", True
+                if not end:
+                    return Parts(thoughts, None)
+                rest = after
+    return None if rest is text else Parts(thoughts, rest)
+
+
+def _split_tags(text: str) -> Parts:
+    """What is inside and outside of thinking tags. A closing tag whose opening tag is missing closes all before it.
+
+    A tag in code counts only where it closes a block.
+    """
+    thoughts: list[str] = []
+    answer: list[str] = []
+    place, inside, seen, fences = 0, False, 0, 0
+    for start, end, kind in _tags(text):
+        fences, seen = fences + text.count("```", seen, start), start
+        in_code = text[start - 1 : start] == "`" or fences % 2 == 1
+        if not kind.endswith("thinking") or (inside and kind == "thinking") or (in_code and not inside):
+            continue
+        part = text[place:start]
+        if kind == "thinking":
+            answer.append(part)
+        else:
+            thoughts, answer = [*thoughts, *([] if inside else answer), part], answer if inside else []
+        place, inside, fences = end, kind == "thinking", 0
+    if inside:
+        return Parts("".join([*thoughts, text[place:]]), None)
+    return Parts("\n\n".join(filter(None, map(str.strip, thoughts))), "".join([*answer, text[place:]]))
 
 
 def _without_blocks(text: str, opening: re.Pattern[str], closing: str) -> str | None:
