@@ -171,7 +171,10 @@ def make_reader(args: argparse.Namespace) -> ItemReader:
 
 
 def read_template(flag: str, path: str, needed: str) -> str:
-    """The text of a template's file. UsageError if it cannot be read, or lacks the name that it must hold."""
+    """The text of a template's file, without the newline that ends its last line.
+
+    UsageError if it cannot be read, or lacks the name that it must hold.
+    """
     try:
         with open(path, encoding="utf-8") as file:
             text = file.read()
@@ -180,7 +183,7 @@ def read_template(flag: str, path: str, needed: str) -> str:
     if needed not in text:
         raise UsageError(f"{flag}: {path} must hold {needed}")
     check_names(flag, path, text, [needed.strip("{}")], has_row=True)
-    return text
+    return text[:-1] if text.endswith("\n") else text
 
 
 def different_files(paths: str | list[str]) -> list[str]:

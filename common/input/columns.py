@@ -182,10 +182,22 @@ def _no_question(row: dict[str, Any], columns: Columns) -> BadEntry:
     keys = ", ".join(str(key)[:40] for key in list(row)[:20]) or "none"
     if columns.question is not None:
         return BadEntry(f'no "{columns.question}" in this entry, whose keys are: {keys}; see --question_key')
+    inner = next((key for key, value in row.items() if _holds_entries(value)), None)
+    if inner is not None:
+        return BadEntry(
+            f'this is not an entry, but an object whose "{inner}" is a list of entries; '
+            f"write that list into a file of its own (jq .{inner} FILE) and name that one"
+        )
     return BadEntry(
         f'neither "conversations" nor "messages" in this entry, whose keys are: {keys}; '
         "name the key of its question with --question_key"
     )
+
+
+def _holds_entries(value: object) -> bool:
+    """Whether a value is a list whose first item is an entry by the names of its keys."""
+    first = value[0] if isinstance(value, list) and value else None
+    return isinstance(first, dict) and any(key in first for key in (*CONVERSATIONS, *QUESTIONS))
 
 
 def _read(key: str, value: object, images: list[str]) -> tuple[list[Turn], list[str]]:

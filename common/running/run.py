@@ -146,11 +146,11 @@ def read_ahead(source: InputFile | JoinedFiles, job: Job) -> Iterator[Item]:
         raise UsageError(str(error)) from error
     if first and all(_failure(job.read, item) for item in first):
         begin = source.place(first[0].line)
-        where = f"{begin.file}: " if source.is_folder else ""
+        names_its_place = isinstance(first[0].value, BadEntry)
+        where = f"{begin.file}: " if source.is_folder and not names_its_place else ""
+        place = "" if names_its_place else f"{begin.unit} {begin.number}: "
         failure = _failure(job.read, first[0])
-        raise UsageError(
-            f"{where}none of the first {len(first)} entries can be read; {begin.unit} {begin.number}: {failure}"
-        )
+        raise UsageError(f"{where}none of the first {len(first)} entries can be read; {place}{failure}")
     check_opening(job, first)
     return chain(first, stream)
 
@@ -574,7 +574,8 @@ class Run:
             "line": place.number if place else None,
             "entry_id": entry.entry_id if entry else None,
         }
-        self._files.fail(failure, where)
+        names_its_place = place is not None and str(error).startswith(f"{place.file}: {place.unit} {place.number}: ")
+        self._files.fail(failure, "" if names_its_place else where)
 
 
 async def fill(state: EntryState, job: Job) -> None:

@@ -75,7 +75,8 @@ class Survey:
             pending = entry_of(job, item)
         except BadEntry as error:
             self.unreadable += 1
-            self.first_error = self.first_error or f"line {item.line}: {error}"
+            where = "" if isinstance(item.value, BadEntry) else f"line {item.line}: "  # else it names its place itself
+            self.first_error = self.first_error or f"{where}{error}"
             return None
         self.has.update(parts_of(pending.entry))
         self._count_keys(item.value, pending.entry.extra or {})

@@ -63,7 +63,7 @@ class ResultFiles:
         if self._is_older:
             self._written[self._key(path)] = {"flag": flag, "digest": None}
         else:
-            log.warning("%s", self._not_ours(flag, path))
+            log.warning("%s is not as a run of %s wrote it by %s: it will not be replaced", path, self._output, flag)
 
     @contextlib.contextmanager
     def replacing(self, flag: str, path: str) -> Iterator[None]:

@@ -178,6 +178,14 @@ def test_keys_that_the_user_names_come_before_the_known_ones() -> None:
         conversation_of(row, Columns("task.nothing"))
 
 
+@pytest.mark.parametrize("key", ["data", "train", "examples"])
+def test_an_object_around_a_list_of_entries_is_named(key: str) -> None:
+    with pytest.raises(BadEntry, match=f'"{key}" is a list of entries'):
+        conversation_of({"version": "1", key: [{"question": "2+2?", "answer": "4"}]})
+    with pytest.raises(BadEntry, match="--question_key"):
+        conversation_of({"text": "2+2?", key: [{"name": "x"}]})
+
+
 def test_a_template_wraps_the_question_and_holds_other_keys() -> None:
     columns = Columns(template="{question}\nA. {row.choices.0}\nB. {row.choices.1}\n{braces}")
     row = {"question": "q {row.x}", "choices": ["1", "2"], "answer": "A"}

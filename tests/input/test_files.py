@@ -423,3 +423,15 @@ def test_a_broken_first_line_is_still_named(tmp_path: Path) -> None:
     path = write_bytes(tmp_path / "x.jsonl", b'{"a": 1\n{"b": 2}\n')
     values, error = read_until_broken(path)
     assert (values, "line 1: broken JSON" in error) == ([], True)
+
+
+def test_an_error_names_the_place_of_a_broken_line_once(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    write_bytes(folder / "a.jsonl", lines([conversation("1+1?")]) + b"broken\n")
+    with ScriptedServer(lambda request: completion("2")) as server:
+        flags = ["--input_file", folder, "--output_file", tmp_path / "o.jsonl", "--port", server.port]
+        run = run_script("sampling.py", *flags, "--model_name", "m", "--answers_per_question", 1)
+    assert run.returncode == 1
+    row = next(text for text in run.stdout.splitlines() if "(the first:" in text)
+    assert (row.count("a.jsonl"), row.count("line 2")) == (1, 1)

@@ -154,7 +154,7 @@ def test_what_the_output_and_the_ledger_hold_is_not_counted_again(tmp_path: Path
         assert "JSON Lines, 12 items" in text
         assert "read: conversations (11)" in text
         assert "kept in the records: id (11)" in text
-        assert "1 item cannot be read; the first: line 12" in text
+        assert "1 item cannot be read; the first: line 12: " in text
         assert "6 to do, 4 done before, 1 duplicate left out" in text
         assert "12 to sample" in text
         text = dry("reject.py", tmp_path, server, "--input_file", source, *words, "--answers_per_question", 4)
