@@ -2,6 +2,7 @@
 
     ToolkitError              said to the user in one line
     ├─ UsageError             flags, input file or output refused before anything was sent (exit 2)
+    ├─ Postponed              a request stands in a batch file, and its reply comes later: the entry waits
     ├─ RunStopped             the run cannot go on; the same command resumes it (exit 1)
     │  ├─ BrokenInput         the input file turned out to be damaged further on
     │  ├─ ServerGone          the server stopped answering
@@ -12,7 +13,6 @@
        └─ RequestFailed       a request for it failed for good
           └─ Retryable        ... unless one of its next tries succeeds
              └─ ServerBusy    ... the server asks for a pause, which is not a try
-    Postponed                 the request stands in a batch file, and its reply comes later (the entry waits)
     Unreachable               no connection could be made, nothing was sent (client.py waits or stops the run)
 
 Example: ``raise BadEntry("turn 2 has the unknown role 'robot'")``

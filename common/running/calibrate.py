@@ -121,7 +121,7 @@ def _questions(labels: dict[str, _Labels], records: Iterable[Record]) -> Iterato
 class Votes:
     """The share of a question's answers that have the same final answer as one of them.
 
-    >>> Votes(["It is 4.", "So 4 it is. The answer is 4.", "The answer is 4"]).share("The answer is 4")
+    >>> Votes(["It is 5.", "So 4 it is. The answer is 4.", "The answer is 4"]).share("The answer is 4")
     0.6666666666666666
     """
 

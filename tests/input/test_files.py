@@ -322,6 +322,7 @@ def test_records_are_scored_from_any_format(tmp_path: Path, name: str) -> None:
     for record in scored:
         record["generated_details"] = [{k: d[k] for k in told if k in d} for d in record["generated_details"]]
         assert record.pop("line") > 0
+        assert record.pop("pass_rate")["accepted"] == 1
     assert scored == records
 
 

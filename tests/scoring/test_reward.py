@@ -107,7 +107,8 @@ def test_what_a_real_vllm_replied_is_read(name: str, tmp_path: Path) -> None:
         named = ["--reward_port", server.port, "--reward_model", recording["model"]]
         run = run_script("score.py", *words, *named, *recording["flags"])
     assert (run.returncode, run.stderr) == (0, "")
-    values = [value for record in read_lines(tmp_path / "scored.jsonl") for value in record["generated_scores"]]
+    scored = sorted(read_lines(tmp_path / "scored.jsonl"), key=lambda record: int(record["line"]))
+    values = [value for record in scored for value in record["generated_scores"]]
     assert len(values) == len(recording["transformers"])
     for value, own in zip(values, recording["transformers"]):
         assert (value is None) == (own is None)
