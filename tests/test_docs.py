@@ -131,7 +131,7 @@ def a_clone(page: str, folder: Path) -> None:
     for source in blocks(page, "python"):
         (folder / "check.py").write_text(source)
     if page != "README.md":  # whose own commands make this file
-        record = json.loads(blocks("README.md", "json")[1])
+        record = {"extra": {"test": "assert True"}, **json.loads(blocks("README.md", "json")[1])}
         (folder / "data" / "sampled.jsonl").write_text(json.dumps(record) + "\n")
     (folder / "data" / "tests.jsonl").write_text('{"question": "What is the square of 12?"}\n')
 

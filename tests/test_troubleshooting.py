@@ -26,7 +26,7 @@ from aiohttp import web
 from common.errors import RunStopped
 from common.servers.local import LocalServer
 from tests.batch_server import BatchServer
-from tests.helpers import ROOT, command, conversation, environment, questions, write_input
+from tests.helpers import ROOT, command, conversation, environment, questions, read_lines, write_input
 from tests.scripted_server import Reply, Request, Script, ScriptedServer, completion
 from tests.toy_rewards import BOS, TEMPLATE, ToyRewards, no_chat
 
@@ -692,9 +692,24 @@ def no_sandbox(folder: Path) -> str:
 @fault
 def no_tests_in_row(folder: Path) -> str:
     """The row has no tests for `code` (in the answer's unscored)"""
+    write_input(folder / "input.json", [conversation("a?", "0"), conversation("b?", "0", test="assert True")])
     scored(folder, good, "--scorer", "code", "--code_tests", "test", "--sandbox", "none")
-    record = json.loads((folder / "scored.jsonl").read_text().splitlines()[0])
+    record = next(one for one in read_lines(folder / "scored.jsonl") if "a?" in one["original_question"])
     return str(record["generated_details"][0]["unscored"])
+
+
+@fault
+def no_tests_in_any_row(folder: Path) -> str:
+    """No entry has the key that a scorer reads."""
+    write_input(folder / "input.json", [conversation("a?", "0", tests="assert True")])
+    return scored(folder, good, "--scorer", "code", "--code_tests", "test", "--sandbox", "none")
+
+
+@fault
+def reference_key_of_no_entry(folder: Path) -> str:
+    """No entry has the key that a flag names."""
+    write_input(folder / "input.json", [{"question": "2+2?", "correct": "4"}])
+    return against(good, folder, "--reference_key", "corect")
 
 
 @fault

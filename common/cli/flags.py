@@ -253,23 +253,28 @@ def add_server(parser: argparse.ArgumentParser, role: Role) -> argparse._Argumen
         default=None if shares else "OPENAI_API_KEY",
         metavar="NAME",
     )
-    add(
+    _add_requests(group, role)
+    return group
+
+
+def _add_requests(group: argparse._ArgumentGroup, role: Role) -> None:
+    """What a role's requests hold besides, and how many are sent."""
+    group.add_argument(
         f"--{role.prefix}extra_body",
-        "extra_body",
-        "fields to add to each request; null leaves out a field that we send",
+        dest=f"{role.name}_extra_body",
+        help="fields to add to each request; null leaves out a field that we send",
         type=json_object,
         default={},
         metavar="JSON",
     )
     for unit, of in (("requests", ""), ("tokens", " (prompts and replies)")):
-        add(
+        group.add_argument(
             f"--{role.prefix}{unit}_per_minute",
-            f"{unit}_per_minute",
-            f"send at most N {unit}{of} per minute",
+            dest=f"{role.name}_{unit}_per_minute",
+            help=f"send at most N {unit}{of} per minute",
             type=float_between(0.001),
             metavar="N",
         )
-    return group
 
 
 def add_own_server(group: argparse._ArgumentGroup, name: str) -> None:

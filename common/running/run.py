@@ -73,17 +73,7 @@ def run(job: Job) -> int:
     pilot = None if job.estimate is None else Pilot(job, survey_of(job), job.estimate)
     with contextlib.closing(open_input(job.input_files)) as source:
         items = read_ahead(source, job)
-        files = RunFiles(
-            job.output_file,
-            job.ledger_file,
-            job.settings(),
-            keep_ledger=job.keep_ledger,
-            allow_mixed=job.allow_mixed,
-            score_range=job.ledger_range,
-            look_again=job.pipeline.scorer is not None and job.pipeline.scorer.retry_unscored,
-        )
-        if job.pipeline.sampler is not None:
-            job.pipeline.sampler.signs = files.is_mixed
+        files = files_of(job)
         current = Run(job, source, items, files, pilot)
         written = Written()
         try:
@@ -117,6 +107,22 @@ def run(job: Job) -> int:
     is_whole = (files.is_settled or pilot is not None) and not files.damaged
     waits = job.batch is not None and not job.batch.writes and current.counts.postponed > 0
     return 0 if is_whole and not (current.counts.failed or current.cut_short or waits) else 1
+
+
+def files_of(job: Job) -> RunFiles:
+    """The files that a run writes. Answers name what made them if the output has several makers."""
+    files = RunFiles(
+        job.output_file,
+        job.ledger_file,
+        job.settings(),
+        keep_ledger=job.keep_ledger,
+        allow_mixed=job.allow_mixed,
+        score_range=job.ledger_range,
+        look_again=job.pipeline.scorer is not None and job.pipeline.scorer.retry_unscored,
+    )
+    if job.pipeline.sampler is not None:
+        job.pipeline.sampler.signs = files.is_mixed
+    return files
 
 
 def show(text: str) -> None:

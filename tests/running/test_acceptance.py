@@ -312,7 +312,10 @@ def test_selection_is_said_in_rows_and_entries(tmp_path: Path) -> None:
         (["--accept_score", "80", "--stop_after", "1"], "--accept_score 80 is above --score_max 10"),
         (["--judge_mode", "logprob", "--score_max", "100000"], "can use at most 1000 scores"),
         (["--scorer", "match", "match"], "names a scorer twice"),
-        (["--scorer", "guess"], "must be judge, match, math, code, compare, reward, majority or python:FILE.py:FUNCTION"),
+        (
+            ["--scorer", "guess"],
+            "must be judge, match, math, code, compare, reward, majority or python:FILE.py:FUNCTION",
+        ),
         (["--scorer", "python:none.py:f"], "none.py"),
         (["--judge_mode", "logprob", "--judge_samples", "3"], "needs no --judge_samples"),
         (["--judge_mode", "logprob", "--score_max", "0.5"], "needs two whole numbers"),
