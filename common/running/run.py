@@ -73,7 +73,7 @@ def run(job: Job) -> int:
     pilot = None if job.estimate is None else Pilot(job, survey_of(job), job.estimate)
     with contextlib.closing(open_input(job.input_files)) as source:
         items = read_ahead(source, job)
-        files = files_of(job)
+        files = open_files(job)
         current = Run(job, source, items, files, pilot)
         written = Written()
         try:
@@ -109,7 +109,7 @@ def run(job: Job) -> int:
     return 0 if is_whole and not (current.counts.failed or current.cut_short or waits) else 1
 
 
-def files_of(job: Job) -> RunFiles:
+def open_files(job: Job) -> RunFiles:
     """The files that a run writes. Answers name what made them if the output has several makers."""
     files = RunFiles(
         job.output_file,
