@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 EVERY = 0.5  # seconds between two looks at the counts, for the bar
 LINE_EVERY = 30.0  # seconds between two plain lines
-FIRST_LINE = 5.0  # seconds before the first one: it tells that the input was recognised and that answers arrive
+FIRST_LINE = 10.0  # seconds before the first one: it tells that the input was recognised and that answers arrive
 WINDOW = 600.0  # seconds whose mean is the rate that is shown
 NARROWEST = 4  # columns of the bar itself
 
