@@ -5,7 +5,7 @@
 - Loops of period 1 to 400, and the answers, tables and code that hold none.
 - Selection of ``--records`` records in each way, each in a process of its own: seconds and peak memory.
 
-Example: ``nice python -m benchmarks.clean --data /work/shared/data --records 1000000``
+Example: ``nice python -m benchmarks.clean --data ../data --records 1000000``
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ The pairs are public (LLMBar, PandaLM). The scorers take turns, and the table is
 so a second call with the same folder goes on and has more pairs. A pair that a scorer does not decide (equal
 scores, or none) counts as half.
 
-Example: ``python -m benchmarks.pairs --data /work/shared/data --minutes 10 --folder out/pairs``
+Example: ``python -m benchmarks.pairs --data ../data --minutes 10 --folder out/pairs``
 """
 
 from __future__ import annotations
