@@ -319,7 +319,7 @@ def test_an_exact_duplicate_is_done_once_and_counted(tmp_path: Path) -> None:
     with ScriptedServer(numbered) as server:
         run = sample(server, source, tmp_path / "out.jsonl")
         assert len(server.chats) == 6
-    assert "1 duplicates" in run.stdout
+    assert "1 duplicate left out" in run.stdout
 
 
 def test_the_same_question_with_another_image_or_history_is_another_entry(tmp_path: Path) -> None:
