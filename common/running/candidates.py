@@ -46,7 +46,7 @@ class Candidates:
         if isinstance(scorer, AnswerScorer):
             self._answer_scorer, self._alone = scorer, state.scores
         self._rule = pipeline.stop_rule
-        counts = isinstance(self._rule, StopSure) and isinstance(scorer, Majority)
+        counts = isinstance(self._rule, StopSure)
         self._ballot = scorer.ballot(state.entry) if counts and isinstance(scorer, Majority) else None
         self._keep = keep
         self._stop = stop

@@ -8,6 +8,7 @@ Example: ``score = await Cascade([Match(0, 10), Judge(client, 0, 10)]).score(ent
 from __future__ import annotations
 
 import argparse
+import functools
 from typing import Any, Callable, Sequence
 
 from ..errors import EntryFailed, UsageError
@@ -194,7 +195,17 @@ def users_of(flag: str) -> list[str]:
     >>> users_of("judge_samples"), users_of("score_max")
     (['judge'], [])
     """
-    return [name for name, scorer in SCORERS.items() if flag in flags_of(scorer) or flag in _server_flags(scorer)]
+    return _users().get(flag, [])
+
+
+@functools.lru_cache(maxsize=None)
+def _users() -> dict[str, list[str]]:
+    """The scorers that have each flag, made once: a parser per scorer tells its flags."""
+    users: dict[str, list[str]] = {}
+    for name, scorer in SCORERS.items():
+        for flag in (*flags_of(scorer), *_server_flags(scorer)):
+            users.setdefault(flag, []).append(name)
+    return users
 
 
 def _server_flags(scorer: type[Scorer]) -> list[str]:
