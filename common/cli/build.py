@@ -65,26 +65,10 @@ def make_job(
     take_labelled(args)
     args.input_file, *more_inputs = different_files(args.input_file)
     check_files(args, more_inputs)
-    results, stop_rule = make_results(args), make_stop_rule(args)
-    notices = Notices()
-    samples = None if generator is None else make_client(args, generator, notices)
-    asks = scorer is not None and needs_client(named_scorers(args))
-    judges = make_clients(args, scorer, notices, samples) if scorer is not None and asks else []
-    clients = [*([] if samples is None else [samples]), *judges]
-    need_open_files(clients)
-    roles = [role for role in (generator, scorer) if role is not None and (role is generator or judges)]
-    if args.ray is not None:
-        check_ray(args, roles)
-    made_scorer = None if scorer is None else make_scorer(args, judges[0] if judges else None, judges[1:])
-    if made_scorer is not None and take_thresholds(args, made_scorer.settings):
-        results, stop_rule = make_results(args), make_stop_rule(args)
-    pipeline = Pipeline(
-        clients=clients,
-        sampler=None if samples is None else make_sampler(args, samples, read),
-        scorer=made_scorer,
-        stop_rule=stop_rule,
-    )
-    check_stop_rule(pipeline)
+    results, _ = make_results(args), make_stop_rule(args)  # both refuse flags before a server is asked
+    pipeline, roles = make_pipeline(args, read, generator, scorer)
+    if args.calibration is not None:
+        results = make_results(args)  # with the thresholds that the calibration gave
     output_file = os.path.realpath(args.output_file) if os.path.islink(args.output_file) else args.output_file
     return Job(
         script=script,
@@ -95,7 +79,7 @@ def make_job(
         read=read,
         pipeline=pipeline,
         results=results,
-        local=make_local(args, clients),
+        local=make_local(args, pipeline.clients),
         ray=args.ray,
         image_root=args.image_root,
         max_image_bytes=round(args.max_image_mb * (1 << 20)),
@@ -107,6 +91,32 @@ def make_job(
         quiet=args.quiet,
         more_inputs=more_inputs,
     )
+
+
+def make_pipeline(
+    args: argparse.Namespace, read: Read, generator: Role | None, scorer: Role | None
+) -> tuple[Pipeline, list[Role]]:
+    """What samples and scores, and the roles that have servers. Sets the thresholds that a calibration gives."""
+    notices = Notices()
+    samples = None if generator is None else make_client(args, generator, notices)
+    asks = scorer is not None and needs_client(named_scorers(args))
+    judges = make_clients(args, scorer, notices, samples) if scorer is not None and asks else []
+    clients = [*([] if samples is None else [samples]), *judges]
+    need_open_files(clients)
+    roles = [role for role in (generator, scorer) if role is not None and (role is generator or judges)]
+    if args.ray is not None:
+        check_ray(args, roles)
+    made_scorer = None if scorer is None else make_scorer(args, judges[0] if judges else None, judges[1:])
+    if made_scorer is not None:
+        take_thresholds(args, made_scorer.settings)
+    pipeline = Pipeline(
+        clients=clients,
+        sampler=None if samples is None else make_sampler(args, samples, read),
+        scorer=made_scorer,
+        stop_rule=make_stop_rule(args),
+    )
+    check_stop_rule(pipeline)
+    return pipeline, roles
 
 
 def check_flags(args: argparse.Namespace) -> None:
@@ -125,18 +135,17 @@ def take_labelled(args: argparse.Namespace) -> None:
     args.input_file = args.calibrate
 
 
-def take_thresholds(args: argparse.Namespace, scorer: Mapping[str, Any]) -> bool:
+def take_thresholds(args: argparse.Namespace, scorer: Mapping[str, Any]) -> None:
     """Sets --accept_score and --min_margin as --accept_precision and --pair_precision ask for, by --calibration.
 
-    ``scorer`` is the settings of the scorer. Returns whether anything was asked for. UsageError if a flag is missing or
-    excludes another, or if the calibration is another scorer's or has no such threshold. A dry run may not know the
-    scorer's model.
+    ``scorer`` is the settings of the scorer. UsageError if a flag is missing or excludes another, or if the calibration
+    is another scorer's or has no such threshold. A dry run may not know the scorer's model.
     """
     if args.calibration is None:
         for flag in ("accept_precision", "pair_precision"):
             if vars(args)[flag] is not None:
                 raise UsageError(f"--{flag} needs --calibration FILE, which score.py --calibrate writes")
-        return False
+        return
     calibration = read_calibration(args.calibration)
     if UNKNOWN_MODEL not in map(str, scorer.values()):
         calibration.check_scorer(fingerprint(scorer), str(scorer.get("scorer")), args.calibration)
@@ -153,7 +162,6 @@ def take_thresholds(args: argparse.Namespace, scorer: Mapping[str, Any]) -> bool
             *(flag, asked, gives, found.value, f"{found.right:,}", f"{found.of:,}", found.bound),
         )
     args.calibration_read = calibration
-    return True
 
 
 def make_reader(args: argparse.Namespace) -> ItemReader:
