@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 import threading
 import time
 from dataclasses import dataclass, field
@@ -66,6 +67,12 @@ def completion(
     return Reply({"object": "chat.completion", "choices": choices, "usage": usage}, delay=delay)
 
 
+async def turns(count: int) -> None:
+    """Lets the event loop do what it has to do, and what follows from that."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
 class ScriptedServer:
     """Serves ``/v1/chat/completions``, at any other base too, by ``script`` (and ``/v1/models``) from a thread of its
     own. ``posts`` replies to POSTs of other paths, as uvicorn does by default."""
@@ -114,6 +121,7 @@ class ScriptedServer:
         for task in left:
             task.cancel()
         self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        self._loop.run_until_complete(turns(3))  # a socket is closed a turn after its transport
         self._loop.close()
 
     async def _session(self, ready: threading.Event) -> None:
@@ -124,12 +132,18 @@ class ScriptedServer:
         app.router.add_get("/v1/models", self._models)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.01)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", self.port, reuse_address=True, backlog=1024)
-        await site.start()
+        listening = socket.create_server(("127.0.0.1", self.port), backlog=1024)
+        await web.SockSite(runner, listening, backlog=1024).start()
         self.port = runner.addresses[0][1]
         ready.set()
         await self._ending.wait()
+        self._loop.remove_reader(listening)
+        await turns(3)  # asyncio leaks the socket of a connection that becomes one after the port is closed
+        assert runner.server is not None
+        transports = [connection.transport for connection in runner.server.connections]
         await runner.cleanup()
+        for transport in filter(None, transports):
+            transport.abort()  # a mere close waits until the client has read everything
 
     async def _models(self, _: web.Request) -> web.Response:
         self.probes += 1
