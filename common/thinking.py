@@ -44,7 +44,18 @@ _BLOCKS = [  # other blocks of thoughts: how one begins, and how it ends
 
 
 _HINTS = ("think", "thought", "\u601d\u8003", "unused9", "channel", "analysis", "inner_prefix", "reasoning")
-_SIGNS = ("<", "[", "{", "\u25c1", "\uff1c", "\u300a", "\u3010", "&lt;", "```", "analysis")  # each rule needs one of these
+_SIGNS = (
+    "<",
+    "[",
+    "{",
+    "\u25c1",
+    "\uff1c",
+    "\u300a",
+    "\u3010",
+    "&lt;",
+    "```",
+    "analysis",
+)  # each rule needs one of these
 _STEMS = (  # and, in lower case, one of these
     *("think", "thought", "\u601d\u8003", "unused", "channel", "analy", "inner_prefix", "reason"),
     *("rational", "reflect", "scratch", "deliberation", "monologue", "cot"),

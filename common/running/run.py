@@ -27,6 +27,8 @@ from ..fast_json import dumps
 from ..images import load_images
 from ..input.files import InputFile, Item
 from ..input.joined import JoinedFiles, open_input
+from ..input.json_items import PASSED
+from ..input.peek import peek_of
 from ..records import Entry, PendingEntry, Record, canonical, id_key
 from ..results.calibration import STARTS as CALIBRATION_STARTS
 from ..results.calibration import table_text
@@ -350,7 +352,14 @@ class Run:
     def _pending(self) -> Iterator[PendingEntry | None]:
         """The entries to process, each once; sometimes a None, so that a long skip does not hold the event loop."""
         passed = 0
+        self._pass_over_done()
         for line, item in self._items:
+            if item is PASSED:
+                self.counts.skipped += 1
+                passed += 1
+                if passed % SKIPS_AT_ONCE == 0:
+                    yield None
+                continue
             try:
                 if isinstance(item, BadEntry):
                     raise item
@@ -379,6 +388,19 @@ class Run:
             passed += 1
             if passed % SKIPS_AT_ONCE == 0:
                 yield None
+
+    def _pass_over_done(self) -> None:
+        """Lets the input pass over lines whose entries are in the output. An estimate counts them itself."""
+        peek, meet_done = peek_of(self._job.read), self._files.meet_done
+        if peek is None or not self._files.resumes or self._pilot is not None:
+            return
+
+        def is_done(line: bytes) -> bool:
+            key = peek(line)
+            return key is not None and meet_done(key)
+
+        if isinstance(self._source, InputFile):
+            self._source.pass_over(is_done)
 
     def _has_other_keys(self, entry: Entry, is_duplicate: bool) -> bool:
         """Whether a duplicate's other keys are not those of the entry that came first, whose keys are noted here."""
