@@ -95,7 +95,7 @@ class InputFile:
         self._is_known: Callable[[bytes], bool] = known_to_nobody
 
     def pass_over(self, is_known: Callable[[bytes], bool]) -> None:
-        """From now on, the item of a line of JSON Lines is PASSED if the line ``is_known``: it need not be read."""
+        """From now on, lines of JSON Lines that are known are not read. A ``Passed`` stands for those in a row."""
         self._is_known = is_known
         for reader in self._readers:
             self._tell_known(reader)

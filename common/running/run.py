@@ -27,7 +27,7 @@ from ..fast_json import dumps
 from ..images import load_images
 from ..input.files import InputFile, Item
 from ..input.joined import JoinedFiles, open_input
-from ..input.json_items import PASSED
+from ..input.json_items import Passed
 from ..input.peek import peek_of
 from ..records import Entry, PendingEntry, Record, canonical, id_key
 from ..results.calibration import STARTS as CALIBRATION_STARTS
@@ -354,11 +354,9 @@ class Run:
         passed = 0
         self._pass_over_done()
         for line, item in self._items:
-            if item is PASSED:
-                self.counts.skipped += 1
-                passed += 1
-                if passed % SKIPS_AT_ONCE == 0:
-                    yield None
+            if isinstance(item, Passed):
+                self.counts.skipped += item
+                yield None
                 continue
             try:
                 if isinstance(item, BadEntry):
@@ -390,9 +388,10 @@ class Run:
                 yield None
 
     def _pass_over_done(self) -> None:
-        """Lets the input pass over lines whose entries are in the output. An estimate counts them itself."""
+        """Lets the input pass over lines whose entries are in the output. An estimate and a limit count all entries."""
         peek, meet_done = peek_of(self._job.read), self._files.meet_done
-        if peek is None or not self._files.resumes or self._pilot is not None:
+        counts_all = self._pilot is not None or self._job.limit is not None
+        if peek is None or counts_all or not self._files.resumes:
             return
 
         def is_done(line: bytes) -> bool:

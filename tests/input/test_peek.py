@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from common.errors import BadEntry
 from common.input.conversations import ItemReader, work_from_record
 from common.input.files import InputFile
-from common.input.json_items import PASSED
+from common.input.json_items import Passed
 from common.input.peek import conversation_key, peek_of, record_key
 from common.input.strict_json import loads
 from common.records import id_key
@@ -73,11 +73,13 @@ def test_only_readers_that_read_the_usual_keys_can_be_anticipated() -> None:
 @pytest.mark.parametrize("is_folder", [False, True])
 def test_known_lines_are_passed_and_keep_their_numbers(tmp_path: Path, is_folder: bool) -> None:
     (tmp_path / "in").mkdir()
-    path = write_input(tmp_path / "in" / "x.jsonl", [{"n": n} for n in range(4)])
+    path = write_input(tmp_path / "in" / "x.jsonl", [{"n": n} for n in range(600)])
     source = InputFile(str(path.parent if is_folder else path))
-    source.pass_over(lambda line: json.loads(line)["n"] in (1, 2))
-    assert list(source) == [(1, {"n": 0}), (2, PASSED), (3, PASSED), (4, {"n": 3})]
-    assert source.expected_items() == 4
+    source.pass_over(lambda line: json.loads(line)["n"] not in (0, 3, 4))
+    found = [(item.line, item.value) for item in source]
+    read = [(1, {"n": 0}), (4, {"n": 3}), (5, {"n": 4})]
+    assert found == [read[0], (3, Passed(2)), *read[1:], (261, Passed(256)), (517, Passed(256)), (600, Passed(83))]
+    assert source.expected_items() == 600
     source.close()
 
 
