@@ -213,7 +213,7 @@ class Judge(AnswerScorer):
             raise  # the server's fault: the next run asks again
         except RequestFailed as error:
             score = Score(None, unscored=f"the judge's server refused the request: {error}")
-        return score._replace(judge_usage=usage.spent)
+        return score if score.judge_usage is usage.spent else score._replace(judge_usage=usage.spent)
 
     async def _score_by_words(self, messages: list[Message], usage: Usage, answer: str) -> Score:
         """The verdict of a reply. After a reply that says something else, the judge is shown it, and asked again."""
@@ -226,7 +226,7 @@ class Judge(AnswerScorer):
                 return Score(None, reply.text, f"the judge's reply {fault}")
             reading = read_verdict(reply.text, self._low, self._high, answer)
             if reading.value is not None:
-                return Score(reading.value, reply.text)
+                return Score(reading.value, reply.text, judge_usage=usage.spent)
             said = without_thoughts(reply.text) or ""
             turns = ask_again(messages, said.strip(), self._low, self._high, self._mode)
         return Score(None, reply.text, f"the judge's reply {self._reason(reading)}")

@@ -9,6 +9,7 @@ Example: ``answers = await client.complete(b'[{"role": "user", ...}]', {"tempera
 from __future__ import annotations
 
 import asyncio
+import functools
 import math
 import resource
 import time
@@ -70,14 +71,13 @@ class Traffic:
         return Traffic(*(one + more for one, more in zip(astuple(self), astuple(other))))
 
 
-@dataclass
 class Tries:
     """What one request has behind it."""
 
-    failed: int = 0
-    refused: int = 0  # by a busy server
-    refused_seconds: float = 0.0  # of the pauses after that
-    answered: int = 0  # requests that had been answered at the first of these refusals
+    failed = 0
+    refused = 0  # by a busy server
+    refused_seconds = 0.0  # of the pauses after that
+    answered = 0  # requests that had been answered at the first of these refusals
 
 
 def start_anyway() -> None:
@@ -236,15 +236,9 @@ class ChatClient:
             begin()
             return self._read_filed(self.filed(entry_id, index, b"".join(_body(messages, request))), empty_ok)
 
-        def vary() -> None:
-            if isinstance(request.get("seed"), int):
-                request["seed"] += 1  # the same seed would bring the same empty reply
-
-        async def ask(server: Server, body: Sequence[bytes], sent: float) -> list[Answer]:
-            return await self._ask(server, body, sent, empty_ok, entry_id)
-
-        sending = Sending(entry_id, ABOUT_FIELDS if tentative else (), begin, vary)
-        return await self._send(lambda: _body(messages, request), ask, sending)
+        ask = functools.partial(self._ask, empty_ok, entry_id)
+        sending = Sending(entry_id, ABOUT_FIELDS if tentative else (), begin, functools.partial(_vary, request))
+        return await self._send(functools.partial(_body, messages, request), ask, sending)
 
     async def post(
         self,
@@ -261,9 +255,7 @@ class ChatClient:
         """
         body = (dumps(self._fields(fields)),)
 
-        async def ask(server: Server, body: Sequence[bytes], sent: float) -> tuple[T, Record | None]:
-            return await self._ask_path(server, body, sent, path, read, entry_id)
-
+        ask = functools.partial(self._ask_path, path, read, entry_id)
         return await self._send(lambda: body, ask, Sending(entry_id, tentative))
 
     def _fields(self, parameters: dict[str, Any]) -> dict[str, Any]:
@@ -354,7 +346,7 @@ class ChatClient:
             asyncio.get_running_loop().call_soon(self.pool.give_back, server)
 
     async def _ask(
-        self, server: Server, body: Sequence[bytes], sent: float, empty_ok: bool, entry_id: str
+        self, empty_ok: bool, entry_id: str, server: Server, body: Sequence[bytes], sent: float
     ) -> list[Answer]:
         """The answers of one request to one server."""
         reply = await self._post(server, self._connections[server].post_chat(body), entry_id)
@@ -383,12 +375,12 @@ class ChatClient:
 
     async def _ask_path(
         self,
-        server: Server,
-        body: Sequence[bytes],
-        sent: float,
         path: str,
         read: Callable[[bytes], tuple[T, Record | None]],
         entry_id: str,
+        server: Server,
+        body: Sequence[bytes],
+        sent: float,
     ) -> tuple[T, Record | None]:
         """What is read of the reply to one request to a path of one server."""
         reply = await self._post(server, self._connections[server].post(path, body), entry_id)
@@ -467,6 +459,12 @@ def need_open_files(clients: Sequence[ChatClient]) -> None:
             share = client.max_concurrency * (hard - OTHER_FILES) // connections
             client.max_concurrency = max(1, min(client.max_concurrency, share))
     resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
+def _vary(request: dict[str, Any]) -> None:
+    """Changes the seed of a request: the same one would bring the same empty reply."""
+    if isinstance(request.get("seed"), int):
+        request["seed"] += 1
 
 
 def _body(messages: bytes, parameters: dict[str, Any]) -> Sequence[bytes]:
