@@ -158,18 +158,18 @@ class Judge(AnswerScorer):
     async def score_answer(self, entry: Entry, images: Sequence[str], answer: Answer) -> Score:
         """As ``score``, of the answer with its reasoning if the judge is to see thoughts."""
         text = with_thoughts(answer) if self._sees_thoughts else answer.text
-        return await self._score_text(entry, images, text, row_of(entry, answer))
+        return await self._score_text(entry, images, text, answer)
 
     async def score(self, entry: Entry, images: Sequence[str], text: str) -> Score:
         """The score of one answer's text; ``images`` are the URLs that the judge is shown."""
-        return await self._score_text(entry, images, text, row_of(entry, Answer(text)))
+        return await self._score_text(entry, images, text, Answer(text))
 
-    async def _score_text(self, entry: Entry, images: Sequence[str], text: str, row: dict[str, Any]) -> Score:
+    async def _score_text(self, entry: Entry, images: Sequence[str], text: str, whole: Answer) -> Score:
         answer = text if self._sees_thoughts else without_thoughts(text)
         if answer is None or (text.strip() and not answer.strip()):
             return Score(None, unscored="the answer has only thoughts")
         try:
-            texts = row_texts(self._template or "", row)
+            texts = row_texts(self._template, row_of(entry, whole)) if self._template is not None else ()
         except BadEntry as error:
             return Score(None, unscored=str(error))
         prompt = judge_text(entry, answer, self._low, self._high, self._template, self._mode, texts)
