@@ -136,7 +136,8 @@ def settings_id_of(job: Job) -> str:
     """The fingerprint of all that makes a job's requests what they are."""
     sampler, scorer = job.pipeline.sampler, job.pipeline.scorer
     if sampler is not None:
-        return fingerprint([sampler.settings_id, sampler.max_tokens])
+        [generator] = sampler.samplers
+        return fingerprint([generator.settings_id, generator.max_tokens])
     return "" if scorer is None else scorer.settings_id
 
 
@@ -150,7 +151,9 @@ def use_files(job: Job, batch: Batch) -> None:
 
 def make_batch(job: Job, folder: str | None, replies: Sequence[str], only_good: Sequence[str] = ()) -> Batch:
     """The batch that writes to ``folder`` and reads ``replies``. UsageError if the job's requests fit in no batch."""
-    scorer = job.pipeline.scorer
+    scorer, generators = job.pipeline.scorer, job.pipeline.sampler
+    if generators is not None and generators.are_several:
+        raise UsageError("several generators cannot use batch files: a batch is for one model")
     if not job.pipeline.clients:
         raise UsageError(f"--scorer {'' if scorer is None else scorer.name} sends no requests: there is no batch")
     if scorer is not None and any(isinstance(one, Reward) for one in scorer.askers()):

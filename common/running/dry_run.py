@@ -53,7 +53,7 @@ def dry_run(job: Job) -> int:
     with contextlib.closing(open_input(job.input_files)) as source, hold(job) as held:
         check_results(job, held.results)
         if job.pipeline.sampler is not None:
-            job.pipeline.sampler.signs = held.is_mixed
+            job.pipeline.sampler.is_mixed = held.is_mixed
         try:
             for item in islice(read_ahead(source, job), job.limit):
                 pending = survey.look(job, item)
@@ -109,10 +109,11 @@ def add(job: Job, held: Held, plan: Plan, pending: PendingEntry) -> None:
 
 def count(pipeline: Pipeline, plan: Plan, state: EntryState) -> None:
     """Adds the answers, the scores and the requests that an entry needs at most."""
-    missing = len(state.missing(pipeline.sampler))
+    indices = state.missing(pipeline.sampler)
+    missing = len(indices)
     if pipeline.sampler is not None:
         plan.answers += missing
-        plan.requests["generator"] += -(-missing // pipeline.sampler.group_size)
+        plan.requests["generator"] += pipeline.sampler.request_count(state.entry.entry_id, indices)
     scorer = pipeline.scorer
     if scorer is not None:
         unscored = {one.digest for _, one in state.whole_answers() if one.digest not in state.scores}

@@ -67,7 +67,7 @@ class RemoteEntry:
 
     def end(self, outcome: BaseException | str | None) -> None:
         """Ends the wait for the entry: with a failure, or with the flag that stopped its sampling."""
-        self.state.messages = b""  # megabytes, where there are images
+        self.state.prompts = {}  # megabytes, where there are images
         if self.outcome.done():
             return
         if isinstance(outcome, BaseException):

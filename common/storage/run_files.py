@@ -28,7 +28,7 @@ from .append_file import (
     set_aside,
     write_whole,
 )
-from .ledger import Ledger
+from .ledger import Ledger, Wants
 from .ledger_lines import ANY, Range
 from .result_files import WRITTEN, ResultFiles
 from .rewrite import Rewrite, new_file, recover, settings_file
@@ -38,13 +38,14 @@ log = logging.getLogger(__name__)
 STAYS = "%s stays as it was, since %d of its entries are not in the input and keep other scores; the new ones are in %s"
 ROW_KEYS = "scorer row_keys"  # of a scorer that reads an entry's own keys
 POPULATION = "generator "  # how the settings begin that make an answer what it is
+MIX = "generator mix"  # the settings of each of several generators, with its name and its weight
 
 
 class RunFiles:
     """Opens a run's files, used as ``with``; UsageError if one cannot be used.
 
     ``keep_ledger`` says that the ledger is the user's own file, which stays when the run is complete. ``look_again``
-    says that records of the same settings may lack something too.
+    says that records of the same settings may lack something too. ``wants`` says which answers the run samples.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class RunFiles:
         allow_mixed: bool = False,
         score_range: Range = ANY,
         look_again: bool = False,
+        wants: Wants = lambda key, index, made_by: False,
     ) -> None:
         self.complete = False  # whether the output holds all that the ledger holds; the run sets it at its end
         self.first_error: str | None = None
@@ -67,6 +69,7 @@ class RunFiles:
         self._errors_file = os.path.abspath(output_file) + ".errors.jsonl"  # a user's function may change the folder
         self._errors: AppendFile | None = None
         self._keep_ledger = keep_ledger
+        self._wants = wants
         self._is_obsolete = False  # whether the ledger is
         self._open_files = contextlib.ExitStack()
         with contextlib.ExitStack() as stack:
@@ -171,10 +174,9 @@ class RunFiles:
         """Whether the output holds all that the ledger holds, and the ledger is not the user's."""
         if self._keep_ledger or not self.complete or self._errors is not None or self.damaged or self.ledger.leftover:
             return False
-        count, sampler = self.settings.get("answers_per_question", 0), part_of(self.settings, POPULATION)
         scorer = scorer_of(self.settings)
         scorers = [fingerprint(scorer), str(scorer.get("vote_weight_id"))]  # records hold the scores of both
-        is_in_output = self.ledger.holds_only(fingerprint(sampler), count, scorers)
+        is_in_output = self.ledger.holds_only(self._wants, scorers)
         return is_in_output and not os.path.exists(new_file(self._output_file))
 
     def records(self, path: str) -> Iterator[Any]:
@@ -256,6 +258,22 @@ def differs(before: dict[str, Any], now: dict[str, Any]) -> bool:
 def scorer_of(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings of the scorer; empty if there is none."""
     return part_of(settings, "scorer ")
+
+
+def generators_in(settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """The settings of each generator, without its name and its weight; none if there are none.
+
+    >>> generators_in({"generator model": "a", "scorer model": "b"})
+    [{'model': 'a'}]
+    >>> generators_in({"generator mix": [{"name": "one", "weight": 1, "model": "a"}]})
+    [{'model': 'a'}]
+    """
+    mix = settings.get(MIX)
+    if isinstance(mix, list):
+        every = [one for one in mix if isinstance(one, dict)]
+        return [{name: value for name, value in one.items() if name not in ("name", "weight")} for one in every]
+    own = part_of(settings, POPULATION)
+    return [own] if own else []
 
 
 def part_of(settings: dict[str, Any], start: str) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def write(path: Path, content: Any) -> Path:
 @pytest.mark.parametrize(("name", "text"), [("c.yaml", YAML), ("c.yml", YAML), ("c.toml", TOML)])
 def test_a_file_sets_flags_as_the_command_line_does(name: str, text: str, tmp_path: Path) -> None:
     args = read("sample", write(tmp_path / name, text))
-    assert (args.temperature, args.generator_model, args.quiet, args.allow_mixed) == (0.3, "m", True, False)
+    assert (args.temperature, args.generator_model, args.quiet, args.allow_mixed) == (0.3, ["m"], True, False)
     assert (args.generator_port, args.generator_extra_body) == ([[8000], [8002, 8003]], {"top_k": 5})
     assert args.system_prompt == "-be brief"
     assert args.top_p is None
