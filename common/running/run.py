@@ -229,7 +229,7 @@ def servers_of(job: Job) -> dict[str, list[str]]:
 
 def generator_of(job: Job, files: RunFiles) -> str | None:
     """The model that made the answers, as far as the settings of the output or of the input say it."""
-    settings = files.settings if job.pipeline.sampler is not None else settings_of(job.input_file)
+    settings = files.before if job.pipeline.sampler is not None else settings_of(job.input_file)
     model = settings.get("generator model")
     return model if isinstance(model, str) else None
 

@@ -311,19 +311,31 @@ def check_settings(output_file: str, before: dict[str, Any], settings: dict[str,
     would take its scores away.
     """
     names = [name for name in {**before, **settings} if name.startswith(POPULATION)]
+    names = [MIX] if MIX in names else names
     if scorer_of(before) and not scorer_of(settings):
         names.append("scorer scorer")
-    changed = [
-        f"{name} {before.get(name)!r}, now {settings.get(name)!r}"
-        for name in names
-        if before.get(name) != settings.get(name)
-    ]
+    changed = [_change(name, before, settings) for name in names if before.get(name) != settings.get(name)]
     if changed and not allow_mixed:
         raise UsageError(
             f"{output_file} was written with {'; '.join(changed)}: name another --output_file, or add to this one with "
             "--allow_mixed"
         )
     return bool(changed)
+
+
+def _change(name: str, before: dict[str, Any], settings: dict[str, Any]) -> str:
+    """What is another setting now; of several generators, only their names."""
+    if name != MIX:
+        return f"{name} {before.get(name)!r}, now {settings.get(name)!r}"
+    old, new = (_names(one) for one in (before, settings))
+    return f"the generators {old}, now {new if new != old else 'with other settings or weights'}"
+
+
+def _names(settings: dict[str, Any]) -> str:
+    mix = settings.get(MIX)
+    if not isinstance(mix, list):
+        return str(settings.get(f"{POPULATION}model"))
+    return ", ".join(sorted(str(one.get("name")) for one in mix if isinstance(one, dict)))
 
 
 def _write_settings(path: str, settings: dict[str, Any]) -> None:
