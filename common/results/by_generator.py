@@ -1,6 +1,6 @@
 """What each of several generators brought: answers, acceptance, and the tokens that an accepted answer took.
 
-Example: ``table = ByGenerator("a-model"); table.add(view); panels = table.panels()``
+Example: ``table = ByGenerator("a-model", 8); table.add(view); panels = table.panels()``
 """
 
 from __future__ import annotations
@@ -8,38 +8,44 @@ from __future__ import annotations
 from collections import Counter
 from typing import Sequence
 
+from ..records import number_text
 from .agreement import Panel
 from .record_view import Candidate, RecordView, tokens_in
+from .selection import selectable
 from .tally import requests_of
 
 MOST = 20  # generators that get a row each
 UNKNOWN = "(not named)"
 HEAD = ("generator", "answers", "cut", "unscored", "accepted", "of answers", "tokens", "per accepted answer")
-WORDS = (
-    "Cut and unscored answers are never accepted. The tokens are those of the generated answers; they are 0 where the "
-    "server did not count them."
-)
 
 
 class ByGenerator:
-    """Counts the answers of an output by who made them. ``usual`` made those whose details name nobody."""
+    """Counts the answers of an output by who made them. ``usual`` made those whose details name nobody.
 
-    def __init__(self, usual: str | None) -> None:
+    Accepted are the selectable answers that score at least ``lowest``, also those that repeat another.
+    """
+
+    def __init__(self, usual: str | None, lowest: float) -> None:
         self._usual = usual or UNKNOWN
+        self._lowest = lowest
         self._counts: dict[str, Counter[str]] = {}
 
     def add(self, view: RecordView) -> None:
         """Counts the answers of a record."""
-        for place, candidate in enumerate(view.candidates):
+        for candidate in view.candidates:
             self._of(candidate).update(
                 answers=1,
                 cut=int(candidate.is_cut),
                 unscored=int(candidate.score is None and not candidate.is_cut and not candidate.is_not_needed),
-                accepted=int(place in view.accepted),
+                accepted=int(self._accepts(candidate)),
             )
         for places in requests_of(view.candidates):
             first = view.candidates[places[0]]
             self._of(first)["tokens"] += tokens_in(first.detail.get("usage"), "completion_tokens")
+
+    def _accepts(self, candidate: Candidate) -> bool:
+        is_high = candidate.score is not None and candidate.score >= self._lowest
+        return is_high and selectable(candidate.text, candidate.detail.get("finish_reason"), candidate.score)
 
     def _of(self, candidate: Candidate) -> Counter[str]:
         name = name_of(candidate, self._usual)
@@ -52,7 +58,11 @@ class ByGenerator:
         if len(self._counts) < 2:
             return []
         rows: list[Sequence[str]] = [row_of(name, counts) for name, counts in sorted(self._counts.items())]
-        return [Panel("Generators", WORDS, [HEAD, *rows])]
+        words = (
+            f"Accepted here: a score of at least {number_text(self._lowest)}, and not cut; answers that repeat another "
+            "count. The tokens are those of the answers, as the servers counted them."
+        )
+        return [Panel("Generators", words, [HEAD, *rows])]
 
 
 def name_of(candidate: Candidate, usual: str) -> str:

@@ -67,7 +67,8 @@ def write_report(
         totals = Totals(*score_range, selection)
     table = CandidateTable(image_root, stay_inside, read_answer)
     settings = settings_of(output_file)
-    agreement, by_generator = _agreement(settings, selection, score_range), ByGenerator(settings.get("generator model"))
+    agreement = _agreement(settings, selection, score_range)
+    by_generator = ByGenerator(settings.get("generator model"), totals.threshold)
     for view in reader.views(selection):
         agreement.add(view)
         by_generator.add(view)

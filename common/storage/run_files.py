@@ -244,10 +244,24 @@ def with_larger_limits(settings: dict[str, Any], before: dict[str, Any]) -> dict
     if not all(name in one for name in names for one in (settings, before)):
         return settings
     (count, limit), (old_count, old_limit) = ([one[name] for name in names] for one in (settings, before))
-    larger = None if None in (limit, old_limit) else max(limit, old_limit)
+    larger = larger_limit(limit, old_limit)
     if larger != old_limit and count < old_count:
         return settings
     return {**settings, "answers_per_question": max(count, old_count), "max_tokens": larger}
+
+
+def larger_limit(limit: Any, other: Any) -> Any:
+    """The larger limit of tokens; of generators with limits of their own, the larger of each. None is the largest.
+
+    >>> larger_limit(32, 64), larger_limit(32, None), larger_limit([32, None], [16, 8]), larger_limit([32, 16], 64)
+    (64, None, [32, None], 64)
+    """
+    if not (isinstance(limit, list) or isinstance(other, list)):
+        return None if None in (limit, other) else max(limit, other)
+    count = max(len(one) for one in (limit, other) if isinstance(one, list))
+    both = [one if isinstance(one, list) else [one] * count for one in (limit, other)]
+    found = [larger_limit(*pair) for pair in zip(*both)]
+    return found if len(set(found)) > 1 else found[0]
 
 
 def differs(before: dict[str, Any], now: dict[str, Any]) -> bool:

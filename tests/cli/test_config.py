@@ -193,4 +193,4 @@ def test_settings_do_not_hold_the_prompt_of_a_judge(tmp_path: Path) -> None:
     assert args.scorer == ["match", "python:my check.py:f", "judge"]
     assert (args.judge_temperature, args.judge_max_tokens, args.scorer_model) == (None, None, ["j"])
     read("reject", path, "--scorer", "match")
-    assert read("sample", path).generator_model == "g"
+    assert read("sample", path).generator_model == ["g"]
