@@ -151,9 +151,7 @@ def use_files(job: Job, batch: Batch) -> None:
 
 def make_batch(job: Job, folder: str | None, replies: Sequence[str], only_good: Sequence[str] = ()) -> Batch:
     """The batch that writes to ``folder`` and reads ``replies``. UsageError if the job's requests fit in no batch."""
-    scorer, generators = job.pipeline.scorer, job.pipeline.sampler
-    if generators is not None and generators.are_several:
-        raise UsageError("several generators cannot use batch files: a batch is for one model")
+    scorer = job.pipeline.scorer
     if not job.pipeline.clients:
         raise UsageError(f"--scorer {'' if scorer is None else scorer.name} sends no requests: there is no batch")
     if scorer is not None and any(isinstance(one, Reward) for one in scorer.askers()):

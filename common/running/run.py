@@ -343,8 +343,8 @@ class Run:
 
     def _lose(self, sampler: Sampler, error: RunStopped) -> None:
         """A generator is lost: the run goes on with the others, and ends with the error."""
-        self._lost = error
-        log.warning("%s; the other generators go on, and the answers of %s wait for the next run", error, sampler.name)
+        self._lost = type(error)(f"the generator {sampler.name} is lost: {error}")
+        log.warning("%s; the others go on, and its answers wait for the next run", self._lost)
 
     def check_budget(self) -> None:
         """Raises BudgetSpent once the run has spent its budget, RunStopped if a server does not report its tokens."""

@@ -237,7 +237,7 @@ def test_a_lost_generator_does_not_stop_the_others_and_only_its_answers_are_miss
         flags = words(tmp_path, 10, *two(one, other), "--scorer", "match", "--answers_per_question", 2)
         run = forked("reject", flags, tmp_path)
         assert run.returncode == 1
-        assert "the other generators go on, and the answers of wrong wait for the next run" in run.stderr
+        assert "; the others go on, and its answers wait for the next run" in run.stderr
         assert len(one.chats) == 10
         assert not read_lines(tmp_path / "out.jsonl")
         other.script = by_model
