@@ -43,8 +43,8 @@ class EntryState:
     """``answers`` are by index, ``scores`` by the digest of the answer's text: equal texts share one score.
 
     ``parts`` are scores that the scorer's own would contain, ``verdicts`` the ledger lines that save it requests.
-    ``images`` are URLs, and ``prompts`` the JSON of the messages by the generator's system prompt; both are filled only
-    if a request needs them.
+    ``images`` are URLs, and ``prompts`` the JSON of the messages by the generator's settings; both are filled only if a
+    request needs them.
     """
 
     entry: Entry
@@ -53,7 +53,7 @@ class EntryState:
     parts: dict[str, Score] = field(default_factory=dict)
     verdicts: list[Record] = field(default_factory=list)
     images: list[str] = field(default_factory=list)
-    prompts: dict[str | None, bytes] = field(default_factory=dict)
+    prompts: dict[str, bytes] = field(default_factory=dict)
 
     def recall(self, lines: Iterable[Record], pipeline: Pipeline) -> None:
         """Takes from ledger lines the answers and the scores that the pipeline's settings would make again.

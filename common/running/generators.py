@@ -24,7 +24,7 @@ from .turns import turns, whole_weights
 
 AHEAD = 8  # requests that may wait for a slow generator, in multiples of its concurrency, before no entry is begun
 
-Prompts = Mapping["str | None", bytes]  # the JSON of an entry's prompt, by the generator's system prompt
+Prompts = Mapping[str, bytes]  # the JSON of an entry's prompt, by the fingerprint of the generator's settings
 Keep = Callable[[int, Answer], None]
 Lose = Callable[[Sampler, RunStopped], None]
 
@@ -46,6 +46,11 @@ class Generators:
     def count(self) -> int:
         """How many answers an entry gets, at most."""
         return self.samplers[0].count
+
+    @property
+    def group_size(self) -> int:
+        """How many answers one request asks for, at most."""
+        return max(sampler.group_size for sampler in self.samplers)
 
     @property
     def are_several(self) -> bool:
@@ -105,10 +110,6 @@ class Generators:
 
     # The requests
 
-    def system_prompts(self, entry_id: str, missing: Sequence[int]) -> set[str | None]:
-        """The system prompts of the requests for the missing answers."""
-        return {self.of(entry_id, index).system_prompt for index in missing}
-
     def groups(self, entry_id: str, indices: Sequence[int]) -> list[tuple[Sampler, list[int]]]:
         """The indices by their samplers, in the order of the first index of each."""
         found: dict[int, tuple[Sampler, list[int]]] = {}
@@ -130,12 +131,12 @@ class Generators:
         """
         if not self.are_several:
             [sampler] = self.samplers
-            return sampler.requests(entry, prompts[sampler.system_prompt], missing, keep, later)
+            return sampler.requests(entry, prompts[sampler.settings_id], missing, keep, later)
         found = []
         for sampler, own in self.groups(entry.entry_id, missing):
             spare = [index for index in later if self.of(entry.entry_id, index) is sampler]
             take = functools.partial(_take, own, later, keep)
-            made = sampler.requests(entry, prompts[sampler.system_prompt], own, take, spare)
+            made = sampler.requests(entry, prompts[sampler.settings_id], own, take, spare)
             found += [self._unless_lost(sampler, request) for request in made]
         return found
 
@@ -159,6 +160,11 @@ class Generators:
             sampler.client.stop(error)  # nothing more is sent there
             self.lose(sampler, error)
         return True
+
+    def stop(self, error: RunStopped) -> None:
+        """Sends nothing from now on: each request for answers raises ``error``."""
+        for client in self.clients:
+            client.stop(error)
 
     def may_start(self, check: Callable[[], None]) -> None:
         """Has ``check`` called before each request is sent; it raises BudgetSpent if no more may be."""

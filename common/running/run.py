@@ -604,13 +604,15 @@ async def fill(state: EntryState, job: Job) -> None:
         where = (job.image_folder, job.image_root is not None, job.max_image_bytes)
         state.images = await loop.run_in_executor(None, load_images, state.entry.images, *where)
     sampler = job.pipeline.sampler
-    missing = state.missing(sampler)
-    for system_prompt in sampler.system_prompts(state.entry.entry_id, missing) if sampler is not None else ():
+    groups = [] if sampler is None else sampler.groups(state.entry.entry_id, state.missing(sampler))
+    for one, _ in groups:
         if state.images:  # base64 of megabytes: off the event loop
-            state.prompts[system_prompt] = await loop.run_in_executor(None, _prompt, state, system_prompt)
+            prompt = await loop.run_in_executor(None, _prompt, state, one)
         else:
-            state.prompts[system_prompt] = _prompt(state, system_prompt)
+            prompt = _prompt(state, one)
+        same = (known for known in state.prompts.values() if known == prompt)
+        state.prompts[one.settings_id] = next(same, prompt)  # equal prompts are kept once
 
 
-def _prompt(state: EntryState, system_prompt: str | None) -> bytes:
-    return dumps(chat_messages(state.entry, state.images, system_prompt))
+def _prompt(state: EntryState, sampler: Sampler) -> bytes:
+    return dumps(chat_messages(state.entry, state.images, sampler.system_prompt))

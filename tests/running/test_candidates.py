@@ -69,7 +69,8 @@ def play(
             async with ChatClient([server.url], "m", 16, max_retries=0) as client:
                 generators = Generators([Sampler(client, count, per_request)])
                 pipeline = Pipeline([client], generators, scorer or NumberScorer(), rule)
-                state = EntryState(ENTRY, prompts={None: b'[{"role": "user", "content": "q?"}]'})
+                [own] = generators.samplers
+                state = EntryState(ENTRY, prompts={own.settings_id: b'[{"role": "user", "content": "q?"}]'})
                 state.recall(ledger.recall(ENTRY.entry_id), pipeline)
                 candidates = Candidates(state, pipeline, ledger.append, lambda error: None, lambda: servers_idle)
                 stopped_by = await candidates.run()

@@ -69,7 +69,11 @@ def test_what_a_server_sends_too_much_serves_only_its_own_indices() -> None:
                 sampler.client.urls = [server.url]
             async with generators.clients[0], generators.clients[1]:
                 keep = lambda index, answer: kept.update({index: answer.text})
-                await asyncio.gather(*generators.requests(ENTRIES[0], {None: b"[]"}, [0, 1], keep, later))
+                await asyncio.gather(
+                    *generators.requests(
+                        ENTRIES[0], {one.settings_id: b"[]" for one in generators.samplers}, [0, 1], keep, later
+                    )
+                )
 
         asyncio.run(run())
     assert {index: generators.of(ENTRIES[0].entry_id, index).name for index in kept} == {
