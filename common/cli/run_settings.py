@@ -57,6 +57,8 @@ def flags_of_settings(
         if flag is not None or is_mistaken:
             found[flag or name] = value
     if isinstance(settings.get(MIX), list):
+        if isinstance(found.get("max_tokens"), list):
+            del found["max_tokens"]  # each generator has a limit of its own
         found.update(_of_mix(settings, path, flags, named))
     if isinstance(found.get("scorer"), str):
         found["scorer"] = specs_of(found["scorer"])

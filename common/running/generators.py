@@ -112,6 +112,8 @@ class Generators:
 
     def groups(self, entry_id: str, indices: Sequence[int]) -> list[tuple[Sampler, list[int]]]:
         """The indices by their samplers, in the order of the first index of each."""
+        if not self.are_several:
+            return [(self.samplers[0], list(indices))] if indices else []
         found: dict[int, tuple[Sampler, list[int]]] = {}
         for index in indices:
             sampler = self.of(entry_id, index)

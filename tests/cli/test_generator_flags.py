@@ -161,3 +161,14 @@ def test_a_judge_has_the_model_of_the_one_generator_on_its_server(tmp_path: Path
     job = make_job(args, "reject.py", make_reader(args), generator=REJECT_GENERATOR, scorer=REJECT_JUDGE)
     assert [client.model for client in job.pipeline.clients] == ["a", "b", "b"]
     assert [job.pipeline.role_of(client) for client in job.pipeline.clients] == ["generator", "generator", "scorer"]
+
+
+def test_the_settings_of_several_generators_give_what_they_share_and_need_them_named(tmp_path: Path) -> None:
+    both = (("a", 0.5), ("b", 0.6))
+    mix = [{"name": name, "weight": 1, "model": name, "temperature": 0.3, "top_p": top_p} for name, top_p in both]
+    values = {"max_tokens": [5, None], "generator mix": mix, "scorer scorer": "match"}
+    path = in_file(tmp_path, values, "o.settings.json")
+    with pytest.raises(UsageError, match="is of several generators, and holds no servers: name them with --generators"):
+        read("--config", path)
+    args = read("--config", path, "--generator_model", "a", "b")
+    assert (args.temperature, args.top_p, args.max_tokens, args.scorer) == (0.3, None, None, ["match"])
