@@ -226,6 +226,18 @@ def test_a_kill_and_a_lost_output_cost_what_was_in_flight(tmp_path: Path) -> Non
     }
 
 
+def test_a_dry_run_shows_the_first_request_of_each(tmp_path: Path) -> None:
+    with ScriptedServer(by_model) as one, ScriptedServer(by_model) as other:
+        flags = words(tmp_path, 4, *two(one, other), "--scorer", "match", "--answers_per_question", 3)
+        said = done(forked("reject", [*flags, "--samples_per_request", 2, "--dry_run"], tmp_path))
+        assert asked(one, other) == [0, 0]
+    for name, port in (("right", one.port), ("wrong", other.port)):
+        shown = said.split(f"generator {name}: the first request\n")[1]
+        assert shown.startswith(f"POST http://127.0.0.1:{port}/v1/chat/completions")
+        assert json.loads(shown.split("\n\n")[1])["model"] == name
+    assert "generator 8 requests for right and wrong, 5 in flight" in said
+
+
 def test_stopping_early_goes_by_the_order_of_the_indices(tmp_path: Path) -> None:
     with ScriptedServer(by_model) as one, ScriptedServer(by_model) as other:
         flags = words(tmp_path, 12, *two(one, other), "--scorer", "match", "--accept_score", 10, "--concurrency", 2)
