@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Dict, List, NamedTuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
 from benchmarks.acceptance import Question, population
 from tests.helpers import ROOT, conversation, environment, read_lines, write_input
@@ -25,6 +25,9 @@ from tests.scripted_server import Reply, Request, ScriptedServer, completion
 MEDIAN = {"strong": 400, "cheap": 120}  # tokens per answer
 WEAKER = 0.7  # of the strong model's rate
 SOLVES_HOPELESS = 0.25  # the share of the strong model's hopeless questions that the cheap one sometimes solves
+
+
+Step = Tuple[Any, ...]  # one run: its generators by their weights, then its flags
 
 
 class Outcome(NamedTuple):
@@ -59,19 +62,33 @@ def server_of(rates: Dict[str, Dict[str, float]], spent: List[int]) -> ScriptedS
     return ScriptedServer(script)
 
 
-def play(questions: List[Question], rates: Dict[str, Dict[str, float]], mix: Dict[str, int], *flags: object) -> Outcome:
-    """One run of reject.py with these generators, by their weights."""
+def play(questions: List[Question], rates: Dict[str, Dict[str, float]], steps: Sequence[Step]) -> Outcome:
+    """Runs of reject.py with these generators, one after the other into one output."""
     spent: List[int] = []
     with tempfile.TemporaryDirectory() as folder, server_of(rates, spent) as server:
         source = write_input(Path(folder) / "in.jsonl", [conversation(question.text, "42") for question in questions])
         output, generators = Path(folder) / "out.jsonl", Path(folder) / "generators.json"
-        generators.write_text(json.dumps([{"model": model, "weight": weight} for model, weight in mix.items()]))
         names = ["--input_file", source, "--output_file", output, "--generators", generators, "--scorer", "match"]
         more = ["--generator_port", server.port, "--concurrency", 64, "--seed", 1, "--accept_score", 10, "--quiet"]
-        command = [sys.executable, str(ROOT / "reject.py"), *map(str, [*names, *more, *flags])]
-        subprocess.run(command, check=True, env=environment())
+        for mix, *flags in steps:
+            generators.write_text(json.dumps([{"model": model, "weight": weight} for model, weight in mix.items()]))
+            command = [sys.executable, str(ROOT / "reject.py"), *map(str, [*names, *more, "--allow_mixed", *flags])]
+            subprocess.run(command, check=True, env=environment())
         accepted = [record["generated_scores"].count(10.0) for record in read_lines(output)]
     return Outcome(len(spent), sum(spent), sum(accepted), sum(map(bool, accepted)))
+
+
+def ways(answers: int) -> Iterator[Tuple[str, List[Step]]]:
+    """The ways of sampling, each with its name."""
+    mixes: List[Dict[str, int]] = [{"strong": 1}, {"cheap": 1}, {"strong": 1, "cheap": 1}, {"strong": 1, "cheap": 3}]
+    for stop in ([], ["--stop_after", 1]):
+        for mix in mixes:
+            name = ", ".join(f"{model} {weight}" if len(mix) > 1 else model for model, weight in mix.items())
+            shown = f"`{' '.join(map(str, stop))}`" if stop else ""
+            yield f"{name} | {shown}", [(mix, "--answers_per_question", answers, *stop)]
+    half = ("--answers_per_question", answers // 2, "--stop_after", 1)
+    whole = ("--answers_per_question", answers, "--stop_after", 1)
+    yield "cheap, then strong where that fails | `--stop_after 1`", [({"cheap": 1}, *half), ({"strong": 1}, *whole)]
 
 
 def main() -> None:
@@ -84,15 +101,13 @@ def main() -> None:
     chance = random.Random(args.seed)
     questions = population(args.entries, chance)
     rates = rates_of(questions, chance)
-    print("| generators | stop | answers | tokens | accepted | per 1,000 tokens | entries with one |")
+    print("| generators | early stopping | answers | tokens | accepted | per 1,000 tokens | questions with one |")
     print("|---|---|---|---|---|---|---|")
-    for stop in ([], ["--stop_after", 1]):
-        for mix in ({"strong": 1}, {"cheap": 1}, {"strong": 1, "cheap": 1}, {"strong": 1, "cheap": 3}):
-            found = play(questions, rates, mix, "--answers_per_question", args.answers, *stop)
-            name = ", ".join(f"{model} {weight}" if len(mix) > 1 else model for model, weight in mix.items())
-            each = 1000 * found.accepted / found.tokens
-            row = (name, f"`{' '.join(map(str, stop))}`" if stop else "", f"{found.answers:,}", f"{found.tokens:,}")
-            print(f"| {' | '.join(row)} | {found.accepted:,} | {each:.2f} | {found.entries} |", flush=True)
+    for name, steps in ways(args.answers):
+        found = play(questions, rates, steps)
+        each = 1000 * found.accepted / found.tokens
+        row = (name, f"{found.answers:,}", f"{found.tokens:,}", f"{found.accepted:,}", f"{each:.2f}", found.entries)
+        print(f"| {' | '.join(map(str, row))} |", flush=True)
 
 
 if __name__ == "__main__":
