@@ -6,11 +6,11 @@ import re
 from typing import Callable, Optional, Sequence
 
 import pytest
+from common.scoring.patterns import Rule, either
 
 from common.scoring.answer_value import Value, read_value
 from common.scoring.final_answer import SECOND_THOUGHTS, STATEMENTS, find_final_answer
 from common.scoring.math_equal import MISREAD, compare_formulas
-from common.scoring.patterns import Rule, either
 from common.scoring.question import about
 from common.scoring.sentence_number import TAILS, TIE_RULES, sentence_number
 
