@@ -29,12 +29,13 @@ def start(command: str | None = None) -> int:
 def _run(command: str | None, prog: str) -> int:
     try:
         from .cli.commands import main, run_command
+
+        return run_command(command, prog, sys.argv[1:]) if command else main(prog, sys.argv[1:])
     except ModuleNotFoundError as error:
         if (error.name or "").startswith(os.path.basename(PACKAGE)):
             raise
         say(f"{prog}: error: the package {error.name} is missing: {_install_command()}", sys.stderr)
         return 2
-    return run_command(command, prog, sys.argv[1:]) if command else main(prog, sys.argv[1:])
 
 
 def _install_command() -> str:

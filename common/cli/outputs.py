@@ -1,4 +1,4 @@
-"""``report`` and ``select``: what they take, and how they read an output that a run may still be writing.
+"""``report`` and ``select``: how they read an output that a run may still be writing.
 
 They take no lock and change nothing of the output. The page and the selection come from the code that ends a run.
 
@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any, Iterator
 
 from ..errors import UsageError
-from ..flag_types import path as expanded
 from ..records import Record
 from ..results.comparison_page import write_comparison
 from ..results.record_view import OutputReader
@@ -26,13 +25,11 @@ from ..scoring.scorers import SCORERS, has_range
 from ..storage.result_files import ResultFiles
 from ..storage.run_files import scorer_of, settings_of
 from ..streams import say
-from . import flags
 from .build import check_working_folder, files_of, identities, make_folder, make_results, take_thresholds
 from .effects import check_effects
 from .run_settings import specs_of
 
 VERIFYING = ("verify", "outputs", "quiet")  # the flags that --verify goes with
-OUTPUT_HELP = "an output of a run"
 
 
 @dataclass(frozen=True)
@@ -43,29 +40,6 @@ class Reading:
     results: Results
     accept_score: float | None  # as the flag says
     quiet: bool = False
-
-
-def add_report_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("outputs", metavar="OUTPUT", nargs="+", help=f"{OUTPUT_HELP}; two are compared")
-    _add_flags(parser)
-
-
-def add_select_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("outputs", metavar="OUTPUT", nargs="?", help=OUTPUT_HELP)
-    parser.add_argument(
-        "--verify",
-        type=expanded,
-        metavar="FILE",
-        help="make this selected file again from its output, by the card beside it, and compare each byte",
-    )
-    _add_flags(parser)
-
-
-def _add_flags(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("files").add_argument
-    add("--image_root", metavar="DIR", help="folder that image paths are relative to (default: the output's)")
-    add("--quiet", action="store_true", help="print nothing")
-    flags.add_selection(parser)
 
 
 def make_report(args: argparse.Namespace, prog: str) -> Reading:

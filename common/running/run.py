@@ -22,7 +22,17 @@ from typing import Any, Callable, Coroutine, Iterator
 
 import uvloop
 
-from ..errors import BadEntry, BrokenInput, BudgetSpent, EntryFailed, Postponed, RunStopped, ToolkitError, UsageError
+from ..errors import (
+    BadEntry,
+    BrokenInput,
+    BudgetSpent,
+    EntryFailed,
+    Interrupted,
+    Postponed,
+    RunStopped,
+    ToolkitError,
+    UsageError,
+)
 from ..fast_json import dumps
 from ..images import load_images
 from ..input.files import InputFile, Item
@@ -55,13 +65,6 @@ OPENING = 16  # entries whose images are read and whose requests are made at the
 SYNC_EVERY = 1.0  # seconds between two flushes to the disk
 SKIPS_AT_ONCE = 256  # finished entries passed over before the event loop gets its turn
 EMBEDDED = "embedded (--local)"  # such a server
-INTERRUPTED = "interrupted; run the same command again to go on"
-
-
-class Interrupted(RunStopped):
-    """Ctrl-C or SIGTERM."""
-
-    exit_code = 130
 
 
 def run(job: Job) -> int:
@@ -417,7 +420,7 @@ class Run:
         loop = asyncio.get_running_loop()
         self._stopped = loop.create_future()
         for name in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(name, self.stop, Interrupted(INTERRUPTED))
+            loop.add_signal_handler(name, self.stop, Interrupted())
         self._files.ledger.schedule_flush = functools.partial(loop.call_soon, self._flush)
         work = asyncio.ensure_future(self._serve(pending))
         either: set[asyncio.Future[Any]] = {work, self._stopped}
