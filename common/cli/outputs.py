@@ -15,12 +15,10 @@ from typing import Any, Iterator
 
 from ..errors import UsageError
 from ..records import Record
-from ..results.comparison_page import write_comparison
 from ..results.record_view import OutputReader
 from ..running.job import Results
 from ..running.results import Output, Written, check_result_files, send_selection, write_result_files
 from ..running.summary import selection_rows
-from ..running.verify import verify
 from ..scoring.scorers import SCORERS, has_range
 from ..storage.result_files import ResultFiles
 from ..storage.run_files import scorer_of, settings_of
@@ -173,6 +171,8 @@ def select(wanted: Reading | Verification) -> int:
     """Writes the selection, or makes one again to compare it; the exit code. Raises UsageError or RunStopped."""
     if isinstance(wanted, Reading):
         return write(wanted)
+    from ..running.verify import verify
+
     rows = verify(wanted.selected_file, wanted.output_file)
     if not wanted.quiet:
         say(f"verified  {wanted.selected_file}: each byte is the same ({rows:,} rows)", sys.stdout)
@@ -200,6 +200,8 @@ def write(reading: Reading) -> int:
 
 def _write_comparison(reading: Reading, files: ResultFiles, written: Written) -> None:
     """Writes the comparison. Each output has its own range of scores, and its own lowest one if no flag says it."""
+    from ..results.comparison_page import write_comparison
+
     paths = [output.path for output in reading.outputs]
     settings = [settings_of(path) for path in paths]
     page, flag = reading.results.report_file or "", reading.accept_score
