@@ -18,7 +18,7 @@ import json
 import re
 import unicodedata
 from collections import deque
-from typing import Any, Dict, Iterable, Iterator, List, Match, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Match, NamedTuple, Pattern, Sequence, Tuple
 
 from ..patterns import regex
 from ..thinking import without_thoughts
@@ -345,7 +345,7 @@ def _own(found: Iterable[Match[str]], plain: str, answer: str) -> tuple[list[Mat
         before = _before(plain, match, 100)
         if _SCALE_ENDS.search(before):
             continue
-        if match.re is not _ALONE and (_ATTRIBUTED.search(before) or stands_in(_words(match), answer)):
+        if not _is_by(_ALONE, match) and (_ATTRIBUTED.search(before) or stands_in(_words(match), answer)):
             quotes.append(match.span())
         else:
             own.append(match)
@@ -388,8 +388,12 @@ def _last_in_prose(plain: str, answer: str, low: float, high: float) -> Reading:
     aspects = {match["number"] for match in sure if _ANOTHER_LABEL.search(_sentence_before(plain, match))}
     if len(aspects) > 1 and last["number"] in aspects:
         return NO_OVERALL
-    rivals = [match for match in sure if match.re is not _FRACTION or last.re is _FRACTION]  # 3/10 may count steps
-    return _settled(plain, rivals, last, low, high)
+    rivals = [match for match in sure if not _is_by(_FRACTION, match)]  # 3/10 may count steps
+    return _settled(plain, sure if _is_by(_FRACTION, last) else rivals, last, low, high)
+
+
+def _is_by(pattern: Pattern[str], match: Match[str]) -> bool:
+    return match.re.pattern == pattern.pattern
 
 
 def _settled(plain: str, rivals: Sequence[Match[str]], last: Match[str], low: float, high: float) -> Reading:
