@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 import os
 from datetime import datetime, timezone
-from typing import Any, Iterator, Mapping, NamedTuple
+from typing import TYPE_CHECKING, Any, Iterator, Mapping, NamedTuple
 
 from ..storage.rewrite import settings_file
 from ..storage.run_files import MIX
-from .tally import Totals
+
+if TYPE_CHECKING:
+    from .tally import Totals
 
 MOST_MODELS = 8
 LONGEST = 400  # characters of a value

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import math
-from fractions import Fraction
 from typing import List, Sequence
 
 PARTS = 100  # a weight counts in hundredths
@@ -33,7 +32,7 @@ def turns(weights: Sequence[int]) -> List[int]:
     After each k turns, a place had its share of k turns, to less than one turn. This is the solution of the chairman
     assignment problem (Tijdeman 1980): of those who are behind by enough, the one whose turn is due first.
     """
-    count, whole = len(weights), sum(weights)
+    count, whole, product = len(weights), sum(weights), math.prod(weights)
     if count == 1:
         return [0]
     spread = 2 * count - 2
@@ -42,6 +41,7 @@ def turns(weights: Sequence[int]) -> List[int]:
     for turn in range(1, whole + 1):
         behind = [weight * turn - whole * before for weight, before in zip(weights, had)]  # in parts of a turn
         ready = [place for place in range(count) if spread * behind[place] >= whole]
-        found.append(min(ready, key=lambda one: Fraction((spread - 1) * whole - spread * behind[one], weights[one])))
+        due = {place: ((spread - 1) * whole - spread * behind[place]) * (product // weights[place]) for place in ready}
+        found.append(min(due, key=due.__getitem__))
         had[found[-1]] += 1
     return found
