@@ -9,11 +9,11 @@ its key. Only a line of the plainest form has a key here. Any other line is read
 
 from __future__ import annotations
 
-import re
 from typing import Any, Callable, Optional
 
 import orjson
 
+from ..patterns import regex
 from ..records import entry_key_of
 from .columns import BY_NAME
 from .conversations import ItemReader, work_from_record
@@ -22,7 +22,7 @@ Peek = Callable[[bytes], Optional[int]]  # a line -> the key of its entry, or No
 
 PLAIN = frozenset(["conversations", "images"])  # the keys of an entry that is a conversation and nothing else
 NO_IMAGES: tuple[Any, ...] = (None, [])
-RECORD_END = re.compile(rb'[^\\]"entry_id": ?"([0-9a-f]{32})"\}\s*')
+RECORD_END = regex(rb'[^\\]"entry_id": ?"([0-9a-f]{32})"\}\s*')
 LONGEST_END = 60  # bytes that a record's id and its name take at the end of a line
 OTHER_KEYS = b'"extra":'
 
