@@ -344,7 +344,7 @@ def make_client(
         model = generator.model
     if not model:
         model = model_name(args.local or default_model()) if is_local else served_model(args, role, urls, key)
-    return ChatClient(
+    client = ChatClient(
         urls,
         model,
         args.concurrency,
@@ -356,6 +356,8 @@ def make_client(
         rate_limit=rate_limit or make_rate_limit(args, role),
         notices=notices,
     )
+    client.stops_loops = args.stop_loops and role.name == "generator"
+    return client
 
 
 def make_scorer_client(
