@@ -214,19 +214,20 @@ class ScriptedServer:
         return web.Response(body=data, status=reply.status, headers=headers)
 
     async def _stream(self, http: web.Request, reply: Reply, pieces: Iterable[bytes]) -> web.StreamResponse:
-        response = web.StreamResponse(status=reply.status, headers={"Content-Type": "text/event-stream", **reply.headers})
+        response = web.StreamResponse(
+            status=reply.status, headers={"Content-Type": "text/event-stream", **reply.headers}
+        )
         await response.prepare(http)
-        assert http.transport is not None
         try:
             for piece in pieces:
                 await response.write(piece)
                 self.sent += 1
                 await asyncio.sleep(0)
-                if http.transport.is_closing():
+                if http.transport is None or http.transport.is_closing():
                     raise ConnectionResetError
         except ConnectionError:
             self.left += 1
-        if reply.drop:
+        if reply.drop and http.transport is not None:
             http.transport.abort()
         return response
 

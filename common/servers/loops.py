@@ -29,9 +29,10 @@ def period_of(text: str) -> int:
     (3, 0, 0)
     """
     longest = len(text) // COPIES
-    if text.find(text[:PROBE], 1, longest + PROBE) < 0:
+    begin = text[: len(text) - longest]
+    if text.find(begin[:PROBE], 1, longest + PROBE) < 0:
         return 0
-    period = text.find(text[: len(text) - longest], 1)
+    period = text.find(begin, 1)
     return period if period > 0 and text[period:] == text[:-period] else 0
 
 
