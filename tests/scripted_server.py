@@ -69,7 +69,7 @@ def completion(
 
 
 def event(*deltas: Dict[str, Any], finish: Optional[str] = None, **more: Any) -> bytes:
-    """A chunk of a streamed completion as an event, with the next part of each choice; ``more`` are keys beside them."""
+    """A chunk of a streamed completion, with the next part of each choice; ``more`` are keys beside these."""
     choices = [{"index": index, "delta": delta, "finish_reason": finish} for index, delta in enumerate(deltas)]
     return b"data: " + json.dumps({"object": "chat.completion.chunk", "choices": choices, **more}).encode() + b"\n\n"
 

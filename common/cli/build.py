@@ -454,7 +454,7 @@ def make_extra_body(args: argparse.Namespace, role: Role) -> dict[str, Any]:
         more = "--samples_per_request" if role.name == "generator" else "--judge_samples"
         raise UsageError(f"{flag} must not contain n, the number of choices of a request: see {more}")
     if fields.get("stream"):
-        raise UsageError(f"{flag} must not contain stream: replies are read as a whole")
+        raise UsageError(f"{flag} must not contain stream: only --stop_loops streams replies")
     return dict(fields)
 
 

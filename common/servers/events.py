@@ -4,7 +4,7 @@ Lines end with CR LF, LF or CR, also where a piece ends between these two. Comme
 events. A character may lie in two pieces: only whole lines are looked at.
 
 >>> events = Events()
->>> list(events.take(b": alive\\r\\ndata: {\\"a\\"")), list(events.take(b": 1}\\r\\n\\r\\n"))
+>>> events.take(b": alive\\r\\ndata: {\\"a\\""), events.take(b": 1}\\r\\n\\r\\n")
 ([], [Event(name='', data=b'{"a": 1}')])
 """
 
@@ -31,21 +31,22 @@ class Events:
         self._is_first = True
         self._name = ""
         self._data: list[bytes] = []
+        self._size = 0  # of the data
 
-    def take(self, piece: bytes) -> Iterator[Event]:
+    def take(self, piece: bytes) -> list[Event]:
         """The events that are whole with the next piece of the body."""
         data = self._rest + piece if self._rest else piece
         end = 1 + max(data.rfind(b"\n"), data.rfind(b"\r", 0, len(data) - 1))
         self._rest = data[end:]
-        yield from self._events(data[:end])
+        return list(self._events(data[:end]))
 
     @property
     def waiting(self) -> int:
-        return len(self._rest) + sum(map(len, self._data))
+        return len(self._rest) + self._size
 
-    def end(self) -> Iterator[Event]:
-        """The event that the end of the body ends, if its lines are whole."""
-        yield from self._events(self._rest + b"\n\n")
+    def end(self) -> list[Event]:
+        """The event that the end of the body ends."""
+        return list(self._events(self._rest + b"\n\n"))
 
     def _events(self, lines: bytes) -> Iterator[Event]:
         for line in lines.splitlines():
@@ -53,16 +54,21 @@ class Events:
                 line, self._is_first = line[len(MARK) :] if line.startswith(MARK) else line, False
             if line.startswith(b"data:"):
                 self._data.append(line[5:])
+                self._size += len(line)
             elif not line:
-                yield from self._event()
+                event = self._event()
+                if event is not None:
+                    yield event
             else:
                 self._field(*line.partition(b":")[::2])
 
-    def _event(self) -> Iterator[Event]:
+    def _event(self) -> Event | None:
+        if not self._data:
+            self._name = ""
+            return None
         name, data = self._name, b"\n".join(self._data).strip()
-        self._name, self._data = "", []
-        if data:
-            yield Event(name, data)
+        self._name, self._data, self._size = "", [], 0
+        return Event(name, data) if data else None
 
     def _field(self, field: bytes, value: bytes) -> None:
         if field == b"event":

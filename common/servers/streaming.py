@@ -25,6 +25,7 @@ from .replies import ODD, Redact, error_message, failure, token_count
 
 DONE = b"[DONE]"
 LARGEST = 100 << 20  # bytes of a reply, and characters of a text
+LARGEST_EVENT = 16 << 20  # bytes
 BEGINNING = 1 << 10  # bytes of another body that are kept for the error line
 NOT_ENDED = ("null", "none", "")  # finish reasons of a choice that goes on, in lower case, beside JSON's null
 assert set(NOT_ENDED) < set(WHOLE_FINISH_REASONS[""])
@@ -64,7 +65,8 @@ class Choice:
         if text or thoughts or delta.get("tool_calls"):
             self.chunks += 1
         if not self.looped:
-            self.refusal += words(delta.get("refusal"))
+            if delta.get("refusal"):
+                self.refusal += words(delta["refusal"])
             self.looped = (self.text.add(text) if text else False) or (
                 self.thoughts.add(thoughts) if thoughts else False
             )
@@ -105,26 +107,11 @@ class Stream:
         self._begun = b""  # the first bytes, or all of them if it is plain
         self._any = False  # whether an event came
         self.is_done = False  # whether the server said so, or the body ended
+        self.is_whole = False  # whether all choices have ended, so that only the count of tokens may be missing
+        self.is_over = False  # whether nothing is expected any more, or only more of what loops
         self._error: bytes | None = None
         self._usage: dict[str, Any] | None = None  # of the whole reply
         self._prompt: int | None = None  # tokens
-
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing is expected any more: the server said so, or everything that still comes loops."""
-        return self.is_done or self._error is not None or self._is_stopped
-
-    @property
-    def _is_stopped(self) -> bool:
-        choices = self._choices.values()
-        return any(choice.looped for choice in choices) and all(choice.is_whole for choice in choices)
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether all of its choices have ended, so that only the count of its tokens may be missing."""
-        return (
-            len(self._choices) >= self._wanted and self.has_answer and all(c.is_whole for c in self._choices.values())
-        )
 
     @property
     def has_answer(self) -> bool:
@@ -143,15 +130,15 @@ class Stream:
             return
         for event in self._events.take(piece):
             self._read(event)
-        if self._events.waiting > LARGEST:
-            raise Retryable(f"{self._url}: an event of more than {LARGEST >> 20} MB", 200)
+        if self._events.waiting > LARGEST_EVENT:
+            raise Retryable(f"{self._url}: an event of more than {LARGEST_EVENT >> 20} MB", 200)
 
     def end(self) -> None:
         """The body has ended."""
         if not self.is_plain:
             for event in self._events.end():
                 self._read(event)
-            self.is_done = True
+            self.is_done = self.is_over = True
 
     def reply(self) -> bytes:
         """The reply in one piece, of the choices that have ended. RequestFailed or Retryable if none has."""
@@ -175,7 +162,7 @@ class Stream:
 
     def _read(self, event: Event) -> None:
         if event.data == DONE:
-            self._any = self.is_done = True
+            self._any = self.is_done = self.is_over = True
         elif not self.is_over:
             try:
                 self._take_chunk(event)
@@ -187,7 +174,7 @@ class Stream:
         self._any = True
         chunk = loads(event.data, small_int)
         if event.name == "error" or chunk.get("error"):
-            self._error = event.data
+            self._error, self.is_over = event.data, True
             return
         usage, choices = chunk.get("usage"), chunk.get("choices") or []
         if isinstance(usage, dict):
@@ -200,6 +187,15 @@ class Stream:
             if "delta" in part or not choice.text.size:
                 choice.grow(part.get("delta") or part.get("message") or {})
             choice.end(part.get("finish_reason"))
+            if choice.is_whole:
+                self._look()
+
+    def _look(self) -> None:
+        """Looks whether the stream is whole or over, since a choice has ended or loops."""
+        choices = self._choices.values()
+        if all(choice.is_whole for choice in choices):
+            self.is_whole = len(choices) >= self._wanted
+            self.is_over = self.is_over or any(choice.looped for choice in choices)
 
     def _take_usage(self, usage: dict[str, Any], choices: list[Any]) -> None:
         """Notes the tokens so far: of all choices, or of the one that the chunk is about."""

@@ -15,7 +15,7 @@ EVENTS = [Event("note", '{"a": "ü\U0001f600"}'.encode()), Event("", b"1\n 2"), 
 def events_of(pieces: Sequence[bytes]) -> List[Event]:
     events = Events()
     found = [event for piece in pieces for event in events.take(piece)]
-    return found + list(events.end())
+    return found + events.end()
 
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
@@ -42,5 +42,5 @@ def test_an_error_field_is_an_event_of_that_name() -> None:
 
 def test_what_has_come_of_the_next_event_is_counted() -> None:
     events = Events()
-    assert list(events.take(b"data: 12\ndata: 3")) == []
-    assert events.waiting == len(b" 12") + len(b"data: 3")
+    assert events.take(b"data: 12\ndata: 3") == []
+    assert events.waiting == len(b"data: 12") + len(b"data: 3")

@@ -1,4 +1,4 @@
-"""Streaming: a reply put together from its chunks, as the server would have sent it in one piece, or no answer at all."""
+"""Streaming: a reply put together from its chunks, as if it had come in one piece, or no answer at all."""
 
 from __future__ import annotations
 
