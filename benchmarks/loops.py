@@ -4,7 +4,7 @@
 - **cost**: CPU of sampling.py per token that comes in a packet of its own, against replies in one piece.
 - **saved**: a population in which 2 of 100 answers loop up to the limit of 32,768 tokens. The server makes a token per
   step and slot, as a real one does, and no more once a connection is closed. Its tokens and steps are counted.
-- **local**: the embedded model, with and without the flag, if ``--local`` names questions.
+- **local**: the embedded model at temperature 0, with and without the flag (not measured by default: minutes).
 
 Example: ``python -m benchmarks.loops --data ../shared/data``
 """
@@ -19,7 +19,7 @@ import statistics
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Sequence
+from typing import Any, Dict, Iterator, List
 
 import uvloop
 
@@ -27,7 +27,7 @@ from benchmarks.clean import rows_of, tables
 from benchmarks.growth import spent
 from benchmarks.simulated import HEAD, Connection, SimulatedServer
 from common.servers.loops import GrowingText
-from tests.helpers import ROOT, questions, read_lines
+from tests.helpers import ROOT, conversation, questions, read_lines, write_input
 
 FOLDERS = ("common", "docs", "tests", "benchmarks")
 LIMIT = 32_768  # tokens
@@ -36,6 +36,10 @@ MEAN = 6000  # tokens of the others: then the loops take a tenth of all tokens
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 DONE = b"data: [DONE]\n\n"
 WORDS = ["the", "sum", "of", "two", "even", "numbers", "is", "even", "since", "each", "half", "is", "whole"]
+
+
+WAYS = ("Write a long story about {}.", "List a hundred facts about {}.", "Explain {} in great detail.")
+SUBJECTS = ("a lighthouse", "the sea", "bread", "prime numbers", "an old train", "bees", "the moon", "chess")
 
 
 # The server
@@ -217,19 +221,23 @@ def saved(folder: Path) -> None:
         )
 
 
-def local(folder: Path, source: Path, flags: Sequence[str]) -> None:
-    """Tokens of the embedded model."""
-    for name, more in (("without", ()), ("with --stop_loops", ("--stop_loops",))):
-        output = folder / "local.jsonl"
+def local(folder: Path, count: int) -> None:
+    """Tokens of the embedded model for long answers at temperature 0, up to 1,900 tokens each."""
+    asked = [way.format(subject) for subject in SUBJECTS for way in WAYS][:count]
+    source = write_input(folder / "long.json", [conversation(text) for text in asked])
+    output = folder / "local.jsonl"
+    for name, flags in (("without", ()), ("with --stop_loops", ("--stop_loops",))):
         output.unlink(missing_ok=True)
-        words = ["--input_file", source, "--output_file", output, "--local", "--quiet", *flags]
-        took = spent([str(ROOT / "sampling.py"), *words, *more])
-        details = [detail for record in read_lines(output) for detail in record["generated_details"]]
-        tokens = [detail.get("usage", {}).get("completion_tokens", 0) for detail in details]
+        words = ["--input_file", source, "--output_file", output, "--local", "--quiet", "--answers_per_question", 1]
+        words += ["--temperature", 0, "--max_tokens", 1900, "--concurrent_requests", 4, "--request_timeout", 6000]
+        took = spent([str(ROOT / "sampling.py"), *words, *flags])
+        details = [record["generated_details"][0] for record in read_lines(output)]
+        tokens = [detail["usage"]["completion_tokens"] for detail in details]
         ends = [detail["finish_reason"] for detail in details]
         print(
             f"local: {name}: {len(details)} answers, {sum(tokens):,} tokens, {took.seconds:.0f} s; "
-            f"{ends.count('length')} cut by length, {ends.count('repetition')} stopped"
+            f"{ends.count('length')} cut by length, {ends.count('repetition')} stopped",
+            flush=True,
         )
 
 
@@ -238,8 +246,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of labelled data")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="+", default=["false", "cost", "saved"], help="the measurements")
-    parser.add_argument("--local", type=Path, metavar="FILE", help="questions for the embedded model")
-    parser.add_argument("--flags", default="--temperature 0 --max_tokens 1900 --answers_per_question 1")
+    parser.add_argument("--questions", type=int, default=12, help="questions for the embedded model")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--burst", type=int, default=1, help=argparse.SUPPRESS)
     parser.add_argument("--seconds", type=float, default=0.01, help=argparse.SUPPRESS)
@@ -257,8 +264,8 @@ def main() -> None:
             cost(folder, args.rounds)
         if "saved" in args.only:
             saved(folder)
-        if args.local is not None:
-            local(folder, args.local, args.flags.split())
+        if "local" in args.only:
+            local(folder, args.questions)
 
 
 if __name__ == "__main__":

@@ -86,6 +86,7 @@ class LoopStopping:
             return reply
         if stream.is_plain:
             self._say_whole(asked.server, way)
+        server.heard()  # also if this was not an answer
         return reply._replace(body=stream.reply())
 
     async def _post_whole(self, asked: Asked, way: Way, refusal: HttpReply) -> HttpReply:

@@ -5,9 +5,9 @@ counts only if its server gave it a finish reason, or if it loops: a stream that
 an answer. The text of a loop is kept as far as it came, with the finish reason "repetition".
 
 >>> stream = Stream("http://host/v1")
->>> stream.take(b'data: {"choices": [{"delta": {"content": "4"}, "finish_reason": "stop"}]}\\n\\ndata: [DONE]\\n\\n')
->>> stream.is_over, stream.reply()
-(True, b'{"choices":[{"index":0,"message":{"content":"4"},"finish_reason":"stop"}],"usage":{"completion_tokens":1}}')
+>>> stream.take(b'data: {"choices": [{"delta": {"content": "4"}, "finish_reason": "stop"}], "usage": {"n": 1}}\\n\\n')
+>>> stream.is_whole, stream.reply()
+(True, b'{"choices":[{"index":0,"message":{"content":"4"},"finish_reason":"stop"}],"usage":{"n":1}}')
 """
 
 from __future__ import annotations
@@ -208,13 +208,17 @@ class Stream:
             self._choices.setdefault(index, Choice(index)).counted = tokens
 
     def _spent(self) -> dict[str, Any]:
-        """The usage: the server's own if it came, else what can be counted of the chunks."""
+        """The usage: the server's own if it came, else what can be counted of the chunks, as an estimate."""
         if self._usage is not None:
             return self._usage
-        tokens = sum(choice.tokens for choice in self._choices.values())
-        if self._prompt is None:
-            return {"completion_tokens": tokens}
-        return {"prompt_tokens": self._prompt, "completion_tokens": tokens, "total_tokens": self._prompt + tokens}
+        choices = self._choices.values()
+        tokens = sum(choice.tokens for choice in choices)
+        usage: dict[str, Any] = {"completion_tokens": tokens}
+        if self._prompt is not None:
+            usage = {"prompt_tokens": self._prompt, **usage, "total_tokens": self._prompt + tokens}
+        if any(choice.counted < choice.chunks for choice in choices):
+            usage["estimated"] = True
+        return usage
 
 
 def _status_of(error: bytes) -> int | None:

@@ -111,7 +111,11 @@ def test_a_loop_is_kept_as_cut_and_never_paid_for_again(tmp_path: Path) -> None:
         assert len(server.chats) == 2
     looped = next(one for one in read_lines(tmp_path / "out.jsonl") if "question 0" in one["original_question"])
     assert looped["generated_answers"] == ["", "five"]
-    detail = {"finish_reason": "repetition", "reasoning": "No, wait. " * 400, "usage": {"completion_tokens": 400}}
+    detail = {
+        "finish_reason": "repetition",
+        "reasoning": "No, wait. " * 400,
+        "usage": {"completion_tokens": 400, "estimated": True},
+    }
     assert looped["generated_details"][0] == detail
 
 

@@ -70,7 +70,7 @@ def test_the_connection_is_closed_once_the_answer_loops() -> None:
         assert server.asked_for_schema == 1
         assert sent(server) == 2 * [{"max_tokens": 32_000, "stream": True, "stream_options": {"include_usage": True}}]
     tokens = LEAST // len(LOOP)
-    assert answers == 2 * [Answer(LOOP * tokens, "repetition", usage={"completion_tokens": tokens})]
+    assert answers == 2 * [Answer(LOOP * tokens, "repetition", usage={"completion_tokens": tokens, "estimated": True})]
     traffic = client.traffic
     assert (traffic.loops, traffic.loop_tokens, traffic.tokens) == (2, 2 * tokens, 2 * tokens)
     assert traffic.loop_room == 2 * (32_000 - tokens)

@@ -56,9 +56,9 @@ def test_an_answer_is_the_same_wherever_the_pieces_end() -> None:
 @pytest.mark.parametrize("field", ["reasoning_content", "reasoning", "thinking"])
 def test_thoughts_are_kept_and_their_loops_are_found(field: str) -> None:
     thoughts = [event({field: "2 and "}), event({field: "2"}), event({"content": "4"}), event({}, finish="stop"), DONE]
-    assert only(thoughts) == Answer("4", "stop", "2 and 2", {"completion_tokens": 3})
+    assert only(thoughts) == Answer("4", "stop", "2 and 2", {"completion_tokens": 3, "estimated": True})
     looped = only(streamed(itertools.repeat("No, wait. "), field=field))
-    assert looped == Answer("", "repetition", "".join(LOOP), {"completion_tokens": len(LOOP)})
+    assert looped == Answer("", "repetition", "".join(LOOP), {"completion_tokens": len(LOOP), "estimated": True})
 
 
 def test_both_fields_of_thoughts_in_one_chunk_count_once() -> None:
@@ -88,7 +88,7 @@ def test_a_choice_that_loops_waits_for_the_others_and_says_no_more() -> None:
     looped, whole = answers_of(chunks(), wanted=2)
     assert (looped.text, looped.finish_reason) == ("".join(LOOP), "repetition")
     assert (whole.text[-8:], whole.finish_reason) == ("999 end.", "stop")
-    assert looped.usage == {"completion_tokens": 2002}
+    assert looped.usage == {"completion_tokens": 2002, "estimated": True}
 
 
 def test_tokens_are_the_servers_own_where_it_counts_them() -> None:
@@ -121,7 +121,9 @@ def test_an_empty_finish_reason_ends_nothing(finish: Any) -> None:
 
 
 def test_a_finish_reason_is_enough_without_done_and_usage() -> None:
-    assert only([event({"content": "4"}, finish="length")]) == Answer("4", "length", usage={"completion_tokens": 1})
+    assert only([event({"content": "4"}, finish="length")]) == Answer(
+        "4", "length", usage={"completion_tokens": 1, "estimated": True}
+    )
 
 
 def test_choices_that_ended_are_kept_if_the_stream_breaks_off() -> None:
