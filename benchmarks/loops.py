@@ -194,7 +194,7 @@ def sample(folder: Path, port: int, entries: int, in_flight: int, *flags: object
 
 def cost(folder: Path, rounds: int) -> None:
     """CPU per token that is streamed, each in a packet of its own; the start of the process is taken off."""
-    entries, tokens = 128, 400
+    entries, tokens = 64, 1500
     found: Dict[str, List[float]] = {"whole": [], "streamed": []}
     with Server("--burst", 1, "--seconds", 0.02, "--tokens", tokens) as server:
         for _ in range(rounds):
