@@ -246,7 +246,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of labelled data")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="+", default=["false", "cost", "saved"], help="the measurements")
-    parser.add_argument("--questions", type=int, default=12, help="questions for the embedded model")
+    parser.add_argument("--questions", type=int, default=4, help="questions for the embedded model")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--burst", type=int, default=1, help=argparse.SUPPRESS)
     parser.add_argument("--seconds", type=float, default=0.01, help=argparse.SUPPRESS)

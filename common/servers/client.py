@@ -119,8 +119,8 @@ class ChatClient:
     more may be. ``observe`` is told the entry of each request that was answered or timed out, and its seconds.
     ``answered_before`` says that an earlier run of the same job got answers. ``sends`` False: each request raises
     NotSent, which holds the request, in place of being sent. ``stops_loops``: answers that repeat themselves are ended.
-    ``filed`` gives the replies to chat requests in place of
-    the servers: it raises Postponed for a request without a reply. ``notices`` are those of all clients of a run.
+    ``filed`` gives the replies to chat requests in place of the servers: it raises Postponed for a request without a
+    reply. ``notices`` are those of all clients of a run.
     """
 
     def __init__(

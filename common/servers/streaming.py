@@ -173,7 +173,7 @@ class Stream:
     def _take_chunk(self, event: Event) -> None:
         self._any = True
         chunk = loads(event.data, small_int)
-        if event.name == "error" or chunk.get("error"):
+        if event.name == "error" or chunk.get("error") or chunk.get("object") == "error":
             self._error, self.is_over = event.data, True
             return
         usage, choices = chunk.get("usage"), chunk.get("choices") or []

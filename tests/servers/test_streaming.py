@@ -151,6 +151,9 @@ def test_an_error_in_a_stream_is_a_failed_request(error: object, kind: type, sai
     "line", [b'error: {"code": 500, "message": "gone"}', b'event: error\ndata: {"message": "gone"}']
 )
 def test_an_error_event_is_a_failed_request(line: bytes) -> None:
+    old = b'data: {"object": "error", "message": "gone"}'  # of vLLM
+    with pytest.raises(Retryable, match="gone"):
+        stream_of([old + b"\n\n"]).reply()
     with pytest.raises(Retryable, match="gone"):
         stream_of([event({"content": "4"}), line + b"\n\n"]).reply()
 
