@@ -130,7 +130,7 @@ def loops_text(traffic: Traffic) -> str:
     >>> loops_text(Traffic(loops=2, loop_tokens=2000, cut=1, cut_tokens=4000))
     '2 answers stopped after 2,000 tokens; about 6,000 saved, if they were as long as answers cut by length (1 here)'
     """
-    answers = f"{traffic.loops:,} answer{'s' * (traffic.loops != 1)} stopped after {traffic.loop_tokens:,} tokens"
+    answers = f"{plural(traffic.loops, 'answer')} stopped after {plural(traffic.loop_tokens, 'token')}"
     if traffic.loop_room:
         return f"{answers}; up to {traffic.loop_room:,} saved, if they had gone on to the token limit"
     if traffic.cut:
