@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Awaitable, Iterator
 
-from ..errors import BrokenInput, EntryFailed, printable
+from ..errors import BrokenInput, EntryFailed, plural, printable
 from ..input.joined import open_input
 from ..records import Answer, PendingEntry
 from ..scoring.shapes import AnswerScorer, EntryScorer, Scorer
@@ -217,7 +217,7 @@ def planned(job: Job, plan: Plan) -> Iterator[tuple[str, str]]:
     found = plan.entries
     more = f", {found['from the ledger']:,} from the ledger" if found["from the ledger"] else ""
     twice = found["duplicate"]
-    again = f", {twice:,} duplicate{'s' * (twice != 1)} left out" if twice else ""
+    again = f", {plural(twice, 'duplicate')} left out" if twice else ""
     yield "entries", f"{found['to do']:,} to do, {found['done']:,} done before{more}{again}"
     pipeline = job.pipeline
     most = "up to " if pipeline.stop_rule is not None else ""

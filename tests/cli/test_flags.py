@@ -147,6 +147,18 @@ def test_an_unknown_flag_names_the_one_that_was_meant(
     assert f"unrecognized arguments: {word.partition('=')[0]}; did you mean {meant}?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("name", "word", "meant"),
+    [("score", "--scorer_port", "--api_port"), ("sample", "--generator_model", "--model_name")],
+)
+def test_another_scripts_name_of_a_flag_names_this_scripts(
+    name: str, word: str, meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        COMMANDS[name].make_parser().parse_args([word, "1"])
+    assert f"unrecognized arguments: {word}; did you mean {meant}?" in capsys.readouterr().err
+
+
 def test_a_value_may_look_like_a_flag_if_it_has_a_space() -> None:
     words = ["--input_file", "a", "--output_file", "b", "--system_prompt", "--be brief"]
     assert COMMANDS["sample"].make_parser().parse_args(words).system_prompt == "--be brief"
