@@ -36,6 +36,7 @@ from ..servers.client import ChatClient, need_open_files
 from ..servers.discovery import find_model
 from ..servers.local import LocalServer, default_model, model_name
 from ..servers.notices import Notices
+from ..servers.prefill import make_prefill
 from ..servers.rate_limit import RateLimit
 from ..servers.urls import base_url, proxy_of
 from ..storage.held import check_place
@@ -493,6 +494,7 @@ def make_sampler(args: argparse.Namespace, client: ChatClient, read: Read) -> Sa
         seed=args.seed,
         system_prompt=args.system_prompt,
         prompt_template=read.columns.template if isinstance(read, ItemReader) else None,
+        prefill=None if args.prefill is None else make_prefill(args.prefill, client.urls),
     )
 
 

@@ -46,6 +46,7 @@ from .opening import check_opening
 from .progress import Progress, show_progress
 from .ray_cluster import RayEngine
 from .results import Output, Written, check_result_files, send_selection, write_result_files
+from .sampler import Sampler
 from .summary import Ending, next_steps, server_rows, summary, warnings
 
 log = logging.getLogger(__name__)
@@ -593,10 +594,11 @@ async def fill(state: EntryState, job: Job) -> None:
     sampler = job.pipeline.sampler
     if sampler is not None and state.missing(sampler):
         if state.images:  # base64 of megabytes: off the event loop
-            state.messages = await loop.run_in_executor(None, _prompt, state, sampler.system_prompt)
+            state.messages = await loop.run_in_executor(None, _prompt, state, sampler)
         else:
-            state.messages = _prompt(state, sampler.system_prompt)
+            state.messages = _prompt(state, sampler)
 
 
-def _prompt(state: EntryState, system_prompt: str | None) -> bytes:
-    return dumps(chat_messages(state.entry, state.images, system_prompt))
+def _prompt(state: EntryState, sampler: Sampler) -> bytes:
+    begun = [] if sampler.prefill is None else [sampler.prefill.message()]
+    return dumps([*chat_messages(state.entry, state.images, sampler.system_prompt), *begun])
