@@ -84,6 +84,7 @@ class ScriptedServer:
         self.chats: List[Request] = []
         self.posted: List[Request] = []  # to other paths
         self.probes = 0  # requests to /v1/models
+        self.models: List[Dict[str, Any]] = []  # which that lists
         self.in_flight = 0
         self.peak = 0
         self.timeline: List[Tuple[float, int]] = []  # (time, requests in flight) at each change
@@ -147,7 +148,7 @@ class ScriptedServer:
 
     async def _models(self, _: web.Request) -> web.Response:
         self.probes += 1
-        return web.json_response({"data": []})
+        return web.json_response({"data": self.models})
 
     def _change(self, by: int) -> None:
         self.in_flight += by

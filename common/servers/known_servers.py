@@ -130,6 +130,8 @@ CANNOT_CONTINUE = (
     ("OpenAI", r"(?:.+\.)?openai\.com"),
     ("Azure OpenAI", r".+\.openai\.azure\.com"),
 )
+# Servers that start a new answer in place of continuing one, by their ``owned_by`` at /v1/models.
+CANNOT_CONTINUE_OWNERS = {"me": "llama-cpp-python"}
 # Hosted servers that want a word in the message that they continue, in place of the fields above.
 CONTINUED_MESSAGE = (
     ("DeepSeek", r"api\.deepseek\.com", {"prefix": True}),

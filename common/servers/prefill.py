@@ -16,7 +16,7 @@ import asyncio
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Sequence
+from typing import Any, Iterable, Sequence
 from urllib.parse import urlsplit
 
 from ..errors import RequestFailed, RunStopped, UsageError
@@ -24,7 +24,13 @@ from ..fast_json import dumps
 from ..records import Answer
 from ..thinking import split_thoughts
 from .client import ChatClient
-from .known_servers import CANNOT_CONTINUE, CONTINUE_LAST_MESSAGE, CONTINUED_MESSAGE, DEEPSEEK_BETA
+from .known_servers import (
+    CANNOT_CONTINUE,
+    CANNOT_CONTINUE_OWNERS,
+    CONTINUE_LAST_MESSAGE,
+    CONTINUED_MESSAGE,
+    DEEPSEEK_BETA,
+)
 
 SURE = 8  # characters of a text that no continuation begins with by chance
 QUESTION = "Go on with these numbers."
@@ -34,7 +40,7 @@ FEW = 4  # tokens
 
 @dataclass
 class Prefill:
-    """The text with which each answer begins. ``word`` is what the server wants in the message, ``fields`` beside it."""
+    """The text with which each answer begins. ``word`` is what the server wants in the message for it."""
 
     text: str
     word: dict[str, Any] | None = None
@@ -93,7 +99,7 @@ class Prefill:
         return found.answer is not None and found.answer != self.text
 
     async def join(self, answers: Sequence[Answer], client: ChatClient) -> None:
-        """Puts the text before the answers of a reply; asks the server whether it repeats the text, if it is unclear."""
+        """Puts the text before the answers of a reply; if that is unclear, asks the server whether it repeats it."""
         for answer in answers:
             begun = not answer.reasoning and self._is_begun(answer.text)
             if not begun and not answer.reasoning and answer.text:
@@ -126,6 +132,14 @@ def make_prefill(text: str, urls: Sequence[str], flag: str = "--prefill") -> Pre
     if any(word != words[0] for word in words):
         raise UsageError(f"{flag}: {urls[0]} and the other servers continue an answer in different ways")
     return Prefill(text, words[0])
+
+
+def check_owners(url: str, owners: Iterable[str], flag: str = "--prefill") -> None:
+    """UsageError if the owner of a server's models tells that it cannot continue an answer."""
+    for owner in owners:
+        if owner in CANNOT_CONTINUE_OWNERS:
+            name = CANNOT_CONTINUE_OWNERS[owner]
+            raise UsageError(f"{flag}: {name} ({url}) cannot continue an answer that is begun: it starts a new one")
 
 
 def _word(url: str, flag: str) -> dict[str, Any] | None:

@@ -143,3 +143,12 @@ def test_a_server_that_cannot_is_refused_by_name(urls: List[str], line: str) -> 
     with pytest.raises(UsageError, match="--prefill") as error:
         make_prefill("So ", urls)
     assert line in str(error.value)
+
+
+def test_a_server_that_says_it_is_one_that_cannot_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
+    with ScriptedServer(continues) as server:
+        server.models = [{"id": "m", "object": "model", "owned_by": "me", "permissions": []}]
+        words = ["--input_file", questions(tmp_path / "in.json", 1), "--output_file", tmp_path / "out.jsonl"]
+        run = run_script("sampling.py", *words, "--port", server.port, "--model_name", "m", "--prefill", "So ")
+        assert (run.returncode, len(server.chats)) == (2, 0)
+    assert "llama-cpp-python" in run.stderr
