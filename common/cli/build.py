@@ -17,16 +17,13 @@ from ..errors import ServerGone, UsageError
 from ..input.columns import Columns
 from ..input.conversations import ItemReader
 from ..records import PendingEntry, fingerprint
-from ..results.calibration import read_calibration
 from ..results.card import CARD
 from ..results.cleaning.cleaner import REMOVED
 from ..results.examples import RowOptions
 from ..results.export import check_selection, settled
-from ..results.page import require_packages
 from ..results.selection import Selection
 from ..running.early_stopping import StopRule, StopSure
 from ..running.job import Job, Pipeline, Results
-from ..running.ray_connection import import_ray
 from ..running.sampler import Sampler
 from ..scoring.judge_prompt import check_names, read_judge_prompt
 from ..scoring.majority import score_of_share
@@ -147,6 +144,8 @@ def take_thresholds(args: argparse.Namespace, scorer: Mapping[str, Any]) -> None
             if vars(args)[flag] is not None:
                 raise UsageError(f"--{flag} needs --calibration FILE, which score.py --calibrate writes")
         return
+    from ..results.calibration import read_calibration
+
     calibration = read_calibration(args.calibration)
     if UNKNOWN_MODEL not in map(str, scorer.values()):
         calibration.check_scorer(fingerprint(scorer), str(scorer.get("scorer")), args.calibration)
@@ -604,6 +603,8 @@ def make_results(args: argparse.Namespace) -> Results:
     if args.report_file is not None:
         if not args.report_file.endswith((".html", ".htm")):
             raise UsageError(f"--report_file {args.report_file}: its name must end in .html")
+        from ..results.page import require_packages
+
         require_packages()
     return Results(
         selection=selection,
@@ -647,5 +648,7 @@ def check_ray(args: argparse.Namespace, roles: list[Role]) -> None:
                 raise UsageError(
                     f"--{role.prefix}{name} cannot be kept with --ray: each node's worker sends on its own"
                 )
+    from ..running.ray_connection import import_ray
+
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, during the seconds that the import takes
     import_ray()

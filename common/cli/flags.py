@@ -188,6 +188,14 @@ def add_files(parser: Parser, input_help: str, output_help: str, several: bool =
     return group
 
 
+def add_reading(parser: argparse.ArgumentParser) -> None:
+    """What the commands have that only read an output."""
+    add = parser.add_argument_group("files").add_argument
+    add("--image_root", metavar="DIR", help="folder that image paths are relative to (default: the output's)")
+    add("--quiet", action="store_true", help="print nothing")
+    add_selection(parser)
+
+
 def add_calibrate(group: argparse._ArgumentGroup) -> None:
     """Labelled answers as the input."""
     group.add_argument(

@@ -15,12 +15,13 @@ import re
 from typing import Any, Iterable, Iterator, Mapping, Sequence
 
 from ..errors import UsageError
+from ..patterns import regex
 from .how_made import Facts, value_text
 
 CARD = ".md"  # after the name of the selected file
 STARTS = (b"---\n",)  # of a card
-BLOCK = re.compile("^```json\n(.*?)\n```$", re.MULTILINE | re.DOTALL)
-KNOWN_LICENCE = re.compile("[a-z0-9][a-z0-9.-]*")  # the form of the Hub's names of licences
+BLOCK = regex("^```json\n(.*?)\n```$", re.MULTILINE | re.DOTALL)
+KNOWN_LICENCE = regex("[a-z0-9][a-z0-9.-]*")  # the form of the Hub's names of licences
 
 
 def card_text(name: str, facts: Sequence[Facts], command: str, recipe: Mapping[str, Any], licence: str | None) -> str:

@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 import os
 from datetime import datetime, timezone
-from typing import Any, Iterator, NamedTuple
+from typing import TYPE_CHECKING, Any, Iterator, NamedTuple
 
 from ..storage.rewrite import settings_file
-from .tally import Totals
+
+if TYPE_CHECKING:
+    from .tally import Totals
 
 MOST_MODELS = 8
 LONGEST = 400  # characters of a value

@@ -8,10 +8,9 @@ from __future__ import annotations
 import dataclasses
 import os
 from dataclasses import dataclass, field
-from typing import Any, Callable, Mapping, NamedTuple, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Mapping, NamedTuple, Sequence
 
 from ..records import PendingEntry
-from ..results.calibration import Calibration
 from ..results.cleaning.cleaner import Cleaning
 from ..results.examples import RowOptions
 from ..results.selection import Selection
@@ -19,10 +18,13 @@ from ..scoring.shapes import EntryScorer, Scorer
 from ..servers.client import ChatClient
 from ..servers.local import LocalServer
 from ..storage.ledger_lines import ANY, Range
-from .batch import Batch
 from .early_stopping import StopRule, StopSure
 from .progress import LINE_EVERY
 from .sampler import Sampler
+
+if TYPE_CHECKING:
+    from ..results.calibration import Calibration
+    from .batch import Batch
 
 ROWS = RowOptions()
 

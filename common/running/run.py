@@ -18,36 +18,44 @@ import signal
 import sys
 import time
 from itertools import chain, islice
-from typing import Any, Callable, Coroutine, Iterator
+from typing import TYPE_CHECKING, Any, Callable, Coroutine, Iterator
 
 import uvloop
 
-from ..errors import BadEntry, BrokenInput, BudgetSpent, EntryFailed, Postponed, RunStopped, ToolkitError, UsageError
+from ..errors import (
+    BadEntry,
+    BrokenInput,
+    BudgetSpent,
+    EntryFailed,
+    Interrupted,
+    Postponed,
+    RunStopped,
+    ToolkitError,
+    UsageError,
+)
 from ..fast_json import dumps
 from ..images import load_images
 from ..input.files import InputFile, Item
 from ..input.joined import JoinedFiles, open_input
 from ..records import Entry, PendingEntry, Record, canonical, id_key
-from ..results.calibration import STARTS as CALIBRATION_STARTS
-from ..results.calibration import table_text
 from ..results.quantiles import ScoreSample
 from ..servers.client import Traffic
 from ..servers.messages import chat_messages, check_marks
 from ..storage.result_files import ResultFiles
 from ..storage.run_files import RunFiles, settings_of
 from ..streams import kept_signals, say
-from .calibrate import write_calibration
 from .counts import Counts
 from .engine import Engine, LocalEngine
 from .entry_state import EntryState, is_score_of
-from .estimate import Pilot, survey_of
 from .job import Job
 from .opening import check_opening
 from .progress import Progress, show_progress
-from .ray_cluster import RayEngine
 from .results import Output, Written, check_result_files, send_selection, write_result_files
 from .sampler import Sampler
 from .summary import Ending, next_steps, server_rows, summary, warnings
+
+if TYPE_CHECKING:
+    from .estimate import Pilot
 
 log = logging.getLogger(__name__)
 
@@ -56,13 +64,6 @@ OPENING = 16  # entries whose images are read and whose requests are made at the
 SYNC_EVERY = 1.0  # seconds between two flushes to the disk
 SKIPS_AT_ONCE = 256  # finished entries passed over before the event loop gets its turn
 EMBEDDED = "embedded (--local)"  # such a server
-INTERRUPTED = "interrupted; run the same command again to go on"
-
-
-class Interrupted(RunStopped):
-    """Ctrl-C or SIGTERM."""
-
-    exit_code = 130
 
 
 def run(job: Job) -> int:
@@ -71,7 +72,7 @@ def run(job: Job) -> int:
     Raises ToolkitError with its own exit code.
     """
     begun, folder = time.monotonic(), os.getcwd()
-    pilot = None if job.estimate is None else Pilot(job, survey_of(job), job.estimate)
+    pilot = make_pilot(job)
     with contextlib.closing(open_input(job.input_files)) as source:
         items = read_ahead(source, job)
         files = open_files(job)
@@ -81,7 +82,7 @@ def run(job: Job) -> int:
             with files:
                 check_results(job, files.results)
                 files.say_what_stays()
-                collect_less_garbage()
+                gc.freeze()  # what stands now stays: the collector need not scan it
                 try:
                     with kept_signals():
                         uvloop.run(current.process_all())
@@ -102,12 +103,23 @@ def run(job: Job) -> int:
     if pilot is not None:
         show(pilot.text())
     if written.calibration is not None:
+        from ..results.calibration import table_text
+
         show(table_text(written.calibration))
     if current.cut_short:
         log.warning("%s; run the same command again to go on", current.cut_short)
     is_whole = (files.is_settled or pilot is not None) and not files.damaged
     waits = job.batch is not None and not job.batch.writes and current.counts.postponed > 0
     return 0 if is_whole and not (current.counts.failed or current.cut_short or waits) else 1
+
+
+def make_pilot(job: Job) -> Pilot | None:
+    """What estimates the whole job, if that is asked for."""
+    if job.estimate is None:
+        return None
+    from .estimate import Pilot, survey_of
+
+    return Pilot(job, survey_of(job), job.estimate)
 
 
 def open_files(job: Job) -> RunFiles:
@@ -131,13 +143,6 @@ def show(text: str) -> None:
     failure = say(text, sys.stdout)
     if failure is not None:
         log.warning("the summary cannot be written to stdout: %s", failure)
-
-
-def collect_less_garbage() -> None:
-    """Tunes the garbage collector. The run makes few cycles, and scanning all live entries costs a tenth of its CPU."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000, 20, 100)
 
 
 def read_ahead(source: InputFile | JoinedFiles, job: Job) -> Iterator[Item]:
@@ -191,7 +196,9 @@ def check_results(job: Job, results: ResultFiles) -> None:
     """UsageError if the selection or the report would replace a file that is neither."""
     check_result_files(job.results, results)
     if job.results.calibration_file is not None:
-        results.check("--calibrate", job.results.calibration_file, CALIBRATION_STARTS)
+        from ..results.calibration import STARTS
+
+        results.check("--calibrate", job.results.calibration_file, STARTS)
 
 
 def write_results(job: Job, files: RunFiles, path: str, written: Written) -> None:
@@ -211,7 +218,10 @@ def write_results(job: Job, files: RunFiles, path: str, written: Written) -> Non
         stay_inside=job.image_root is not None,
         generator=generator_of(job, files),
     )
-    write_calibration(job, output.records(), files.results, written)
+    if job.results.calibration_file is not None:
+        from .calibrate import write_calibration
+
+        write_calibration(job, output.records(), files.results, written)
     files.results.note_servers(servers_of(job))
     write_result_files(output, job.results, files.results, written)
 
@@ -238,6 +248,8 @@ def make_engine(job: Job, run: Run) -> Engine:
     """The engine that processes the job's entries: this process, or a Ray cluster."""
     check_budget = run.check_budget if job.token_budget is not None else None
     if job.ray is not None:
+        from .ray_cluster import RayEngine
+
         return RayEngine(job.ray, job.pipeline, run.stop, check_budget)
     return LocalEngine(job.pipeline, run.stop, check_budget)
 
@@ -418,7 +430,7 @@ class Run:
         loop = asyncio.get_running_loop()
         self._stopped = loop.create_future()
         for name in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(name, self.stop, Interrupted(INTERRUPTED))
+            loop.add_signal_handler(name, self.stop, Interrupted())
         self._files.ledger.schedule_flush = functools.partial(loop.call_soon, self._flush)
         work = asyncio.ensure_future(self._serve(pending))
         either: set[asyncio.Future[Any]] = {work, self._stopped}

@@ -13,15 +13,13 @@ import math
 import resource
 import time
 from dataclasses import astuple, dataclass
-from typing import Any, Awaitable, Callable, Container, NamedTuple, Sequence, TypeVar
+from typing import TYPE_CHECKING, Any, Awaitable, Callable, Container, NamedTuple, Sequence, TypeVar
 
 from ..errors import RequestFailed, Retryable, RunStopped, ServerBusy, ServerGone, Unreachable, UsageError
 from ..fast_json import dumps
 from ..records import Answer, Record
 from . import auto_concurrency
 from .auto_concurrency import Tuner
-from .batch_api import BatchApi
-from .connection import Connection, HttpReply
 from .deadlines import Deadlines
 from .health import CircuitBreaker, Sleep, patience, pause, report_silences
 from .notices import Notices
@@ -41,6 +39,10 @@ from .replies import (
 )
 from .slots import Pool, Server
 from .urls import root_endpoint
+
+if TYPE_CHECKING:
+    from .batch_api import BatchApi
+    from .connection import Connection, HttpReply
 
 LARGE = 1 << 16  # bytes of messages that are not copied for each request
 MAX_GIVEN_UP, ENTRIES_GIVEN_UP = 10, 3  # requests, and their entries, without a success between: the servers are gone
@@ -157,6 +159,8 @@ class ChatClient:
         self._given_up: list[str] = []  # the entries of the requests given up since the last success
 
     async def __aenter__(self) -> ChatClient:
+        from .connection import Connection  # aiohttp takes 0.1 s, and a run that is complete sends nothing
+
         self.pool = Pool(self.urls, self.concurrency or auto_concurrency.START * len(self.urls))
         self._breaker = self._make_breaker()
         self._refusals = self._make_refusals()
@@ -194,6 +198,8 @@ class ChatClient:
 
     def batch_api(self) -> BatchApi:
         """OpenAI's batches at the first of the servers, with this client's key."""
+        from .batch_api import BatchApi
+
         return BatchApi(self.urls[0], self._api_key, self.max_retries, self._sleep)
 
     def stop(self, error: RunStopped) -> None:
