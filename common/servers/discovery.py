@@ -58,6 +58,8 @@ async def owners_of(urls: Sequence[str]) -> dict[str, set[str]]:
 
 
 async def _owners(url: str) -> set[str]:
+    from .connection import Connection
+
     connection = Connection(url, None)
     try:
         reply = await connection.get("models")
