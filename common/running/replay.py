@@ -239,14 +239,21 @@ class Outcome:
 
         With a model, the interval is that of the delete-a-group jackknife (Kott 2001), which makes the model anew.
         """
-        whole = self.sample.total(weights)
-        if not self.without:
+        return self._with_model(self.sample.total(weights), [one.total(weights).mean for one in self.without])
+
+    def rows(self, name: str, most: int) -> Estimate:
+        """The sum over the whole job of a figure that is from 0 to ``most`` for each entry, as ``total``."""
+        others = [one.bounded_total(name, most).mean for one in self.without]
+        return self._with_model(self.sample.bounded_total(name, most), others)
+
+    def _with_model(self, whole: Estimate, others: Sequence[float]) -> Estimate:
+        if not others:
             return whole
-        others = [one.total(weights).mean for one in self.without]
         middle, count = math.fsum(others) / len(others), len(others)
         spread = math.fsum((one - middle) ** 2 for one in others) * (count - 1) / count
         reach = t95(count - 1) * math.sqrt(spread) if count > 1 else math.inf
-        return Estimate(whole.mean, max(0.0, whole.mean - reach), whole.mean + reach)
+        low, high = min(whole.low, whole.mean - reach), max(whole.high, whole.mean + reach)
+        return Estimate(whole.mean, max(0.0, low), high)
 
 
 def outcome(trials: Sequence[Trial], setting: Setting, plan: Plan, shuffles: bool) -> Outcome:

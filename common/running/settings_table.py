@@ -8,6 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import Callable, Iterator, Mapping, NamedTuple, Sequence
 
+from ..results.estimators import Estimate
 from ..results.forecast import TOKENS
 from ..scoring.shapes import AnswerScorer
 from .amounts import duration, money, with_reach
@@ -17,6 +18,7 @@ from .replay import Outcome, Plan, Setting, Trial, outcome
 
 LEAST_CHANGE = 0.1  # of the accepted answers, by which another threshold differs at least
 HEAD = "settings"
+COUNT = "{:,.0f}".format
 
 TimeOf = Callable[[Outcome], "float | None"]  # the seconds of the whole job
 
@@ -115,8 +117,12 @@ def _name(setting: Setting, own: Setting, found: Outcome) -> str:
 
 def _brought(plan: Plan) -> Iterator[Column]:
     if plan.rows != 1:
-        yield Column("entries", lambda found: _figure(found, {"entries": 1}))
-    yield Column("rows", lambda found: _figure(found, {"rows": 1}))
+        yield Column("entries", lambda found: with_reach(found.rows("entries", 1), COUNT))
+    yield Column("rows", lambda found: with_reach(_rows(found, plan.rows), COUNT))
+
+
+def _rows(found: Outcome, most: int | None) -> Estimate:
+    return found.total({"rows": 1}) if most is None else found.rows("rows", most)
 
 
 def _taken(job: Job, time_of: TimeOf, unknown: Sequence[str]) -> Iterator[Column]:
@@ -142,7 +148,7 @@ def _tokens(weights: Mapping[str, float], is_unknown: bool) -> Callable[[Outcome
 
 
 def _figure(found: Outcome, weights: Mapping[str, float]) -> str:
-    return with_reach(found.total(weights), "{:,.0f}".format)
+    return with_reach(found.total(weights), COUNT)
 
 
 def _time(seconds: float | None) -> str:
