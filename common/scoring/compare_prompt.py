@@ -37,7 +37,7 @@ Reply with a JSON object and nothing else:
 {"reasoning": "<at most three sentences>", "best": "<{names} or tie>"}""",
 }
 COMPARE_REMINDERS = {
-    "text": "Now reason briefly, and end with the line Best: <{names} or tie>",
+    "text": "Reason briefly, then end with this line:\nBest: <{names} or tie>",
     "json": "Now reply with the JSON object alone.",
 }
 COMPARE_FORMS = {"text": "Best: <{names} or tie>", "json": '{"reasoning": "...", "best": "<{names} or tie>"}'}

@@ -48,9 +48,9 @@ Reply with one line in exactly this form and nothing else:
 Score: <whole number from {low} to {high}>""",
 }
 REMINDERS = {
-    "text": "Now reason briefly, and end with the line: Score: <number from {low} to {high}>",
+    "text": "Reason briefly, then end with this line:\nScore: <number from {low} to {high}>",
     "json": "Now reply with the JSON object alone.",
-    "logprob": "Now reply with the line alone: Score: <whole number from {low} to {high}>",
+    "logprob": "Reply with this one line and nothing else:\nScore: <whole number from {low} to {high}>",
 }
 
 REFERENCE_PART = """
