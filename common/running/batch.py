@@ -136,7 +136,8 @@ def settings_id_of(job: Job) -> str:
     """The fingerprint of all that makes a job's requests what they are."""
     sampler, scorer = job.pipeline.sampler, job.pipeline.scorer
     if sampler is not None:
-        return fingerprint([sampler.settings_id, sampler.max_tokens])
+        [generator] = sampler.samplers
+        return fingerprint([generator.settings_id, generator.max_tokens])
     return "" if scorer is None else scorer.settings_id
 
 

@@ -126,11 +126,9 @@ def _rows(found: Outcome, most: int | None) -> Estimate:
 
 
 def _taken(job: Job, time_of: TimeOf, unknown: Sequence[str]) -> Iterator[Column]:
-    roles = []
+    roles = list(dict.fromkeys(map(job.pipeline.role_of, job.pipeline.clients)))
     if job.pipeline.sampler is not None:
-        roles.append("generator")
         yield Column("answers", lambda found: _figure(found, {"answers": 1}))
-    roles += ["scorer"] if len(job.pipeline.clients) > len(roles) else []
     for role in roles:
         weights = {f"{role} {name}": 1.0 for name in TOKENS}
         yield Column(f"{role}'s tokens", _tokens(weights, role in unknown))

@@ -17,6 +17,7 @@ from ..scoring.same_answer import FREE_TEXT, NO_REFERENCE
 from ..servers.client import Traffic
 from ..servers.slots import Server
 from .counts import Counts
+from .generators import Generators
 
 MOST_REASONS = 5  # reasons in each list
 MANY = 0.05  # share of cut answers from which a larger limit is advised
@@ -42,6 +43,18 @@ def server_rows(servers: Sequence[Server], found: bool) -> list[tuple[str, str]]
         share += f", {plural(server.errors, 'error')}"
         each = f"{server.seconds / max(1, server.requests):.2f} s each, up to {server.peak} in flight"
         rows.append(("server", f"{server.url}: {share}, {each}" + (f", {server.limit} at the end" if found else "")))
+    return rows
+
+
+def generator_rows(generators: Generators, counts: Counts) -> list[tuple[str, str]]:
+    """(kind, text) per generator, if there are several: its answers and its tokens in this run."""
+    if not generators.are_several:
+        return []
+    rows = []
+    for sampler in generators.samplers:
+        answers, traffic = counts.sampled_by[sampler.settings_id], sampler.client.traffic
+        tokens = f"{traffic.prompt_tokens:,} prompt and {traffic.tokens:,} completion tokens"
+        rows.append(("generator", f"{sampler.name}: {answers:,} answers, {tokens}"))
     return rows
 
 

@@ -105,8 +105,7 @@ def test_port_model_and_concurrency_mean_the_same_in_all_commands(name: str) -> 
     args = COMMANDS[name].make_parser().parse_args(f"--input_file a --output_file b {NAMES_IN_ALL}".split())
     role = "scorer" if name == "score" else "generator"
     values = vars(args)
-    model = ["m"] if name == "score" else "m"
-    assert (values[f"{role}_port"], values[f"{role}_model"], args.concurrency) == ([[8000]], model, 3)
+    assert (values[f"{role}_port"], values[f"{role}_model"], args.concurrency) == ([[8000]], ["m"], 3)
     if name == "reject":  # the judge has the generator's server
         assert (args.scorer_port, args.scorer_model) == (None, None)
 
