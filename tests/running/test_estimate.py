@@ -164,7 +164,9 @@ def test_early_stopping_does_not_sample_ahead_as_at_the_end_of_a_job(tmp_path: P
         words = words_of(tmp_path, server, "--stop_after", 1, "--accept_score", 8, "--concurrency", 30)
         run = run_script("reject.py", *words, "--estimate", 5)
     assert figures(run.stdout)["generator requests"] == (SIZE,) * 3
-    assert table_of(run.stdout)["* N 3, stop_after 1, accept_score 8"][:2] == [(SIZE, 0)] * 2
+    (rows, reach), answers, *_ = table_of(run.stdout)["* N 3, stop_after 1, accept_score 8"]
+    assert (rows, answers) == (SIZE, (SIZE, 0))
+    assert reach > 0.1  # 5 entries that are alike do not say that all are
 
 
 def test_bad_and_repeated_entries_are_not_part_of_the_whole(tmp_path: Path) -> None:
