@@ -33,9 +33,12 @@ from ..scoring.shapes import AnswerScorer, EntryScorer, Scorer
 from ..servers.known_servers import ended_by_itself
 from ..storage.ledger_lines import is_vote
 from ..storage.run_files import scorer_of
+from .acceptance import Seen
 from .early_stopping import Standing, StopRule, StopSure
 from .job import Pipeline
 from .sampler import Sampler
+
+CHARACTERS = 4  # of a token, roughly
 
 
 @dataclass
@@ -43,6 +46,7 @@ class EntryState:
     """``answers`` are by index, ``scores`` by the digest of the answer's text: equal texts share one score.
 
     ``parts`` are scores that the scorer's own would contain, ``verdicts`` the ledger lines that save it requests.
+    ``most`` is how many answers may be sampled in this turn (None: all that are missing).
     ``images`` are URLs and ``messages`` is the JSON of the prompt; both are filled only if a request needs them.
     """
 
@@ -53,6 +57,7 @@ class EntryState:
     verdicts: list[Record] = field(default_factory=list)
     images: list[str] = field(default_factory=list)
     messages: bytes = b""
+    most: int | None = None
 
     def recall(self, lines: Iterable[Record], pipeline: Pipeline) -> None:
         """Takes from ledger lines the answers and the scores that the pipeline's settings would make again.
@@ -123,8 +128,27 @@ class EntryState:
             return False  # it scores all answers that are there
         return pipeline.stop_rule is not None and self._stopped_by(pipeline.stop_rule) is not None
 
+    def seen(self, accept_score: float | None) -> Seen:
+        """How many answers there are, how many different ones score at least that, and the tokens of all of them."""
+        rule = None if accept_score is None else StopRule(accept_score)
+        accepted = {normalised(answer.text) for answer, score in self._known() if rule and rule.accepts(answer, score)}
+        return Seen(len(self.answers), len(accepted), sum(map(tokens_of, self.answers.values())))
+
+    def drop_unscored(self) -> None:
+        """Takes away the answers that no scorer was asked about."""
+        known = {one.digest for one, _ in self._known()}
+        self.answers = {
+            index: one
+            for index, one in self.answers.items()
+            if one.digest in known or not ended_by_itself(one.finish_reason)
+        }
+
+    def _known(self) -> list[tuple[Answer, Score]]:
+        """The answers that have a score, each with it."""
+        return [(one, self.scores[one.digest]) for one in self._whole() if one.digest in self.scores]
+
     def _stopped_by(self, rule: StopRule | StopSure) -> str | None:
-        known = [(one, self.scores[one.digest]) for one in self._whole() if one.digest in self.scores]
+        known = self._known()
         accepted = {normalised(answer.text) for answer, score in known if rule.accepts(answer, score)}
         scored = len(known) + len(self.answers) - len(self._whole())
         votes = sizes_of_classes([score for _, score in known])
@@ -136,6 +160,11 @@ class EntryState:
     def missing(self, sampler: Sampler | None) -> list[int]:
         """The indices of the answers that are still to be sampled, if all are wanted."""
         return [] if sampler is None else [index for index in range(sampler.count) if index not in self.answers]
+
+    def to_sample(self, sampler: Sampler | None) -> int:
+        """How many answers may be sampled in this turn."""
+        missing = len(self.missing(sampler))
+        return missing if self.most is None else min(self.most, missing)
 
     def needs_images(self, pipeline: Pipeline) -> bool:
         """Whether a request may be made that shows the entry's images."""
@@ -175,6 +204,12 @@ class EntryState:
     def whole_answers(self) -> list[tuple[int, Answer]]:
         """The answers that count, each after its index."""
         return [(index, one) for index, one in sorted(self.answers.items()) if ended_by_itself(one.finish_reason)]
+
+
+def tokens_of(answer: Answer) -> int:
+    """The completion tokens of an answer, or about as many if its server did not count them."""
+    counted = (answer.usage or {}).get("completion_tokens")
+    return counted if isinstance(counted, int) else len(answer.text) // CHARACTERS
 
 
 def score_id(scorer: Scorer, answers: Iterable[Answer]) -> str:

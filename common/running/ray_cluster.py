@@ -58,7 +58,7 @@ class RemoteEntry:
     @property
     def requests(self) -> int:
         """How many requests it will take, roughly."""
-        return max(1, len(self.state.missing(self._pipeline.sampler)) or len(self.state.answers))
+        return max(1, self.state.to_sample(self._pipeline.sampler) or len(self.state.answers))
 
     def take(self, line: Record) -> None:
         """Keeps an answer or a score."""
