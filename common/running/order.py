@@ -17,7 +17,7 @@ import heapq
 import pickle
 import tempfile
 from dataclasses import dataclass
-from typing import IO, AsyncIterator, Callable, Iterator, NamedTuple, Optional, Protocol
+from typing import IO, AsyncGenerator, Callable, Iterator, NamedTuple, Optional, Protocol
 
 from ..errors import RunStopped
 from ..records import PendingEntry
@@ -49,7 +49,7 @@ class Turn:
 class Order(Protocol):
     """Gives the entries their turns. Each turn ends with ``back`` or with ``end``."""
 
-    def turns(self, entries: Entries) -> AsyncIterator[Turn]:
+    def turns(self, entries: Entries) -> AsyncGenerator[Turn, None]:
         """The turns of all entries, until none needs another one."""
 
     def back(self, turn: Turn, seen: Seen) -> None:
@@ -71,7 +71,7 @@ class DepthFirst:
 
     open = 0
 
-    async def turns(self, entries: Entries) -> AsyncIterator[Turn]:
+    async def turns(self, entries: Entries) -> AsyncGenerator[Turn, None]:
         for pending in entries:
             if pending is None:
                 await asyncio.sleep(0)
@@ -145,7 +145,7 @@ class Breadth:
         self._out: dict[int, Turn] = {}  # by the numbers of their entries
         self._came_back: asyncio.Future[None] | None = None
 
-    async def turns(self, entries: Entries) -> AsyncIterator[Turn]:
+    async def turns(self, entries: Entries) -> AsyncGenerator[Turn, None]:
         for number, pending in enumerate(entries):
             if pending is None or number % TURNS_AT_ONCE == 0:
                 await asyncio.sleep(0)

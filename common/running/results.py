@@ -84,7 +84,7 @@ def write_selection(output: Output, results: Results, files: ResultFiles, writte
     if results.selected_file is None:
         return
     path = results.selected_file
-    extras = Extras(results.selected_keys, results.selected_order, output.generator, results.rows)
+    extras = Extras(results.selected_keys, results.selected_order, output.generator, results.rows, results.most_rows)
     counted = Counted(output.records, results.selection.accept_score)
     with contextlib.ExitStack() as stack:
         stack.enter_context(files.replacing("--selected_file", path))

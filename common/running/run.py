@@ -18,35 +18,50 @@ import signal
 import sys
 import time
 from itertools import chain, islice
-from typing import Any, Callable, Coroutine, Iterator
+from typing import Any, Callable, Coroutine, Iterator, NamedTuple
 
 import uvloop
 
-from ..errors import BadEntry, BrokenInput, BudgetSpent, EntryFailed, Postponed, RunStopped, ToolkitError, UsageError
+from ..errors import (
+    BadEntry,
+    BrokenInput,
+    BudgetSpent,
+    EntryFailed,
+    Postponed,
+    RunStopped,
+    TargetReached,
+    ToolkitError,
+    UsageError,
+)
 from ..fast_json import dumps
 from ..images import load_images
 from ..input.files import InputFile, Item
 from ..input.joined import JoinedFiles, open_input
-from ..records import Entry, PendingEntry, Record, canonical, id_key
+from ..records import Entry, PendingEntry, Record, Score, canonical, id_key
 from ..results.calibration import STARTS as CALIBRATION_STARTS
 from ..results.calibration import table_text
 from ..results.quantiles import ScoreSample
+from ..scoring.shapes import AnswerScorer, EntryScorer
 from ..servers.client import Traffic
 from ..servers.messages import chat_messages, check_marks
 from ..storage.result_files import ResultFiles
 from ..storage.run_files import RunFiles, settings_of
 from ..streams import kept_signals, say
+from .acceptance import Acceptance, Seen
 from .calibrate import write_calibration
+from .candidates import Candidates
 from .counts import Counts
 from .engine import Engine, LocalEngine
 from .entry_state import EntryState, is_score_of
-from .estimate import Pilot, survey_of
+from .estimate import Pilot, duration, survey_of
 from .job import Job
 from .opening import check_opening
+from .order import Breadth, DepthFirst, Order, Spool, Turn
 from .progress import Progress, show_progress
 from .ray_cluster import RayEngine
 from .results import Output, Written, check_result_files, send_selection, write_result_files
 from .summary import Ending, next_steps, server_rows, summary, warnings
+from .target import Target
 
 log = logging.getLogger(__name__)
 
@@ -74,10 +89,10 @@ def run(job: Job) -> int:
     with contextlib.closing(open_input(job.input_files)) as source:
         items = read_ahead(source, job)
         files = open_files(job)
-        current = Run(job, source, items, files, pilot)
+        current = Run(job, source, items, files, pilot, begun)
         written = Written()
         try:
-            with files:
+            with contextlib.closing(current), files:
                 check_results(job, files.results)
                 files.say_what_stays()
                 collect_less_garbage()
@@ -87,10 +102,10 @@ def run(job: Job) -> int:
                     current.is_over = True
                 except (ToolkitError, KeyboardInterrupt):
                     os.chdir(folder)
-                    write_results_anyway(job, files, written)
+                    write_results_anyway(job, files, written, current.unfinished())
                     raise
                 os.chdir(folder)  # a user's function may have left it
-                path = files.settle()
+                path = files.settle(current.unfinished())
                 write_results(job, files, path, written)
                 send_selection(job.results, written)
                 if pilot is not None:
@@ -102,11 +117,12 @@ def run(job: Job) -> int:
         show(pilot.text())
     if written.calibration is not None:
         show(table_text(written.calibration))
-    if current.cut_short:
+    if current.cut_short and not current.is_reached:
         log.warning("%s; run the same command again to go on", current.cut_short)
     is_whole = (files.is_settled or pilot is not None) and not files.damaged
     waits = job.batch is not None and not job.batch.writes and current.counts.postponed > 0
-    return 0 if is_whole and not (current.counts.failed or current.cut_short or waits) else 1
+    is_cut = current.cut_short and not current.is_reached
+    return 0 if is_whole and not (current.counts.failed or is_cut or waits) else 1
 
 
 def open_files(job: Job) -> RunFiles:
@@ -172,10 +188,10 @@ def _failure(read: Callable[[object, int], object], item: Item) -> BadEntry | No
     return None
 
 
-def write_results_anyway(job: Job, files: RunFiles, written: Written) -> None:
+def write_results_anyway(job: Job, files: RunFiles, written: Written, unfinished: Iterator[Record]) -> None:
     """The results of a run that was stopped, if it has any entries; a failure to write them is only said."""
     try:
-        path = files.settle()
+        path = files.settle(unfinished)
     except RunStopped as error:
         log.warning("%s", error)
         path = job.output_file
@@ -241,6 +257,15 @@ def make_engine(job: Job, run: Run) -> Engine:
     return LocalEngine(job.pipeline, run.stop, check_budget)
 
 
+class Recalled(NamedTuple):
+    """What there is of an entry: in its record and in its ledger lines, of which ``answers`` answers come."""
+
+    state: EntryState
+    lines: list[Record]
+    replaced: list[Record]  # lines of scores that a new record does not hold
+    answers: int
+
+
 class Run:
     """One run in progress: its counts, its files, and the entries being processed."""
 
@@ -251,6 +276,7 @@ class Run:
         items: Iterator[Item],
         files: RunFiles,
         pilot: Pilot | None = None,
+        begun: float = 0.0,
     ) -> None:
         self.counts = Counts(accept_score=job.results.selection.accept_score)
         self.is_over = False  # whether nothing stopped the run before its end
@@ -268,6 +294,31 @@ class Run:
         self._keys_of: dict[int, int] = {}  # by entry: the hash of its other keys, if it has any
         self._leftover = 0  # entries of the output that are not in the input
         self._left_out = False  # whether entries were not begun
+        self._begun = begun  # when the run began, by the monotonic clock
+        self._target: Target | None = None
+        if job.target_accepted is not None and pilot is None:
+            self._target = Target(job.target_accepted, job.results.selection, job.results.selected_format)
+        self._acceptance = Acceptance() if _is_guided(job) else None
+        self._spool = Spool(os.path.dirname(os.path.abspath(job.output_file)))
+        self._is_broad = job.breadth and pilot is None
+        self._order: Order = self._make_order() if self._is_broad else DepthFirst()
+
+    def _make_order(self) -> Breadth:
+        job, sampler = self._job, self._job.pipeline.sampler
+        assert sampler is not None
+        self._files.ledger.keeps_track = True
+        spares = job.token_budget is not None or job.target_accepted is not None  # no answer that may be unnecessary
+        drained = None if spares else self._engine.all_admitted
+        return Breadth(self._spool, sampler.group_size, self._seen_before, self._acceptance, drained)
+
+    def close(self) -> None:
+        """Removes the temporary file of the entries that waited."""
+        self._spool.close()
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether ``--target_accepted`` ended the run."""
+        return isinstance(self.cut_short, TargetReached)
 
     def summary(self, seconds: float, written: Written) -> str:
         """The end of the run as a person reads it."""
@@ -281,6 +332,8 @@ class Run:
             rows.append(("ledger", job.ledger_file))
         if self._files.first_error is not None:
             rows.append(("errors", f"{job.errors_file} (the first: {self._files.first_error})"))
+        if self._target is not None:
+            rows.append(("target", f"{self._target.rows:,} of {self._target.wanted:,} accepted rows"))
         ending = self._ending(written)
         rows += [("warning", text) for text in warnings(self.counts, ending)]
         rows += job.batch.rows() if job.batch is not None else []
@@ -290,6 +343,7 @@ class Run:
 
     def _ending(self, written: Written) -> Ending:
         job, (_, sampler, scorer, _) = self._job, self._job.pipeline
+        selected = None if written.selected is None else written.selected.rows
         return Ending(
             script=job.script,
             output_file=job.output_file,
@@ -300,7 +354,8 @@ class Run:
             lowest_score=job.results.lowest_score,
             selected_file=job.results.selected_file,
             selected=written.selected,
-            is_over=self.is_over and self.cut_short is None,
+            is_over=self.is_over and (self.cut_short is None or self.is_reached),
+            target=self._target.warning(selected) if self._target is not None and self.is_over else None,
             leftover=self._leftover if self._files.is_settled else 0,
         )
 
@@ -317,13 +372,15 @@ class Run:
         """Processes every pending entry; raises the error that stopped the run before its end."""
         for client in self._job.pipeline.clients:
             client.answered_before = self._files.resumes
-        pending = self._pending()
+        if self._target is not None:
+            self._count_rows_of_output()
+        pending = iter(()) if self.is_reached else self._pending()
         first = next((item for item in pending if item is not None), None)
         if first is not None:
             await self._until_stopped(chain([first], pending))
         if self._broken is not None:
             raise self._broken
-        if not (self._left_out or self.counts.postponed):
+        if not (self._left_out or self.counts.postponed or self._order.open or self.is_reached):
             self.cut_short = None  # the request that met the budget turned out to be unnecessary
         self._files.complete = self.cut_short is None and self._pilot is None and not self.counts.postponed
         if self._files.complete and self._job.limit is None:
@@ -344,6 +401,32 @@ class Run:
         if spent >= budget:
             self.cut_short = BudgetSpent(f"{spent:,} of --token_budget {budget:,} completion tokens are spent")
             raise self.cut_short
+
+    async def _watch_time(self, budget: float) -> None:
+        """Samples no more once the time is over."""
+        await asyncio.sleep(budget - (time.monotonic() - self._begun))
+        self._sample_no_more(BudgetSpent(f"the --time_budget of {duration(budget)} is over"))
+
+    def _sample_no_more(self, reason: BudgetSpent) -> None:
+        if self.cut_short is None:
+            self.cut_short = reason
+            self._engine.sample_no_more(str(reason))
+
+    # The rows
+
+    def _count_rows_of_output(self) -> None:
+        """Counts the rows that earlier runs gave. If they are enough, nothing is sent."""
+        for record in self._files.records_before():
+            self._count_rows(record)
+        if self.is_reached:
+            self.counts.skipped += self._files.entries_before
+
+    def _count_rows(self, record: Record) -> None:
+        if self._target is None:
+            return
+        self._target.count(record)
+        if self._target.is_reached:
+            self._sample_no_more(TargetReached(f"{self._target.rows:,} accepted rows are there"))
 
     # The input
 
@@ -445,6 +528,8 @@ class Run:
             shown = asyncio.ensure_future(show_progress(self._progress(), job.quiet, job.line_every))
             stack.callback(shown.cancel)  # its failure would end nothing
             self._run_beside(stack, self._sync_regularly())
+            if job.time_budget is not None:
+                self._run_beside(stack, self._watch_time(job.time_budget))
             await self._admit(pending)
 
     def _progress(self) -> Progress:
@@ -467,17 +552,15 @@ class Run:
         """Starts entries as the engine has room for them, and waits for the last."""
         opening = asyncio.Semaphore(OPENING)
         tasks: set[asyncio.Future[None]] = set()
+        turns = self._order.turns(self._until_broken(pending))
         try:
-            for item in self._until_broken(pending):
-                if item is None:
-                    await asyncio.sleep(0)
-                    continue
+            async for turn in turns:
                 await opening.acquire()
                 await self._engine.room()
                 if self.cut_short is not None:
                     self._left_out = True
                     break
-                task: asyncio.Future[None] = asyncio.ensure_future(self._process(item, opening))
+                task: asyncio.Future[None] = asyncio.ensure_future(self._process(turn, opening))
                 tasks.add(task)
                 task.add_done_callback(tasks.discard)
                 task.add_done_callback(self._stop_on_failure)
@@ -486,6 +569,7 @@ class Run:
             while tasks:
                 await asyncio.wait(tasks)
         finally:
+            await turns.aclose()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -510,52 +594,125 @@ class Run:
 
     # One entry
 
-    async def _process(self, pending: PendingEntry, opening: asyncio.Semaphore) -> None:
-        """One entry from its ledger lines to its record, or to the errors file."""
-        entry, state, known = pending.entry, EntryState(pending.entry), 0
+    async def _process(self, turn: Turn, opening: asyncio.Semaphore) -> None:
+        """One turn of an entry, from its ledger lines to its record, to its next turn, or to the errors file."""
+        entry, state, known = turn.pending.entry, EntryState(turn.pending.entry), 0
+        sampler = self._job.pipeline.sampler
         try:
             try:
-                state = await self._open(pending)
+                state = await self._open(turn)
             finally:
                 opening.release()
-            known = len(state.scores)
+            known, before = len(state.scores), self._seen(state)
             stopped_by = await self._engine.process(state, self._keep)
         except EntryFailed as error:
-            self.counts.lost += len(state.missing(self._job.pipeline.sampler))
+            self.counts.lost += len(state.missing(sampler))
+            self._order.end(turn)
             self._fail(entry, entry.line, error)
             if self._pilot is not None:
                 self._pilot.ends(None)
         except (BudgetSpent, Postponed):
-            self.counts.postponed += 1
+            self.counts.postponed += not self._is_broad
+            self._order.back(turn, self._seen(state))
         else:
-            accept = self._job.results.selection.passes
-            record, scores = state.record(self._job.pipeline.scorer, stopped_by or pending.stopped_by, accept)
-            self._files.output.append(record)
-            if self._pilot is not None:
-                self._pilot.ends(record)
-            self.counts.done += 1
-            self.counts.scored += len(scores) - (len(state.scores) - known)
-            self.counts.unneeded += len(state.missing(self._job.pipeline.sampler))
-            self.counts.add_answers(state.answers.values())
-            self.counts.add_scores(scores)
+            self._learn(before, self._seen(state))
+            if state.most is not None and stopped_by is None and state.missing(sampler):
+                self._go_on_later(turn, state)
+            else:
+                self._finish(turn, state, stopped_by, known)
 
-    async def _open(self, pending: PendingEntry) -> EntryState:
+    def _seen(self, state: EntryState) -> Seen:
+        return state.seen(self._job.results.selection.passes) if self._is_broad else Seen()
+
+    def _learn(self, before: Seen, after: Seen) -> None:
+        if self._acceptance is not None:
+            self._acceptance.learn(before, after)
+
+    def _go_on_later(self, turn: Turn, state: EntryState) -> None:
+        """An entry's turn is over, and it needs more."""
+        self._order.back(turn, self._seen(state))
+        if self._target is not None:
+            self._count_rows(self._record(state, None)[0])
+
+    def _record(self, state: EntryState, stopped_by: str | None) -> tuple[Record, list[Score]]:
+        return state.record(self._job.pipeline.scorer, stopped_by, self._job.results.selection.passes)
+
+    def _finish(self, turn: Turn, state: EntryState, stopped_by: str | None, known: int) -> None:
+        """An entry is complete. ``known`` is how many scores it had before."""
+        record, scores = self._record(state, stopped_by or turn.pending.stopped_by)
+        self._files.output.append(record)
+        self._files.ledger.forget(turn.pending.entry.entry_id)
+        self._order.end(turn)
+        self._count_rows(record)
+        if self._pilot is not None:
+            self._pilot.ends(record)
+        self.counts.done += 1
+        self.counts.scored += len(scores) - (len(state.scores) - known)
+        self.counts.unneeded += len(state.missing(self._job.pipeline.sampler))
+        self._count_record(state, scores)
+
+    def _count_record(self, state: EntryState, scores: list[Score]) -> None:
+        self.counts.add_answers(state.answers.values())
+        self.counts.add_scores(scores)
+
+    async def _open(self, turn: Turn) -> EntryState:
         """What the ledger and the input have of an entry; with its images and its prompt, if a request needs them."""
+        state, lines, replaced, recalled = self._recall(turn.pending)
+        state.most = turn.most
+        if turn.is_first:
+            self._count_begun(state, recalled)
+        if self._pilot is not None:
+            self._pilot.begin(turn.pending.entry, lines)
+        for line in replaced:
+            if line not in lines:
+                self._files.ledger.append(line)
+        await fill(state, self._job)
+        return state
+
+    def _recall(self, pending: PendingEntry) -> Recalled:
         job, ledger = self._job, self._files.ledger
         state = EntryState(pending.entry, dict(enumerate(pending.answers or ())))
         replaced = state.take_record(pending.record, self._files.before, job.pipeline) if pending.record else []
-        known, lines = len(state.answers), ledger.recall(pending.entry.entry_id)
+        known, lines = len(state.answers), ledger.recall(pending.entry.entry_id, forget=not ledger.keeps_track)
         state.recall(lines, job.pipeline)
-        if self._pilot is not None:
-            self._pilot.begin(pending.entry, lines)
-        self.counts.recalled += len(state.answers) - known
+        return Recalled(state, lines, replaced, len(state.answers) - known)
+
+    def _count_begun(self, state: EntryState, recalled: int) -> None:
+        self.counts.recalled += recalled
         self.counts.begun += 1
         self.counts.there += len(state.answers)
-        for line in replaced:  # scores that the new record does not hold
-            if line not in lines:
-                ledger.append(line)
-        await fill(state, job)
-        return state
+
+    # What earlier runs have of an entry, and what this one leaves of it
+
+    def _seen_before(self, pending: PendingEntry) -> Seen | None:
+        """What earlier runs have of an entry that is to have more answers; None if it has none, or needs none."""
+        if pending.record is None and pending.entry.entry_id not in self._files.ledger:
+            return None
+        state, _, _, recalled = self._recall(pending)
+        pipeline = self._job.pipeline
+        if not state.answers or not state.missing(pipeline.sampler) or state.is_complete(pipeline):
+            return None
+        self._count_begun(state, recalled)
+        if self._target is not None:
+            self._count_rows(self._record(state, None)[0])
+        return self._seen(state)
+
+    def unfinished(self) -> Iterator[Record]:
+        """The records of the entries that need more, as far as they have more scored answers than the output has."""
+        pipeline = self._job.pipeline
+        for pending in self._order.unfinished():
+            state = self._recall(pending).state
+            if isinstance(pipeline.scorer, EntryScorer):
+                asyncio.run(Candidates(state, pipeline, lambda line: None, lambda error: None).score_at_hand())
+            if pipeline.scorer is not None:
+                state.drop_unscored()
+            self.counts.postponed += bool(state.answers) and not self.is_reached
+            there = len(pending.record["generated_answers"]) if pending.record is not None else 0
+            record, scores = self._record(state, None)
+            has_score = any(score.value is not None for score in scores)
+            if len(state.answers) > there and (has_score or pipeline.scorer is None):
+                self._count_record(state, scores)
+                yield record
 
     def _keep(self, line: Record) -> None:
         self._files.ledger.append(line)
@@ -582,6 +739,13 @@ class Run:
         }
         names_its_place = place is not None and str(error).startswith(f"{place.file}: {place.unit} {place.number}: ")
         self._files.fail(failure, "" if names_its_place else where)
+
+
+def _is_guided(job: Job) -> bool:
+    """Whether a budget or a target makes it count which entry is next, and the run learns which entries are easy."""
+    is_bounded = (job.token_budget, job.time_budget, job.target_accepted) != (None, None, None)
+    is_learnt = job.results.selection.passes is not None and isinstance(job.pipeline.scorer, AnswerScorer)
+    return job.breadth and is_bounded and is_learnt
 
 
 async def fill(state: EntryState, job: Job) -> None:

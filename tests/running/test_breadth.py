@@ -1,0 +1,244 @@
+"""Breadth first through the scripts: which entries have answers when a run ends early, and what a rerun asks for."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any, Dict, List
+
+import pytest
+
+from common.input.conversations import entry_from_conversation
+from tests.helpers import command, conversation, environment, questions, read_lines, run_script
+from tests.scripted_server import Reply, Request, ScriptedServer, completion
+
+ENTRIES = 6
+ENOUGH = ("--answers_per_question", 5, "--stop_after", 1)
+
+
+class Generator:
+    """The n-th answer to "question q?" is right from n = q on: question 0 is the easiest. Each answer is new."""
+
+    def __init__(self, delay: float = 0.0) -> None:
+        self.asked: Counter[int] = Counter()
+        self.order: List[int] = []
+        self._delay = delay
+        self._lock = threading.Lock()
+
+    def __call__(self, request: Request) -> Reply:
+        found = re.search(r"question (\d+)\?", request.question)
+        assert found is not None
+        number = int(found[1])
+        with self._lock:
+            self.asked[number] += 1
+            self.order.append(number)
+            tries = self.asked[number]
+        text = number if tries > number else 99
+        return completion(f"Take {tries} of {len(self.order)}. It is {text}.", tokens=10, delay=self._delay)
+
+
+def words(server: ScriptedServer, folder: Path, *more: object, script: str = "reject.py") -> List[str]:
+    source = folder / "in.json"
+    if not source.exists():
+        questions(source, ENTRIES)
+    named = ["--input_file", source, "--output_file", folder / "out.jsonl", "--model", "m", "--port", server.port]
+    judged = ["--scorer", "match", "--selected_file", folder / "best.jsonl"] if script == "reject.py" else []
+    return [script, *map(str, [*named, *judged, "--breadth", "--concurrency", 1, *more])]
+
+
+def answers(folder: Path) -> Dict[str, int]:
+    return {
+        record["original_question"]: len(record["generated_answers"]) for record in read_lines(folder / "out.jsonl")
+    }
+
+
+def answers_in(ledger: Path) -> Counter[int]:
+    """How many answers a ledger has to each question."""
+    entries = [entry_from_conversation(conversation(f"question {n}?", str(n))).entry_id for n in range(ENTRIES)]
+    return Counter(entries.index(line["entry_id"]) for line in read_lines(ledger) if "answer" in line)
+
+
+def settings(folder: Path) -> Any:
+    return json.loads((folder / "out.jsonl.settings.json").read_text())
+
+
+def test_a_budget_hit_in_round_two_leaves_every_entry_an_answer(tmp_path: Path) -> None:
+    generator = Generator()
+    with ScriptedServer(generator) as server:
+        asked = words(server, tmp_path, "--answers_per_question", 3, script="sampling.py")
+        run = run_script(*asked, "--token_budget", 80)
+        assert run.returncode == 1
+        assert "80 of --token_budget 80 completion tokens are spent" in run.stderr
+        assert generator.order == [0, 1, 2, 3, 4, 5, 0, 1]
+        assert answers(tmp_path) == {f"question {n}?": 2 if n < 2 else 1 for n in range(ENTRIES)}
+        assert settings(tmp_path)["unfinished"]
+        last = run_script(*asked)
+        assert (last.returncode, last.stderr) == (0, "")
+        assert generator.order[8:12] == [2, 3, 4, 5]
+        assert answers(tmp_path) == {f"question {n}?": 3 for n in range(ENTRIES)}
+        assert set(generator.asked.values()) == {3}
+        assert "unfinished" not in settings(tmp_path)
+        assert not (tmp_path / "out.jsonl.ledger").exists()
+        again = run_script(*asked)
+        assert (again.returncode, len(server.chats)) == (0, 3 * ENTRIES)
+
+
+def test_what_a_budget_paid_for_is_in_the_selection(tmp_path: Path) -> None:
+    """Fixed N: no entry is complete, and three have an accepted answer."""
+    generator = Generator()
+    with ScriptedServer(generator) as server:
+        asked = words(server, tmp_path, "--answers_per_question", 5)
+        run = run_script(*asked, "--token_budget", 150)
+        assert run.returncode == 1
+        assert len(server.chats) == 15
+        accepted = {
+            record["original_question"]
+            for record in read_lines(tmp_path / "out.jsonl")
+            if 10.0 in record["generated_scores"]
+        }
+        assert accepted == {f"question {n}?" for n in range(3)}, "those without an accepted answer come first"
+        assert len(read_lines(tmp_path / "best.jsonl")) == 3
+        last = run_script(*asked)
+        assert (last.returncode, last.stderr) == (0, "")
+        assert set(generator.asked.values()) == {5}
+    assert set(answers(tmp_path).values()) == {5}
+    assert len(read_lines(tmp_path / "best.jsonl")) == 5
+
+
+def test_an_entry_that_has_enough_gets_no_second_turn(tmp_path: Path) -> None:
+    generator = Generator()
+    with ScriptedServer(generator) as server:
+        run = run_script(*words(server, tmp_path, *ENOUGH, "--give_up_after", 4))
+        assert (run.returncode, run.stderr) == (0, "")
+    assert generator.asked == {n: min(n + 1, 4) for n in range(ENTRIES)}
+    assert generator.order[:6] == list(range(6))
+    assert generator.order[6:11] == list(range(1, 6))
+    assert not (tmp_path / "out.jsonl.ledger").exists()
+
+
+@pytest.mark.parametrize("more", [(), ("--token_budget", 100000)], ids=["rounds", "guided"])
+def test_after_kill_9_in_mid_round_nothing_is_asked_twice_and_the_fewest_come_first(tmp_path: Path, more: Any) -> None:
+    generator = Generator(delay=0.01)
+    with ScriptedServer(generator) as server:
+        asked = words(server, tmp_path, "--answers_per_question", 4, *more)
+        run = subprocess.Popen(command(*asked), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while len(generator.order) < 9 and run.poll() is None:
+            time.sleep(0.002)
+        run.kill()
+        run.wait()
+        before, done = answers_in(tmp_path / "out.jsonl.ledger"), len(generator.order)
+        last = run_script(*asked)
+        assert (last.returncode, last.stderr) == (0, "")
+    assert 4 * ENTRIES <= len(generator.order) <= 4 * ENTRIES + 1
+    assert before[generator.order[done]] == min(before[number] for number in range(ENTRIES))
+    assert set(answers(tmp_path).values()) == {4}
+    texts = [text for record in read_lines(tmp_path / "out.jsonl") for text in record["generated_answers"]]
+    assert len(set(texts)) == 4 * ENTRIES
+
+
+def test_ctrl_c_leaves_what_was_accepted_in_the_selection(tmp_path: Path) -> None:
+    generator = Generator(delay=0.01)
+    with ScriptedServer(generator) as server:
+        asked = words(server, tmp_path, "--answers_per_question", 4)
+        run = subprocess.Popen(command(*asked), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        while len(generator.order) < 14 and run.poll() is None:
+            time.sleep(0.002)
+        run.terminate()
+        run.communicate()
+        assert run.returncode == 130
+        assert sorted(answers(tmp_path)) == [f"question {n}?" for n in range(ENTRIES)]
+        assert len(read_lines(tmp_path / "best.jsonl")) in (2, 3)
+        last = run_script(*asked)
+        assert (last.returncode, last.stderr) == (0, "")
+    assert len(generator.order) <= 4 * ENTRIES + 1
+    assert set(answers(tmp_path).values()) == {4}
+
+
+def test_a_target_is_met_to_the_row_and_by_the_easiest(tmp_path: Path) -> None:
+    generator = Generator()
+    with ScriptedServer(generator) as server:
+        asked = words(server, tmp_path, *ENOUGH, "--target_accepted", 3)
+        run = run_script(*asked)
+        assert (run.returncode, run.stderr) == (0, "")
+        assert "target    3 of 3 accepted rows" in run.stdout
+        assert "run the same command again" not in run.stdout
+        sent = len(server.chats)
+        assert sent <= 6 + 5 + 4
+        again = run_script(*asked)
+        assert (again.returncode, len(server.chats)) == (0, sent)
+        assert len(read_lines(tmp_path / "best.jsonl")) == 3
+        more = run_script(*words(server, tmp_path, *ENOUGH, "--target_accepted", 4))
+        assert more.returncode == 0
+    rows = [row["conversations"][0]["value"] for row in read_lines(tmp_path / "best.jsonl")]
+    assert sorted(rows) == [f"question {n}?" for n in range(4)]
+    assert len(set(generator.asked)) == ENTRIES
+    assert max(generator.asked.values()) <= 5
+
+
+def test_more_rows_than_the_target_stay_in_the_output_alone(tmp_path: Path) -> None:
+    questions(tmp_path / "in.json", 40)
+    with ScriptedServer(
+        lambda request: completion(f"It is {re.findall('[0-9]+', request.question)[0]}.", delay=0.02)
+    ) as server:
+        run = run_script(*words(server, tmp_path, *ENOUGH, "--target_accepted", 10, "--concurrency", 8))
+        assert (run.returncode, run.stderr) == (0, "")
+    assert len(read_lines(tmp_path / "best.jsonl")) == 10
+    assert 10 <= len(read_lines(tmp_path / "out.jsonl")) == len(server.chats) < 40
+
+
+def test_a_target_out_of_reach_is_said(tmp_path: Path) -> None:
+    with ScriptedServer(Generator()) as server:
+        run = run_script(
+            *words(server, tmp_path, "--answers_per_question", 3, "--stop_after", 1, "--target_accepted", 5)
+        )
+    assert run.returncode == 0
+    assert "warning   --target_accepted 5: the entries gave 3 accepted rows" in run.stdout
+
+
+def test_time_ends_a_run_and_a_rerun_has_time_of_its_own(tmp_path: Path) -> None:
+    """The time is over before the first answer: what is in flight is finished, and nothing more is sent."""
+    generator = Generator(delay=0.3)
+    with ScriptedServer(generator) as server:
+        asked = words(server, tmp_path, *ENOUGH, "--concurrency", 2)
+        run = run_script(*asked, "--time_budget", "0.3s")
+        assert run.returncode == 1
+        assert "the --time_budget of 0.3 s is over; run the same command again to go on" in run.stderr
+        before = len(server.chats)
+        assert before < ENTRIES
+        last = run_script(*asked, "--time_budget", "1d")
+        assert (last.returncode, last.stderr) == (0, "")
+    assert [len(generator.asked), len(read_lines(tmp_path / "best.jsonl"))] == [ENTRIES, 5]
+
+
+def test_votes_are_counted_breadth_first_and_at_the_end_of_the_money(tmp_path: Path) -> None:
+    def one_mind(request: Request) -> Reply:
+        return completion(f"{request.number}: it is 7.", tokens=10)
+
+    with ScriptedServer(one_mind) as server:
+        asked = words(server, tmp_path, "--scorer", "majority", "--answers_per_question", 8, "--stop_sure", 0.95)
+        run = run_script(*asked, "--token_budget", 130)
+        assert run.returncode == 1
+        assert answers(tmp_path) == {f"question {n}?": 3 if n == 0 else 2 for n in range(ENTRIES)}
+        assert all(score == 10 for record in read_lines(tmp_path / "out.jsonl") for score in record["generated_scores"])
+        last = run_script(*asked)
+        assert (last.returncode, len(server.chats)) == (0, 4 * ENTRIES)
+    assert {record["stopped_by"] for record in read_lines(tmp_path / "out.jsonl")} == {"stop_sure"}
+
+
+def test_a_finished_output_is_topped_up_breadth_first(tmp_path: Path) -> None:
+    generator = Generator()
+    with ScriptedServer(generator) as server:
+        run_script(*words(server, tmp_path, "--answers_per_question", 2))
+        asked = words(server, tmp_path, "--answers_per_question", 4)
+        run = run_script(*asked, "--token_budget", 80)
+        assert run.returncode == 1
+        assert sorted(answers(tmp_path).values()) == [3, 3, 3, 3, 4, 4]
+        assert run_script(*asked).returncode == 0
+    assert set(answers(tmp_path).values()) == {4}
+    assert set(generator.asked.values()) == {4}
+    assert "unfinished" not in settings(tmp_path)
