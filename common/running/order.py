@@ -21,7 +21,9 @@ from typing import IO, AsyncGenerator, Callable, Iterator, NamedTuple, Optional,
 
 from ..errors import RunStopped
 from ..records import PendingEntry
+from ..scoring.shapes import AnswerScorer
 from .acceptance import Acceptance, Seen
+from .job import Job
 
 Entries = Iterator[Optional[PendingEntry]]  # a None lets the event loop have its turn
 TURNS_AT_ONCE = 256  # entries that are put in the queues before the event loop has its turn
@@ -58,6 +60,9 @@ class Order(Protocol):
     def end(self, turn: Turn) -> None:
         """The entry is complete, or failed."""
 
+    def learn(self, before: Seen, after: Seen) -> None:
+        """An entry had that, and has this after its turn."""
+
     def unfinished(self) -> Iterator[PendingEntry]:
         """The entries that were begun and need more, in the order of the input."""
 
@@ -82,6 +87,9 @@ class DepthFirst:
         pass
 
     def end(self, turn: Turn) -> None:
+        pass
+
+    def learn(self, before: Seen, after: Seen) -> None:
         pass
 
     def unfinished(self) -> Iterator[PendingEntry]:
@@ -205,6 +213,10 @@ class Breadth:
         heapq.heappush(queue, Waiting(order, turn.number, turn.place))
         self._wake()
 
+    def learn(self, before: Seen, after: Seen) -> None:
+        if self._acceptance is not None:
+            self._acceptance.learn(before, after)
+
     def end(self, turn: Turn) -> None:
         del self._out[turn.number]
         self._wake()
@@ -221,3 +233,10 @@ class Breadth:
     @property
     def open(self) -> int:
         return len(self._out) + sum(map(len, self._queues.values()))
+
+
+def is_guided(job: Job) -> bool:
+    """Whether the run learns which entries are easy: a budget or a target ends it, and scores come with the answers."""
+    is_bounded = (job.token_budget, job.time_budget, job.target_accepted) != (None, None, None)
+    is_learnt = job.results.selection.passes is not None and isinstance(job.pipeline.scorer, AnswerScorer)
+    return is_bounded and is_learnt

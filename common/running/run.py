@@ -18,50 +18,37 @@ import signal
 import sys
 import time
 from itertools import chain, islice
-from typing import Any, Callable, Coroutine, Iterator, NamedTuple
+from typing import Any, Callable, Coroutine, Iterator
 
 import uvloop
 
-from ..errors import (
-    BadEntry,
-    BrokenInput,
-    BudgetSpent,
-    EntryFailed,
-    Postponed,
-    RunStopped,
-    TargetReached,
-    ToolkitError,
-    UsageError,
-)
-from ..fast_json import dumps
-from ..images import load_images
+from ..errors import BadEntry, BrokenInput, BudgetSpent, EntryFailed, Postponed, RunStopped, ToolkitError, UsageError
 from ..input.files import InputFile, Item
 from ..input.joined import JoinedFiles, open_input
-from ..records import Entry, PendingEntry, Record, Score, canonical, id_key
+from ..records import Entry, PendingEntry, Record, canonical, id_key
 from ..results.calibration import STARTS as CALIBRATION_STARTS
 from ..results.calibration import table_text
 from ..results.quantiles import ScoreSample
-from ..scoring.shapes import AnswerScorer, EntryScorer
 from ..servers.client import Traffic
-from ..servers.messages import chat_messages, check_marks
+from ..servers.messages import check_marks
 from ..storage.result_files import ResultFiles
 from ..storage.run_files import RunFiles, settings_of
 from ..streams import kept_signals, say
-from .acceptance import Acceptance, Seen
+from .acceptance import Acceptance
 from .calibrate import write_calibration
-from .candidates import Candidates
 from .counts import Counts
 from .engine import Engine, LocalEngine
+from .entries import Entries
 from .entry_state import EntryState, is_score_of
-from .estimate import Pilot, duration, survey_of
+from .estimate import Pilot, survey_of
 from .job import Job
+from .limits import Limits
 from .opening import check_opening
-from .order import Breadth, DepthFirst, Order, Spool, Turn
+from .order import Breadth, DepthFirst, Order, Spool, Turn, is_guided
 from .progress import Progress, show_progress
 from .ray_cluster import RayEngine
 from .results import Output, Written, check_result_files, send_selection, write_result_files
 from .summary import Ending, next_steps, server_rows, summary, warnings
-from .target import Target
 
 log = logging.getLogger(__name__)
 
@@ -117,12 +104,11 @@ def run(job: Job) -> int:
         show(pilot.text())
     if written.calibration is not None:
         show(table_text(written.calibration))
-    if current.cut_short and not current.is_reached:
-        log.warning("%s; run the same command again to go on", current.cut_short)
+    if current.limits.is_spent:
+        log.warning("%s; run the same command again to go on", current.limits.cut_short)
     is_whole = (files.is_settled or pilot is not None) and not files.damaged
     waits = job.batch is not None and not job.batch.writes and current.counts.postponed > 0
-    is_cut = current.cut_short and not current.is_reached
-    return 0 if is_whole and not (current.counts.failed or is_cut or waits) else 1
+    return 0 if is_whole and not (current.counts.failed or current.limits.is_spent or waits) else 1
 
 
 def open_files(job: Job) -> RunFiles:
@@ -251,19 +237,10 @@ def generator_of(job: Job, files: RunFiles) -> str | None:
 
 def make_engine(job: Job, run: Run) -> Engine:
     """The engine that processes the job's entries: this process, or a Ray cluster."""
-    check_budget = run.check_budget if job.token_budget is not None else None
+    check_budget = run.limits.check_tokens if job.token_budget is not None else None
     if job.ray is not None:
         return RayEngine(job.ray, job.pipeline, run.stop, check_budget)
     return LocalEngine(job.pipeline, run.stop, check_budget)
-
-
-class Recalled(NamedTuple):
-    """What there is of an entry: in its record and in its ledger lines, of which ``answers`` answers come."""
-
-    state: EntryState
-    lines: list[Record]
-    replaced: list[Record]  # lines of scores that a new record does not hold
-    answers: int
 
 
 class Run:
@@ -280,7 +257,6 @@ class Run:
     ) -> None:
         self.counts = Counts(accept_score=job.results.selection.accept_score)
         self.is_over = False  # whether nothing stopped the run before its end
-        self.cut_short: BudgetSpent | None = None
         if job.results.score_range is None:
             self.counts.sample = ScoreSample()
         self._job = job
@@ -288,37 +264,34 @@ class Run:
         self._items = islice(items, job.limit) if pilot is None else pilot.chosen(items)
         self._pilot = pilot
         self._files = files
-        self._engine: Engine = make_engine(job, self)
         self._stopped: asyncio.Future[BaseException] | None = None  # made in the event loop
         self._broken: BrokenInput | None = None
         self._keys_of: dict[int, int] = {}  # by entry: the hash of its other keys, if it has any
         self._leftover = 0  # entries of the output that are not in the input
         self._left_out = False  # whether entries were not begun
-        self._begun = begun  # when the run began, by the monotonic clock
-        self._target: Target | None = None
-        if job.target_accepted is not None and pilot is None:
-            self._target = Target(job.target_accepted, job.results.selection, job.results.selected_format)
-        self._acceptance = Acceptance() if _is_guided(job) else None
-        self._spool = Spool(os.path.dirname(os.path.abspath(job.output_file)))
+        self.limits = Limits(job, begun)
+        self._engine: Engine = make_engine(job, self)
+        self.limits.sample_no_more = self._engine.sample_no_more
         self._is_broad = job.breadth and pilot is None
+        self._spool = Spool(os.path.dirname(os.path.abspath(job.output_file)))
+        self._entries = Entries(job, files, self.counts, self.limits, several_turns=self._is_broad)
         self._order: Order = self._make_order() if self._is_broad else DepthFirst()
 
     def _make_order(self) -> Breadth:
         job, sampler = self._job, self._job.pipeline.sampler
         assert sampler is not None
-        self._files.ledger.keeps_track = True
         spares = job.token_budget is not None or job.target_accepted is not None  # no answer that may be unnecessary
         drained = None if spares else self._engine.all_admitted
-        return Breadth(self._spool, sampler.group_size, self._seen_before, self._acceptance, drained)
+        acceptance = Acceptance() if is_guided(job) else None
+        return Breadth(self._spool, sampler.group_size, self._entries.seen_before, acceptance, drained)
+
+    def unfinished(self) -> Iterator[Record]:
+        """The records of the entries that were begun and need more, for the results of a run that ends early."""
+        return self._entries.unfinished(self._order.unfinished())
 
     def close(self) -> None:
         """Removes the temporary file of the entries that waited."""
         self._spool.close()
-
-    @property
-    def is_reached(self) -> bool:
-        """Whether ``--target_accepted`` ended the run."""
-        return isinstance(self.cut_short, TargetReached)
 
     def summary(self, seconds: float, written: Written) -> str:
         """The end of the run as a person reads it."""
@@ -332,8 +305,8 @@ class Run:
             rows.append(("ledger", job.ledger_file))
         if self._files.first_error is not None:
             rows.append(("errors", f"{job.errors_file} (the first: {self._files.first_error})"))
-        if self._target is not None:
-            rows.append(("target", f"{self._target.rows:,} of {self._target.wanted:,} accepted rows"))
+        if self.limits.target is not None:
+            rows.append(("target", self.limits.target.text()))
         ending = self._ending(written)
         rows += [("warning", text) for text in warnings(self.counts, ending)]
         rows += job.batch.rows() if job.batch is not None else []
@@ -343,7 +316,7 @@ class Run:
 
     def _ending(self, written: Written) -> Ending:
         job, (_, sampler, scorer, _) = self._job, self._job.pipeline
-        selected = None if written.selected is None else written.selected.rows
+        selected, target = None if written.selected is None else written.selected.rows, self.limits.target
         return Ending(
             script=job.script,
             output_file=job.output_file,
@@ -354,8 +327,8 @@ class Run:
             lowest_score=job.results.lowest_score,
             selected_file=job.results.selected_file,
             selected=written.selected,
-            is_over=self.is_over and (self.cut_short is None or self.is_reached),
-            target=self._target.warning(selected) if self._target is not None and self.is_over else None,
+            is_over=self.is_over and not self.limits.is_spent,
+            target=target.warning(selected) if target is not None and self.is_over else None,
             leftover=self._leftover if self._files.is_settled else 0,
         )
 
@@ -372,17 +345,16 @@ class Run:
         """Processes every pending entry; raises the error that stopped the run before its end."""
         for client in self._job.pipeline.clients:
             client.answered_before = self._files.resumes
-        if self._target is not None:
-            self._count_rows_of_output()
-        pending = iter(()) if self.is_reached else self._pending()
+        self._entries.count_those_of_output()
+        pending = iter(()) if self.limits.is_reached else self._pending()
         first = next((item for item in pending if item is not None), None)
         if first is not None:
             await self._until_stopped(chain([first], pending))
         if self._broken is not None:
             raise self._broken
-        if not (self._left_out or self.counts.postponed or self._order.open or self.is_reached):
-            self.cut_short = None  # the request that met the budget turned out to be unnecessary
-        self._files.complete = self.cut_short is None and self._pilot is None and not self.counts.postponed
+        if not (self._left_out or self.counts.postponed or self._order.open or self.limits.is_reached):
+            self.limits.cut_short = None  # the request that met the budget turned out to be unnecessary
+        self._files.complete = self.limits.cut_short is None and self._pilot is None and not self.counts.postponed
         if self._files.complete and self._job.limit is None:
             self._leftover = self._files.not_in_input()
 
@@ -391,42 +363,6 @@ class Run:
         if self._stopped is not None and not self._stopped.done():
             self._stopped.set_result(error)
         self._engine.end(error if isinstance(error, RunStopped) else RunStopped(str(error)))
-
-    def check_budget(self) -> None:
-        """Raises BudgetSpent once the run has spent its budget, RunStopped if a server does not report its tokens."""
-        traffic = [client.traffic for client in self._job.pipeline.clients]
-        spent, budget = sum(one.tokens for one in traffic), self._job.token_budget or 0
-        if any(one.uncounted for one in traffic):
-            raise RunStopped("--token_budget cannot be kept: the server does not say how many tokens it spent")
-        if spent >= budget:
-            self.cut_short = BudgetSpent(f"{spent:,} of --token_budget {budget:,} completion tokens are spent")
-            raise self.cut_short
-
-    async def _watch_time(self, budget: float) -> None:
-        """Samples no more once the time is over."""
-        await asyncio.sleep(budget - (time.monotonic() - self._begun))
-        self._sample_no_more(BudgetSpent(f"the --time_budget of {duration(budget)} is over"))
-
-    def _sample_no_more(self, reason: BudgetSpent) -> None:
-        if self.cut_short is None:
-            self.cut_short = reason
-            self._engine.sample_no_more(str(reason))
-
-    # The rows
-
-    def _count_rows_of_output(self) -> None:
-        """Counts the rows that earlier runs gave. If they are enough, nothing is sent."""
-        for record in self._files.records_before():
-            self._count_rows(record)
-        if self.is_reached:
-            self.counts.skipped += self._files.entries_before
-
-    def _count_rows(self, record: Record) -> None:
-        if self._target is None:
-            return
-        self._target.count(record)
-        if self._target.is_reached:
-            self._sample_no_more(TargetReached(f"{self._target.rows:,} accepted rows are there"))
 
     # The input
 
@@ -529,7 +465,7 @@ class Run:
             stack.callback(shown.cancel)  # its failure would end nothing
             self._run_beside(stack, self._sync_regularly())
             if job.time_budget is not None:
-                self._run_beside(stack, self._watch_time(job.time_budget))
+                self._run_beside(stack, self.limits.watch_time(job.time_budget))
             await self._admit(pending)
 
     def _progress(self) -> Progress:
@@ -557,7 +493,7 @@ class Run:
             async for turn in turns:
                 await opening.acquire()
                 await self._engine.room()
-                if self.cut_short is not None:
+                if self.limits.cut_short is not None:
                     self._left_out = True
                     break
                 task: asyncio.Future[None] = asyncio.ensure_future(self._process(turn, opening))
@@ -597,13 +533,15 @@ class Run:
     async def _process(self, turn: Turn, opening: asyncio.Semaphore) -> None:
         """One turn of an entry, from its ledger lines to its record, to its next turn, or to the errors file."""
         entry, state, known = turn.pending.entry, EntryState(turn.pending.entry), 0
-        sampler = self._job.pipeline.sampler
+        sampler, entries = self._job.pipeline.sampler, self._entries
         try:
             try:
-                state = await self._open(turn)
+                state, lines = await entries.open(turn)
             finally:
                 opening.release()
-            known, before = len(state.scores), self._seen(state)
+            if self._pilot is not None:
+                self._pilot.begin(entry, lines)
+            known, before = len(state.scores), entries.seen(state)
             stopped_by = await self._engine.process(state, self._keep)
         except EntryFailed as error:
             self.counts.lost += len(state.missing(sampler))
@@ -613,106 +551,24 @@ class Run:
                 self._pilot.ends(None)
         except (BudgetSpent, Postponed):
             self.counts.postponed += not self._is_broad
-            self._order.back(turn, self._seen(state))
+            self._order.back(turn, entries.seen(state))
         else:
-            self._learn(before, self._seen(state))
+            self._order.learn(before, entries.seen(state))
             if state.most is not None and stopped_by is None and state.missing(sampler):
-                self._go_on_later(turn, state)
+                self._order.back(turn, entries.seen(state))
+                entries.count_rows(state)
             else:
                 self._finish(turn, state, stopped_by, known)
 
-    def _seen(self, state: EntryState) -> Seen:
-        return state.seen(self._job.results.selection.passes) if self._is_broad else Seen()
-
-    def _learn(self, before: Seen, after: Seen) -> None:
-        if self._acceptance is not None:
-            self._acceptance.learn(before, after)
-
-    def _go_on_later(self, turn: Turn, state: EntryState) -> None:
-        """An entry's turn is over, and it needs more."""
-        self._order.back(turn, self._seen(state))
-        if self._target is not None:
-            self._count_rows(self._record(state, None)[0])
-
-    def _record(self, state: EntryState, stopped_by: str | None) -> tuple[Record, list[Score]]:
-        return state.record(self._job.pipeline.scorer, stopped_by, self._job.results.selection.passes)
-
     def _finish(self, turn: Turn, state: EntryState, stopped_by: str | None, known: int) -> None:
         """An entry is complete. ``known`` is how many scores it had before."""
-        record, scores = self._record(state, stopped_by or turn.pending.stopped_by)
-        self._files.output.append(record)
-        self._files.ledger.forget(turn.pending.entry.entry_id)
+        record, scores = self._entries.finish(state, stopped_by or turn.pending.stopped_by)
         self._order.end(turn)
-        self._count_rows(record)
         if self._pilot is not None:
             self._pilot.ends(record)
         self.counts.done += 1
         self.counts.scored += len(scores) - (len(state.scores) - known)
         self.counts.unneeded += len(state.missing(self._job.pipeline.sampler))
-        self._count_record(state, scores)
-
-    def _count_record(self, state: EntryState, scores: list[Score]) -> None:
-        self.counts.add_answers(state.answers.values())
-        self.counts.add_scores(scores)
-
-    async def _open(self, turn: Turn) -> EntryState:
-        """What the ledger and the input have of an entry; with its images and its prompt, if a request needs them."""
-        state, lines, replaced, recalled = self._recall(turn.pending)
-        state.most = turn.most
-        if turn.is_first:
-            self._count_begun(state, recalled)
-        if self._pilot is not None:
-            self._pilot.begin(turn.pending.entry, lines)
-        for line in replaced:
-            if line not in lines:
-                self._files.ledger.append(line)
-        await fill(state, self._job)
-        return state
-
-    def _recall(self, pending: PendingEntry) -> Recalled:
-        job, ledger = self._job, self._files.ledger
-        state = EntryState(pending.entry, dict(enumerate(pending.answers or ())))
-        replaced = state.take_record(pending.record, self._files.before, job.pipeline) if pending.record else []
-        known, lines = len(state.answers), ledger.recall(pending.entry.entry_id, forget=not ledger.keeps_track)
-        state.recall(lines, job.pipeline)
-        return Recalled(state, lines, replaced, len(state.answers) - known)
-
-    def _count_begun(self, state: EntryState, recalled: int) -> None:
-        self.counts.recalled += recalled
-        self.counts.begun += 1
-        self.counts.there += len(state.answers)
-
-    # What earlier runs have of an entry, and what this one leaves of it
-
-    def _seen_before(self, pending: PendingEntry) -> Seen | None:
-        """What earlier runs have of an entry that is to have more answers; None if it has none, or needs none."""
-        if pending.record is None and pending.entry.entry_id not in self._files.ledger:
-            return None
-        state, _, _, recalled = self._recall(pending)
-        pipeline = self._job.pipeline
-        if not state.answers or not state.missing(pipeline.sampler) or state.is_complete(pipeline):
-            return None
-        self._count_begun(state, recalled)
-        if self._target is not None:
-            self._count_rows(self._record(state, None)[0])
-        return self._seen(state)
-
-    def unfinished(self) -> Iterator[Record]:
-        """The records of the entries that need more, as far as they have more scored answers than the output has."""
-        pipeline = self._job.pipeline
-        for pending in self._order.unfinished():
-            state = self._recall(pending).state
-            if isinstance(pipeline.scorer, EntryScorer):
-                asyncio.run(Candidates(state, pipeline, lambda line: None, lambda error: None).score_at_hand())
-            if pipeline.scorer is not None:
-                state.drop_unscored()
-            self.counts.postponed += bool(state.answers) and not self.is_reached
-            there = len(pending.record["generated_answers"]) if pending.record is not None else 0
-            record, scores = self._record(state, None)
-            has_score = any(score.value is not None for score in scores)
-            if len(state.answers) > there and (has_score or pipeline.scorer is None):
-                self._count_record(state, scores)
-                yield record
 
     def _keep(self, line: Record) -> None:
         self._files.ledger.append(line)
@@ -739,28 +595,3 @@ class Run:
         }
         names_its_place = place is not None and str(error).startswith(f"{place.file}: {place.unit} {place.number}: ")
         self._files.fail(failure, "" if names_its_place else where)
-
-
-def _is_guided(job: Job) -> bool:
-    """Whether a budget or a target makes it count which entry is next, and the run learns which entries are easy."""
-    is_bounded = (job.token_budget, job.time_budget, job.target_accepted) != (None, None, None)
-    is_learnt = job.results.selection.passes is not None and isinstance(job.pipeline.scorer, AnswerScorer)
-    return job.breadth and is_bounded and is_learnt
-
-
-async def fill(state: EntryState, job: Job) -> None:
-    """Adds the images and the prompt to an entry, if a request needs them. BadEntry if an image cannot be sent."""
-    loop = asyncio.get_running_loop()
-    if state.needs_images(job.pipeline):
-        where = (job.image_folder, job.image_root is not None, job.max_image_bytes)
-        state.images = await loop.run_in_executor(None, load_images, state.entry.images, *where)
-    sampler = job.pipeline.sampler
-    if sampler is not None and state.missing(sampler):
-        if state.images:  # base64 of megabytes: off the event loop
-            state.messages = await loop.run_in_executor(None, _prompt, state, sampler.system_prompt)
-        else:
-            state.messages = _prompt(state, sampler.system_prompt)
-
-
-def _prompt(state: EntryState, system_prompt: str | None) -> bytes:
-    return dumps(chat_messages(state.entry, state.images, system_prompt))

@@ -37,6 +37,10 @@ class Target:
         """Whether there are enough."""
         return self.rows >= self.wanted
 
+    def text(self) -> str:
+        """How many rows there are, of how many."""
+        return f"{self.rows:,} of {self.wanted:,} accepted rows"
+
     def warning(self, written: int | None) -> str | None:
         """Why there are fewer rows than wanted, if there are; ``written`` is how many the selected file has."""
         rows = self.rows if written is None else written
