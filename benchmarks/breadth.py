@@ -1,6 +1,6 @@
 """Accepted entries when a budget ends a run: depth first, breadth first, and with ``Acceptance`` (a budget known).
 
-The simulation drives the order of work of the scripts itself (``common/running/order.py``), without servers: the
+The simulation drives the order of work of the scripts itself (``common/running/breadth.py``), without servers: the
 population of ``benchmarks.acceptance``, made anew in each repetition. The budget is half of what
 ``--stop_after 1`` takes. ``--script`` does it once through ``reject.py`` and a scripted server, and ``--local`` on the
 embedded model with generated tasks.
@@ -23,8 +23,8 @@ from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tu
 from benchmarks.acceptance import Question, generator, population
 from benchmarks.scorers import questions
 from common.records import Entry, PendingEntry
-from common.running.acceptance import Acceptance, Seen
-from common.running.order import Breadth, Spool
+from common.running.breadth import Breadth, Spool
+from common.running.posterior import Acceptance, Seen
 from tests.helpers import conversation, read_lines, run_script, write_input
 
 Tries = List[Tuple[bool, int]]  # each answer of an entry: whether it is accepted, and its tokens
@@ -106,8 +106,8 @@ async def breadth_first(
     order = Breadth(Memory(), 1, lambda pending: None, acceptance)
     seen = [Seen()] * len(entries)
     accepted = 0
-    async for turn in order.turns(pending_entries(len(entries))):
-        number = turn.number
+    async for visit in order.visits(pending_entries(len(entries))):
+        number = visit.number
         tries, before = entries[number], seen[number]
         if purse.is_empty:
             break
@@ -117,9 +117,9 @@ async def breadth_first(
         after = seen[number] = Seen(before.answers + 1, before.accepted + is_accepted, before.tokens + tokens)
         order.learn(before, after)
         if is_accepted or after.answers >= needed(tries, give_up_after):
-            order.end(turn)
+            order.end(visit)
         else:
-            order.back(turn, after)
+            order.back(visit, after)
     return Outcome(accepted, purse.spent)
 
 

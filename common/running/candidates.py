@@ -53,7 +53,7 @@ class Candidates:
         self._servers_idle = servers_idle
         self._to_sample: list[int] = list(state.missing(self._sampler))  # indices without a request yet; never replaced
         self._all = len(state.answers) + len(self._to_sample)
-        self._most = len(state.answers) + state.to_sample(self._sampler)  # in this turn
+        self._most = len(state.answers) + state.to_sample(self._sampler)  # in this visit
         self._to_score: list[int] = []  # indices of answers at hand that no scorer was given yet
         self._being_scored: dict[str, list[Answer]] = {}  # by digest: equal texts are scored once
         self._scored = 0

@@ -1,6 +1,6 @@
 """What the files of a run have of its entries: an entry in progress comes from there, and its record goes there.
 
-Example: ``state, lines = await Entries(job, files, counts, limits, several_turns=False).open(turn)``
+Example: ``state, lines = await Entries(job, files, counts, limits, several_visits=False).open(visit)``
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from ..records import PendingEntry, Record, Score
 from ..scoring.shapes import EntryScorer
 from ..servers.messages import chat_messages
 from ..storage.run_files import RunFiles
-from .acceptance import Seen
+from .breadth import Visit
 from .candidates import Candidates
 from .counts import Counts
 from .entry_state import EntryState
 from .job import Job
 from .limits import Limits
-from .order import Turn
+from .posterior import Seen
 
 
 class Recalled(NamedTuple):
@@ -33,21 +33,21 @@ class Recalled(NamedTuple):
 
 
 class Entries:
-    """The entries of a job. ``several_turns`` says that an entry may have more than one turn."""
+    """The entries of a job. ``several_visits`` says that an entry may have more than one visit."""
 
-    def __init__(self, job: Job, files: RunFiles, counts: Counts, limits: Limits, several_turns: bool) -> None:
+    def __init__(self, job: Job, files: RunFiles, counts: Counts, limits: Limits, several_visits: bool) -> None:
         self._job = job
         self._files = files
         self._counts = counts
         self._limits = limits
-        self._several_turns = several_turns
-        files.ledger.keeps_track = several_turns
+        self._several_visits = several_visits
+        files.ledger.keeps_track = several_visits
 
-    async def open(self, turn: Turn) -> tuple[EntryState, list[Record]]:
+    async def open(self, visit: Visit) -> tuple[EntryState, list[Record]]:
         """An entry in progress, and its ledger lines; with its images and its prompt, if a request needs them."""
-        state, lines, replaced, answers = self._recall(turn.pending)
-        state.most = turn.most
-        if turn.is_first:
+        state, lines, replaced, answers = self._recall(visit.pending)
+        state.most = visit.most
+        if visit.is_first:
             self._count_begun(state, answers)
         for line in replaced:
             if line not in lines:
@@ -59,7 +59,7 @@ class Entries:
         job, ledger = self._job, self._files.ledger
         state = EntryState(pending.entry, dict(enumerate(pending.answers or ())))
         replaced = state.take_record(pending.record, self._files.before, job.pipeline) if pending.record else []
-        known, lines = len(state.answers), ledger.recall(pending.entry.entry_id, forget=not self._several_turns)
+        known, lines = len(state.answers), ledger.recall(pending.entry.entry_id, forget=not self._several_visits)
         state.recall(lines, job.pipeline)
         return Recalled(state, lines, replaced, len(state.answers) - known)
 
@@ -69,8 +69,8 @@ class Entries:
         self._counts.there += len(state.answers)
 
     def seen(self, state: EntryState) -> Seen:
-        """What an entry has, as far as its next turn depends on that."""
-        return state.seen(self._job.results.selection.passes) if self._several_turns else Seen()
+        """What an entry has, as far as its next visit depends on that."""
+        return state.seen(self._job.results.selection.passes) if self._several_visits else Seen()
 
     def seen_before(self, pending: PendingEntry) -> Seen | None:
         """What earlier runs have of an entry that is to have more answers; None if it has none, or needs none."""

@@ -33,9 +33,9 @@ from ..scoring.shapes import AnswerScorer, EntryScorer, Scorer
 from ..servers.known_servers import ended_by_itself
 from ..storage.ledger_lines import is_vote
 from ..storage.run_files import scorer_of
-from .acceptance import Seen
 from .early_stopping import Standing, StopRule, StopSure
 from .job import Pipeline
+from .posterior import Seen
 from .sampler import Sampler
 
 CHARACTERS = 4  # of a token, roughly
@@ -46,7 +46,7 @@ class EntryState:
     """``answers`` are by index, ``scores`` by the digest of the answer's text: equal texts share one score.
 
     ``parts`` are scores that the scorer's own would contain, ``verdicts`` the ledger lines that save it requests.
-    ``most`` is how many answers may be sampled in this turn (None: all that are missing).
+    ``most`` is how many answers may be sampled in this visit (None: all that are missing).
     ``images`` are URLs and ``messages`` is the JSON of the prompt; both are filled only if a request needs them.
     """
 
@@ -162,7 +162,7 @@ class EntryState:
         return [] if sampler is None else [index for index in range(sampler.count) if index not in self.answers]
 
     def to_sample(self, sampler: Sampler | None) -> int:
-        """How many answers may be sampled in this turn."""
+        """How many answers may be sampled in this visit."""
         missing = len(self.missing(sampler))
         return missing if self.most is None else min(self.most, missing)
 

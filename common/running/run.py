@@ -34,7 +34,7 @@ from ..servers.messages import check_marks
 from ..storage.result_files import ResultFiles
 from ..storage.run_files import RunFiles, settings_of
 from ..streams import kept_signals, say
-from .acceptance import Acceptance
+from .breadth import Breadth, DepthFirst, Order, Spool, Visit, is_guided
 from .calibrate import write_calibration
 from .counts import Counts
 from .engine import Engine, LocalEngine
@@ -44,7 +44,7 @@ from .estimate import Pilot, survey_of
 from .job import Job
 from .limits import Limits
 from .opening import check_opening
-from .order import Breadth, DepthFirst, Order, Spool, Turn, is_guided
+from .posterior import Acceptance
 from .progress import Progress, show_progress
 from .ray_cluster import RayEngine
 from .results import Output, Written, check_result_files, send_selection, write_result_files
@@ -274,7 +274,7 @@ class Run:
         self.limits.sample_no_more = self._engine.sample_no_more
         self._is_broad = job.breadth and pilot is None
         self._spool = Spool(os.path.dirname(os.path.abspath(job.output_file)))
-        self._entries = Entries(job, files, self.counts, self.limits, several_turns=self._is_broad)
+        self._entries = Entries(job, files, self.counts, self.limits, several_visits=self._is_broad)
         self._order: Order = self._make_order() if self._is_broad else DepthFirst()
 
     def _make_order(self) -> Breadth:
@@ -488,15 +488,15 @@ class Run:
         """Starts entries as the engine has room for them, and waits for the last."""
         opening = asyncio.Semaphore(OPENING)
         tasks: set[asyncio.Future[None]] = set()
-        turns = self._order.turns(self._until_broken(pending))
+        visits = self._order.visits(self._until_broken(pending))
         try:
-            async for turn in turns:
+            async for visit in visits:
                 await opening.acquire()
                 await self._engine.room()
                 if self.limits.cut_short is not None:
                     self._left_out = True
                     break
-                task: asyncio.Future[None] = asyncio.ensure_future(self._process(turn, opening))
+                task: asyncio.Future[None] = asyncio.ensure_future(self._process(visit, opening))
                 tasks.add(task)
                 task.add_done_callback(tasks.discard)
                 task.add_done_callback(self._stop_on_failure)
@@ -505,7 +505,7 @@ class Run:
             while tasks:
                 await asyncio.wait(tasks)
         finally:
-            await turns.aclose()
+            await visits.aclose()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -530,13 +530,13 @@ class Run:
 
     # One entry
 
-    async def _process(self, turn: Turn, opening: asyncio.Semaphore) -> None:
-        """One turn of an entry, from its ledger lines to its record, to its next turn, or to the errors file."""
-        entry, state, known = turn.pending.entry, EntryState(turn.pending.entry), 0
+    async def _process(self, visit: Visit, opening: asyncio.Semaphore) -> None:
+        """One visit of an entry, from its ledger lines to its record, to its next visit, or to the errors file."""
+        entry, state, known = visit.pending.entry, EntryState(visit.pending.entry), 0
         sampler, entries = self._job.pipeline.sampler, self._entries
         try:
             try:
-                state, lines = await entries.open(turn)
+                state, lines = await entries.open(visit)
             finally:
                 opening.release()
             if self._pilot is not None:
@@ -545,25 +545,25 @@ class Run:
             stopped_by = await self._engine.process(state, self._keep)
         except EntryFailed as error:
             self.counts.lost += len(state.missing(sampler))
-            self._order.end(turn)
+            self._order.end(visit)
             self._fail(entry, entry.line, error)
             if self._pilot is not None:
                 self._pilot.ends(None)
         except (BudgetSpent, Postponed):
             self.counts.postponed += not self._is_broad
-            self._order.back(turn, entries.seen(state))
+            self._order.back(visit, entries.seen(state))
         else:
             self._order.learn(before, entries.seen(state))
             if state.most is not None and stopped_by is None and state.missing(sampler):
-                self._order.back(turn, entries.seen(state))
+                self._order.back(visit, entries.seen(state))
                 entries.count_rows(state)
             else:
-                self._finish(turn, state, stopped_by, known)
+                self._finish(visit, state, stopped_by, known)
 
-    def _finish(self, turn: Turn, state: EntryState, stopped_by: str | None, known: int) -> None:
+    def _finish(self, visit: Visit, state: EntryState, stopped_by: str | None, known: int) -> None:
         """An entry is complete. ``known`` is how many scores it had before."""
-        record, scores = self._entries.finish(state, stopped_by or turn.pending.stopped_by)
-        self._order.end(turn)
+        record, scores = self._entries.finish(state, stopped_by or visit.pending.stopped_by)
+        self._order.end(visit)
         if self._pilot is not None:
             self._pilot.ends(record)
         self.counts.done += 1

@@ -1,7 +1,9 @@
-"""Breadth first through the scripts: which entries have answers when a run ends early, and what a rerun asks for."""
+"""Breadth first: the order by itself, then through the scripts when runs end early, and what a rerun asks for."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import re
 import subprocess
@@ -9,11 +11,16 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional, Sequence
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from common.input.conversations import entry_from_conversation
+from common.records import Entry, PendingEntry
+from common.running.breadth import Breadth, Spool, Visit
+from common.running.posterior import Acceptance, Seen
 from tests.helpers import command, conversation, environment, questions, read_lines, run_script
 from tests.scripted_server import Reply, Request, ScriptedServer, completion
 
@@ -63,8 +70,153 @@ def answers_in(ledger: Path) -> Counter[int]:
     return Counter(entries.index(line["entry_id"]) for line in read_lines(ledger) if "answer" in line)
 
 
-def settings(folder: Path) -> Any:
+def settings_of(folder: Path) -> Any:
     return json.loads((folder / "out.jsonl.settings.json").read_text())
+
+
+# --- the order, without servers ---------------------------------------------------------------------------------------
+
+
+def pending(number: int) -> PendingEntry:
+    return PendingEntry(Entry(f"{number:032x}", [{"from": "human", "value": f"question {number}?"}], None, []), None)
+
+
+class Memory(Spool):
+    def __init__(self) -> None:
+        self._entries: List[PendingEntry] = []
+
+    def add(self, pending: PendingEntry) -> int:
+        self._entries.append(pending)
+        return len(self._entries) - 1
+
+    def read(self, place: int) -> PendingEntry:
+        return self._entries[place]
+
+
+class Play:
+    """Visits entries, ``slots`` of them at the same time; the first to come is the first to end."""
+
+    def __init__(self, order: Breadth, needs: Sequence[int], tokens: Sequence[int], slots: int = 1) -> None:
+        self.visited: List[int] = []
+        self.sizes: List[Optional[int]] = []
+        self.order = order
+        self._seen = [Seen()] * len(needs)
+        self._needs, self._tokens, self._slots = needs, tokens, slots
+        self._out: List[Visit] = []
+
+    def run(self, most: int = 1000) -> List[int]:
+        asyncio.run(self._run(most))
+        return self.visited
+
+    async def _run(self, most: int) -> None:
+        visits = self.order.visits(map(pending, range(len(self._needs))))
+        async for visit in visits:
+            self.visited.append(visit.number)
+            self.sizes.append(visit.most)
+            self._out.append(visit)
+            if len(self.visited) == most:
+                break
+            asyncio.get_running_loop().call_soon(self._end_first, 0)  # when the order waits for one that is out
+            self._end_first(self._slots - 1)
+        await visits.aclose()
+
+    def _end_first(self, stay: int) -> None:
+        while len(self._out) > stay:
+            self._end(self._out.pop(0))
+
+    def _end(self, visit: Visit) -> None:
+        number = visit.number
+        before, more = self._seen[number], visit.most or self._needs[number]
+        answers = min(self._needs[number], before.answers + more)
+        is_accepted = answers == self._needs[number] < 9
+        spent = before.tokens + self._tokens[number] * (answers - before.answers)
+        after = self._seen[number] = Seen(answers, int(is_accepted), spent)
+        self.order.learn(before, after)
+        if answers == self._needs[number]:
+            self.order.end(visit)
+        else:
+            self.order.back(visit, after)
+
+
+def breadth(acceptance: Optional[Acceptance] = None, **more: Any) -> Breadth:
+    return Breadth(Memory(), 1, lambda pending: None, acceptance, **more)
+
+
+def test_every_entry_is_visited_before_one_is_visited_again() -> None:
+    play = Play(breadth(), [3, 1, 2, 3], [10] * 4)
+    assert play.run() == [0, 1, 2, 3, 0, 2, 3, 0, 3]
+    assert play.order.open == 0
+
+
+def test_the_next_round_begins_while_the_last_visits_of_this_one_go_on() -> None:
+    """With three slots, entry 0 is back when entry 4 is sent, and goes out before 3 and 4 are back."""
+    play = Play(breadth(), [2] * 5, [10] * 5, slots=3)
+    assert play.run() == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4]
+
+
+def test_once_no_entry_waits_one_gets_all_that_it_lacks() -> None:
+    drained: List[bool] = []
+    play = Play(breadth(drained=lambda: drained.append(True)), [1, 6, 1], [10] * 3)
+    assert play.run() == [0, 1, 2, 1]
+    assert play.sizes == [1, 1, 1, None]
+    assert drained == [True]
+    assert Play(breadth(), [1, 6, 1], [10] * 3).run() == [0, 1, 2, 1, 1, 1, 1, 1]
+
+
+def test_a_short_entry_has_its_second_visit_before_a_new_one_its_first() -> None:
+    acceptance = Acceptance()
+    for _ in range(60):  # a third of the answers at the first try, a third at the second
+        for hits in ([1], [0, 1], [0, 0]):
+            seen = Seen()
+            for hit in hits:
+                after = Seen(seen.answers + 1, hit, seen.tokens + (10 if seen.tokens == 10 else 200))
+                acceptance.learn(seen, after)
+                seen = after
+        acceptance.learn(Seen(), Seen(1, 0, 10))
+        acceptance.learn(Seen(1, 0, 10), Seen(2, 0, 20))
+    play = Play(breadth(acceptance), [2, 2, 2], [10, 200, 200])
+    assert play.run() == [0, 0, 1, 2, 1, 2] or play.visited[:2] == [0, 0]
+
+
+def test_what_earlier_runs_have_waits_for_those_without_an_answer() -> None:
+    had = {pending(0).entry.entry_id: Seen(2), pending(1).entry.entry_id: Seen(1)}
+    order = Breadth(Memory(), 1, lambda one: had.get(one.entry.entry_id))
+    play = Play(order, [3, 3, 1, 1], [10] * 4)
+    play._seen[:2] = [Seen(2), Seen(1)]
+    assert play.run() == [2, 3, 1, 0, 1]
+
+
+def test_the_unfinished_are_those_that_wait_and_those_that_are_out() -> None:
+    play = Play(breadth(), [3, 1, 3, 3], [10] * 4)
+    play.run(most=6)
+    left = [one.entry.question for one in play.order.unfinished()]
+    assert left == ["question 0?", "question 2?", "question 3?"]
+    assert play.order.open == 3
+
+
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=12), st.integers(1, 5), st.booleans(), st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_every_entry_gets_what_it_needs_and_no_visit_more(
+    needs: List[int], slots: int, is_guided: bool, at_once: bool
+) -> None:
+    order = breadth(Acceptance() if is_guided else None, drained=(lambda: None) if at_once else None)
+    visits = Counter(Play(order, needs, [7] * len(needs), slots).run())
+    for number, need in enumerate(needs):
+        assert 1 <= visits[number] <= need
+    if not at_once:
+        assert visits == dict(enumerate(needs))
+
+
+def test_the_spool_gives_back_what_it_was_given_in_any_order(tmp_path: Path) -> None:
+    with contextlib.closing(Spool(str(tmp_path))) as spool:
+        places = [spool.add(pending(number)) for number in range(5)]
+        for number in (3, 0, 4):
+            assert spool.read(places[number]) == pending(number)
+        assert spool.read(spool.add(pending(9))) == pending(9)
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- through the scripts ----------------------------------------------------------------------------------------------
 
 
 def test_a_budget_hit_in_round_two_leaves_every_entry_an_answer(tmp_path: Path) -> None:
@@ -76,13 +228,13 @@ def test_a_budget_hit_in_round_two_leaves_every_entry_an_answer(tmp_path: Path) 
         assert "80 of --token_budget 80 completion tokens are spent" in run.stderr
         assert generator.order == [0, 1, 2, 3, 4, 5, 0, 1]
         assert answers(tmp_path) == {f"question {n}?": 2 if n < 2 else 1 for n in range(ENTRIES)}
-        assert settings(tmp_path)["unfinished"]
+        assert settings_of(tmp_path)["unfinished"]
         last = run_script(*asked)
         assert (last.returncode, last.stderr) == (0, "")
         assert generator.order[8:12] == [2, 3, 4, 5]
         assert answers(tmp_path) == {f"question {n}?": 3 for n in range(ENTRIES)}
         assert set(generator.asked.values()) == {3}
-        assert "unfinished" not in settings(tmp_path)
+        assert "unfinished" not in settings_of(tmp_path)
         assert not (tmp_path / "out.jsonl.ledger").exists()
         again = run_script(*asked)
         assert (again.returncode, len(server.chats)) == (0, 3 * ENTRIES)
@@ -241,4 +393,4 @@ def test_a_finished_output_is_topped_up_breadth_first(tmp_path: Path) -> None:
         assert run_script(*asked).returncode == 0
     assert set(answers(tmp_path).values()) == {4}
     assert set(generator.asked.values()) == {4}
-    assert "unfinished" not in settings(tmp_path)
+    assert "unfinished" not in settings_of(tmp_path)

@@ -1,13 +1,13 @@
-"""The order of work: which entry is next, and how many answers it samples before another one has its turn.
+"""The order of work: which entry is next, and how many answers it samples before another one is next.
 
-Depth first, each entry of the input has one turn, in which it gets all its answers. Breadth first, a turn is one
-request. An entry that needs more waits for its next turn, and the entries with the fewest answers come first. No round
+Depth first, each entry of the input has one visit, in which it gets all its answers. Breadth first, a visit is one
+request. An entry that needs more waits for its next visit, and the entries with the fewest answers come first. No round
 waits for the last requests of the round before. With an ``Acceptance`` (a budget ends the run), the entry is next whose
 next answer is likeliest to be accepted, per token. Entries with an accepted answer come after those without one.
 
 Memory holds a few numbers for each entry that waits. The entry itself waits in a temporary file.
 
-Example: ``async for turn in Breadth(Spool("out"), 1, seen_before).turns(entries): ...; order.back(turn, seen)``
+Example: ``async for visit in Breadth(Spool("out"), 1, seen_before).visits(entries): ...; order.back(visit, seen)``
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from typing import IO, AsyncGenerator, Callable, Iterator, NamedTuple, Optional,
 from ..errors import RunStopped
 from ..records import PendingEntry
 from ..scoring.shapes import AnswerScorer
-from .acceptance import Acceptance, Seen
 from .job import Job
+from .posterior import Acceptance, Seen
 
 Entries = Iterator[Optional[PendingEntry]]  # a None lets the event loop have its turn
-TURNS_AT_ONCE = 256  # entries that are put in the queues before the event loop has its turn
+WAITING_AT_ONCE = 256  # entries that are put in the queues before the event loop has its turn
 
 
 class Waiting(NamedTuple):
@@ -38,8 +38,8 @@ class Waiting(NamedTuple):
 
 
 @dataclass(eq=False)
-class Turn:
-    """An entry's turn. It samples at most ``most`` answers (None: all that it lacks)."""
+class Visit:
+    """An entry's visit. It samples at most ``most`` answers (None: all that it lacks)."""
 
     pending: PendingEntry
     most: int | None = None
@@ -49,19 +49,19 @@ class Turn:
 
 
 class Order(Protocol):
-    """Gives the entries their turns. Each turn ends with ``back`` or with ``end``."""
+    """Gives the entries their visits. Each visit ends with ``back`` or with ``end``."""
 
-    def turns(self, entries: Entries) -> AsyncGenerator[Turn, None]:
-        """The turns of all entries, until none needs another one."""
+    def visits(self, entries: Entries) -> AsyncGenerator[Visit, None]:
+        """The visits of all entries, until none needs another one."""
 
-    def back(self, turn: Turn, seen: Seen) -> None:
-        """The turn is over, and its entry needs more."""
+    def back(self, visit: Visit, seen: Seen) -> None:
+        """The visit is over, and its entry needs more."""
 
-    def end(self, turn: Turn) -> None:
+    def end(self, visit: Visit) -> None:
         """The entry is complete, or failed."""
 
     def learn(self, before: Seen, after: Seen) -> None:
-        """An entry had that, and has this after its turn."""
+        """An entry had that, and has this after its visit."""
 
     def unfinished(self) -> Iterator[PendingEntry]:
         """The entries that were begun and need more, in the order of the input."""
@@ -72,21 +72,21 @@ class Order(Protocol):
 
 
 class DepthFirst:
-    """Each entry has one turn. What is left of it is not looked at again in this run."""
+    """Each entry has one visit. What is left of it is not looked at again in this run."""
 
     open = 0
 
-    async def turns(self, entries: Entries) -> AsyncGenerator[Turn, None]:
+    async def visits(self, entries: Entries) -> AsyncGenerator[Visit, None]:
         for pending in entries:
             if pending is None:
                 await asyncio.sleep(0)
             else:
-                yield Turn(pending)
+                yield Visit(pending)
 
-    def back(self, turn: Turn, seen: Seen) -> None:
+    def back(self, visit: Visit, seen: Seen) -> None:
         pass
 
-    def end(self, turn: Turn) -> None:
+    def end(self, visit: Visit) -> None:
         pass
 
     def learn(self, before: Seen, after: Seen) -> None:
@@ -128,11 +128,11 @@ class Spool:
 
 
 class Breadth:
-    """A turn for every entry, then a second one where it is needed, and so on.
+    """A visit for every entry, then a second one where it is needed, and so on.
 
-    A turn samples ``size`` answers. ``seen_before`` says what earlier runs have of an entry; None if it is nothing, or
+    A visit samples ``size`` answers. ``seen_before`` says what earlier runs have of an entry; None if it is nothing, or
     if nothing is to be sampled. With ``acceptance``, the best entry is next. ``drained`` is called, if it is given,
-    once no entry waits: from then on, an entry gets all that it lacks in one turn as long as no other one waits.
+    once no entry waits: from then on, an entry gets all that it lacks in one visit as long as no other one waits.
     """
 
     def __init__(
@@ -150,23 +150,23 @@ class Breadth:
         self._drained = drained
         self._is_drained = False
         self._queues: dict[tuple[int, int], list[Waiting]] = {}  # by (answers, accepted)
-        self._out: dict[int, Turn] = {}  # by the numbers of their entries
+        self._out: dict[int, Visit] = {}  # by the numbers of their entries
         self._came_back: asyncio.Future[None] | None = None
 
-    async def turns(self, entries: Entries) -> AsyncGenerator[Turn, None]:
+    async def visits(self, entries: Entries) -> AsyncGenerator[Visit, None]:
         for number, pending in enumerate(entries):
-            if pending is None or number % TURNS_AT_ONCE == 0:
+            if pending is None or number % WAITING_AT_ONCE == 0:
                 await asyncio.sleep(0)
             if pending is None:
                 continue
-            turn, seen = Turn(pending, self._size, number), self._seen_before(pending)
+            visit, seen = Visit(pending, self._size, number), self._seen_before(pending)
             if seen is not None:
-                self.back(turn, seen)
+                self.back(visit, seen)
                 continue
             while self._queues and self._rank(self._best()) < self._rank(Seen()):
                 yield self._next()
-            self._out[number] = turn
-            yield turn
+            self._out[number] = visit
+            yield visit
         while self.open:
             if self._queues:
                 yield self._next(is_rest=self._drained is not None)
@@ -188,37 +188,37 @@ class Breadth:
             return seen  # the fewest answers first
         return (seen.accepted > 0, -self._acceptance.value(seen))
 
-    def _next(self, is_rest: bool = False) -> Turn:
-        """The turn of the best entry that waits."""
+    def _next(self, is_rest: bool = False) -> Visit:
+        """The visit of the best entry that waits."""
         answers, accepted, _ = self._best()
         queue = self._queues[answers, accepted]
         _, number, place = heapq.heappop(queue)
         if not queue:
             del self._queues[answers, accepted]
-        turn = Turn(self._spool.read(place), self._size, number, place, is_first=False)
+        visit = Visit(self._spool.read(place), self._size, number, place, is_first=False)
         if is_rest and not self._queues:
-            turn.most = None
+            visit.most = None
             if self._drained is not None and not self._is_drained:
                 self._is_drained = True
                 self._drained()
-        self._out[number] = turn
-        return turn
+        self._out[number] = visit
+        return visit
 
-    def back(self, turn: Turn, seen: Seen) -> None:
-        self._out.pop(turn.number, None)
-        if turn.place is None:
-            turn.place = self._spool.add(turn.pending)
+    def back(self, visit: Visit, seen: Seen) -> None:
+        self._out.pop(visit.number, None)
+        if visit.place is None:
+            visit.place = self._spool.add(visit.pending)
         order = 0 if self._acceptance is None else seen.tokens
         queue = self._queues.setdefault((seen.answers, seen.accepted), [])
-        heapq.heappush(queue, Waiting(order, turn.number, turn.place))
+        heapq.heappush(queue, Waiting(order, visit.number, visit.place))
         self._wake()
 
     def learn(self, before: Seen, after: Seen) -> None:
         if self._acceptance is not None:
             self._acceptance.learn(before, after)
 
-    def end(self, turn: Turn) -> None:
-        del self._out[turn.number]
+    def end(self, visit: Visit) -> None:
+        del self._out[visit.number]
         self._wake()
 
     def _wake(self) -> None:
