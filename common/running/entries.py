@@ -1,6 +1,6 @@
 """What the files of a run have of its entries: an entry in progress comes from there, and its record goes there.
 
-Example: ``state, lines = await Entries(job, files, counts, limits, several_visits=False).open(visit)``
+Example: ``state, lines = Entries(job, files, counts, limits, several_visits=False).open(visit)``
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Iterable, Iterator, NamedTuple
 
 from ..fast_json import dumps
 from ..images import load_images
-from ..records import PendingEntry, Record, Score
+from ..records import PendingEntry, Record, Score, id_key
 from ..scoring.shapes import EntryScorer
 from ..servers.messages import chat_messages
 from ..storage.run_files import RunFiles
@@ -41,26 +41,32 @@ class Entries:
         self._counts = counts
         self._limits = limits
         self._several_visits = several_visits
+        self._retried: set[int] = set()  # entries whose answers without a score were scored again in this run
         files.ledger.keeps_track = several_visits
 
-    async def open(self, visit: Visit) -> tuple[EntryState, list[Record]]:
-        """An entry in progress, and its ledger lines; with its images and its prompt, if a request needs them."""
-        state, lines, replaced, answers = self._recall(visit.pending)
+    def open(self, visit: Visit) -> tuple[EntryState, list[Record]]:
+        """An entry in progress, and its ledger lines."""
+        key = id_key(visit.pending.entry.entry_id)
+        state, lines, replaced, answers = self._recall(visit.pending, is_first=key not in self._retried)
         state.most = visit.most
+        if self._several_visits and self._job.pipeline.scorer is not None and self._job.pipeline.scorer.retry_unscored:
+            self._retried.add(key)
         if visit.is_first:
             self._count_begun(state, answers)
         for line in replaced:
             if line not in lines:
                 self._files.ledger.append(line)
-        await fill(state, self._job)
         return state, lines
 
-    def _recall(self, pending: PendingEntry) -> Recalled:
+    def _recall(self, pending: PendingEntry, is_first: bool) -> Recalled:
+        """``is_first`` says that the scorer is to be asked again where it gave no score, if the user wants that."""
         job, ledger = self._job, self._files.ledger
         state = EntryState(pending.entry, dict(enumerate(pending.answers or ())))
-        replaced = state.take_record(pending.record, self._files.before, job.pipeline) if pending.record else []
+        before, replaced = self._files.before, []
+        if pending.record is not None:
+            replaced = state.take_record(pending.record, before, job.pipeline, is_first)
         known, lines = len(state.answers), ledger.recall(pending.entry.entry_id, forget=not self._several_visits)
-        state.recall(lines, job.pipeline)
+        state.recall(lines, job.pipeline, is_first)
         return Recalled(state, lines, replaced, len(state.answers) - known)
 
     def _count_begun(self, state: EntryState, recalled: int) -> None:
@@ -76,7 +82,7 @@ class Entries:
         """What earlier runs have of an entry that is to have more answers; None if it has none, or needs none."""
         if pending.record is None and pending.entry.entry_id not in self._files.ledger:
             return None
-        state, _, _, recalled = self._recall(pending)
+        state, _, _, recalled = self._recall(pending, is_first=True)
         pipeline = self._job.pipeline
         if not state.answers or not state.missing(pipeline.sampler) or state.is_complete(pipeline):
             return None
@@ -109,7 +115,7 @@ class Entries:
         """The records of entries that need more, as far as they have more scored answers than the output has."""
         pipeline = self._job.pipeline
         for pending in entries:
-            state = self._recall(pending).state
+            state = self._recall(pending, is_first=False).state
             if isinstance(pipeline.scorer, EntryScorer):
                 asyncio.run(Candidates(state, pipeline, lambda line: None, lambda error: None).score_at_hand())
             if pipeline.scorer is not None:

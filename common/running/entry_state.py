@@ -59,11 +59,13 @@ class EntryState:
     messages: bytes = b""
     most: int | None = None
 
-    def recall(self, lines: Iterable[Record], pipeline: Pipeline) -> None:
+    def recall(self, lines: Iterable[Record], pipeline: Pipeline, retry: bool = True) -> None:
         """Takes from ledger lines the answers and the scores that the pipeline's settings would make again.
 
-        An answer that is there already stays.
+        An answer that is there already stays. With ``retry``, an answer without a score is to be scored again, if the
+        scorer retries such answers.
         """
+        retry = retry and pipeline.scorer is not None and pipeline.scorer.retry_unscored
         scores, there, row = [], set(self.answers), self._row_id(pipeline.scorer)
         for line in lines:
             if "answer" in line:
@@ -79,12 +81,12 @@ class EntryState:
         if pipeline.scorer is not None and scores:
             wanted = score_id(pipeline.scorer, self._whole())
             known = [line for line in scores if line["made_by"] == wanted]
-            if pipeline.scorer.retry_unscored:
+            if retry:
                 known = [line for line in known if line["score"] is not None]
             self.scores.update((line["digest"], score_from_line(line)) for line in known)
         if pipeline.scorer is not None:
             parts = [line for line in scores if line["made_by"] in ids_of_parts(pipeline.scorer)]
-            if isinstance(pipeline.scorer, EntryScorer) and pipeline.scorer.retry_unscored:
+            if isinstance(pipeline.scorer, EntryScorer) and retry:
                 parts = [line for line in parts if line["score"] is not None]
             for line in sorted(parts, key=lambda line: len(line.get("judge_samples") or [line])):
                 self.parts[line["digest"]] = score_from_line(line)
@@ -100,7 +102,9 @@ class EntryState:
         if line["index"] < sampler.count and sampler.usable(answer, line.get("max_tokens")):
             self.answers[line["index"]] = sampler.signed(answer)
 
-    def take_record(self, record: Record, before: dict[str, Any], pipeline: Pipeline) -> list[Record]:
+    def take_record(
+        self, record: Record, before: dict[str, Any], pipeline: Pipeline, retry: bool = True
+    ) -> list[Record]:
         """Takes what an output whose settings were ``before`` has of the entry. All its answers count, if usable.
 
         Only the scores are taken if the answers come with the input. Returns the ledger lines of the scores of other
@@ -114,7 +118,7 @@ class EntryState:
                 answer.max_tokens = limit
                 self.answers[index_of(record, place)] = answer
         lines = list(score_lines(record, answers, scorer_of(before), pipeline.scorer))
-        self.recall(lines, pipeline)
+        self.recall(lines, pipeline, retry)
         own = pipeline.scorer.settings_id if pipeline.scorer is not None else ""
         row = self._row_id(pipeline.scorer)
         return [line for line in lines if line.get("row") != row or not line["made_by"].startswith(own)]

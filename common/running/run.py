@@ -38,7 +38,7 @@ from .breadth import Breadth, DepthFirst, Order, Spool, Visit, is_guided
 from .calibrate import write_calibration
 from .counts import Counts
 from .engine import Engine, LocalEngine
-from .entries import Entries
+from .entries import Entries, fill
 from .entry_state import EntryState, is_score_of
 from .estimate import Pilot, survey_of
 from .job import Job
@@ -536,11 +536,12 @@ class Run:
         sampler, entries = self._job.pipeline.sampler, self._entries
         try:
             try:
-                state, lines = await entries.open(visit)
+                state, lines = entries.open(visit)
+                if self._pilot is not None:
+                    self._pilot.begin(entry, lines)
+                await fill(state, self._job)
             finally:
                 opening.release()
-            if self._pilot is not None:
-                self._pilot.begin(entry, lines)
             known, before = len(state.scores), entries.seen(state)
             stopped_by = await self._engine.process(state, self._keep)
         except EntryFailed as error:
