@@ -204,6 +204,7 @@ def main() -> None:
     parser.add_argument("--answers", type=int, default=16)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--times", type=int, default=200)
+    parser.add_argument("--concurrency", type=int, default=64, help="requests in flight, of --script and --local")
     parser.add_argument("--script", action="store_true", help="once through reject.py and a scripted server")
     parser.add_argument("--local", action="store_true", help="once through reject.py and the embedded model")
     parser.add_argument("--folder", type=Path, help="where the runs' files go, so that the command resumes")
@@ -214,13 +215,20 @@ def main() -> None:
     with tempfile.TemporaryDirectory() if args.folder is None else nullcontext(args.folder) as folder:
         if args.local:
             items = [conversation(text, str(answer)) for text, answer in questions(args.entries, args.seed)]
-            terse = ["--system_prompt", "Answer with one short sentence.", "--max_tokens", 48, "--concurrency", 8]
+            terse = [
+                "--system_prompt",
+                "Answer with one short sentence.",
+                "--max_tokens",
+                48,
+                "--concurrency",
+                args.concurrency,
+            ]
             compare(Path(folder), items, ["--local", *terse], args.answers)
             return
         asked = population(args.entries, random.Random(args.seed))
         items = [conversation(question.text, "42") for question in asked]
         with generator(asked, []) as server:
-            names = ["--generator_model", "m", "--generator_port", server.port, "--concurrency", 64]
+            names = ["--generator_model", "m", "--generator_port", server.port, "--concurrency", args.concurrency]
             compare(Path(folder), items, names, args.answers)
 
 
