@@ -1,9 +1,9 @@
 """Accepted entries when a budget ends a run: depth first, breadth first, and with ``Acceptance`` (a budget known).
 
 The simulation drives the order of work of the scripts itself (``common/running/breadth.py``), without servers: the
-population of ``benchmarks.acceptance``, made anew in each repetition. The budget is half of what
-``--stop_after 1`` takes. ``--script`` does it once through ``reject.py`` and a scripted server, and ``--local`` on the
-embedded model with generated tasks.
+population of ``benchmarks.acceptance``, made anew in each repetition. The budget is half of what ``--stop_after 1``
+takes. ``--script`` does it once through ``reject.py`` and a scripted server. ``--local`` does it with generated tasks
+and the answers of the embedded model, which are sampled once, and then replayed by a scripted server.
 
 Example: ``python -m benchmarks.breadth --times 200``
 """
@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import math
 import random
+import subprocess
 import tempfile
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -22,10 +23,12 @@ from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tu
 
 from benchmarks.acceptance import Question, generator, population
 from benchmarks.scorers import questions
+from common.input.conversations import entry_from_conversation
 from common.records import Entry, PendingEntry
 from common.running.breadth import Breadth, Spool
 from common.running.posterior import Acceptance, Seen
-from tests.helpers import conversation, read_lines, run_script, write_input
+from tests.helpers import command, conversation, environment, read_lines, write_input
+from tests.scripted_server import Reply, Request, ScriptedServer, completion
 
 Tries = List[Tuple[bool, int]]  # each answer of an entry: whether it is accepted, and its tokens
 WAYS = ("depth first", "breadth first", "guided")
@@ -171,7 +174,8 @@ def reject(folder: Path, items: Sequence[Dict[str, Any]], *flags: object) -> Tup
     folder.mkdir(parents=True, exist_ok=True)
     source = write_input(folder / "in.jsonl", items)
     named = ["--input_file", source, "--output_file", folder / "out.jsonl", "--cache_file", folder / "cache.jsonl"]
-    run = run_script("reject.py", *named, "--scorer", "match", "--accept_score", 10, "--seed", 1, *flags)
+    words = command("reject.py", *named, "--scorer", "match", "--accept_score", 10, "--seed", 1, *flags)
+    run = subprocess.run(words, capture_output=True, text=True, env=environment(), check=False)
     if run.returncode not in (0, 1) or "error:" in run.stderr:
         raise SystemExit(run.stderr)
     return accepted_in(folder)
@@ -193,6 +197,34 @@ def compare(folder: Path, items: Sequence[Dict[str, Any]], flags: Sequence[objec
         show(name, *reject(folder / name.replace(" ", "_"), items, *flags, *more))
 
 
+def embedded_answers(folder: Path, items: Sequence[Dict[str, Any]], answers: int) -> Dict[str, List[Reply]]:
+    """The answers of the embedded model to each question, sampled once; the same folder again resumes."""
+    terse = ["--system_prompt", "Answer with one short sentence.", "--max_tokens", 48, "--concurrency", 8]
+    reject(folder, items, "--local", *terse, "--answers_per_question", answers, "--breadth")
+    questions_of = {entry_from_conversation(item).entry_id: item["conversations"][0]["value"] for item in items}
+    found: Dict[str, List[Reply]] = {}
+    for line in sorted(read_lines(folder / "cache.jsonl"), key=lambda line: int(line["index"])):
+        if "answer" in line:
+            tokens = line["usage"]["completion_tokens"]
+            reply = completion(line["answer"], finish=line["finish_reason"], tokens=tokens, delay=tokens / 2000)
+            found.setdefault(questions_of[line["entry_id"]], []).append(reply)
+    return found
+
+
+def replay(replies: Dict[str, List[Reply]]) -> ScriptedServer:
+    """Gives each question its answers in their order. A question that was asked before by another run begins anew."""
+    asked: Dict[Tuple[str, Any], int] = {}
+    counts: Dict[str, int] = {}
+
+    def script(request: Request) -> Reply:
+        seed = (request.question, request.body["seed"])
+        place = asked.setdefault(seed, counts.get(request.question, 0))
+        counts[request.question] = max(counts.get(request.question, 0), place + 1)
+        return replies[request.question][place]
+
+    return ScriptedServer(script)
+
+
 def show(name: str, accepted: int, tokens: int) -> None:
     print(f"| {name} | {accepted} | {tokens:,} | {1000 * accepted / tokens:.2f} |", flush=True)
 
@@ -206,7 +238,7 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=200)
     parser.add_argument("--concurrency", type=int, default=64, help="requests in flight, of --script and --local")
     parser.add_argument("--script", action="store_true", help="once through reject.py and a scripted server")
-    parser.add_argument("--local", action="store_true", help="once through reject.py and the embedded model")
+    parser.add_argument("--local", action="store_true", help="the same with answers of the embedded model, replayed")
     parser.add_argument("--folder", type=Path, help="where the runs' files go, so that the command resumes")
     args = parser.parse_args()
     if not (args.script or args.local):
@@ -215,15 +247,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() if args.folder is None else nullcontext(args.folder) as folder:
         if args.local:
             items = [conversation(text, str(answer)) for text, answer in questions(args.entries, args.seed)]
-            terse = [
-                "--system_prompt",
-                "Answer with one short sentence.",
-                "--max_tokens",
-                48,
-                "--concurrency",
-                args.concurrency,
-            ]
-            compare(Path(folder), items, ["--local", *terse], args.answers)
+            with replay(embedded_answers(Path(folder), items, args.answers)) as server:
+                names = ["--generator_model", "m", "--generator_port", server.port, "--concurrency", args.concurrency]
+                compare(Path(folder), items, names, args.answers)
             return
         asked = population(args.entries, random.Random(args.seed))
         items = [conversation(question.text, "42") for question in asked]

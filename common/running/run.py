@@ -554,9 +554,10 @@ class Run:
             self.counts.postponed += not self._is_broad
             self._order.back(visit, entries.seen(state))
         else:
-            self._order.learn(before, entries.seen(state))
+            after = entries.seen(state)
+            self._order.learn(before, after)
             if state.most is not None and stopped_by is None and state.missing(sampler):
-                self._order.back(visit, entries.seen(state))
+                self._order.back(visit, after)
                 entries.count_rows(state)
             else:
                 self._finish(visit, state, stopped_by, known)
