@@ -8,6 +8,7 @@
     │  ├─ ServerGone          the server stopped answering
     │  ├─ BudgetSpent         --token_budget or --time_budget is used up
     │  │  └─ TargetReached    --target_accepted is reached
+    │  ├─ Interrupted         Ctrl-C or SIGTERM (exit 130)
     │  └─ ServerRefused       wrong key, model or URL: every request would fail alike
     └─ EntryFailed            this entry goes to the errors file, the others go on
        ├─ BadEntry            the entry itself is unusable
@@ -36,6 +37,15 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else " " if c.isspace() else ascii(c)[1:-1] for c in text)
+
+
+def plural(number: int, singular: str, plural_form: str = "") -> str:
+    """A number with its noun.
+
+    >>> plural(1, "answer"), plural(1200, "answer")
+    ('1 answer', '1,200 answers')
+    """
+    return f"{number:,} {singular if number == 1 else plural_form or singular + 's'}"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -91,6 +101,15 @@ class BudgetSpent(RunStopped):
 
 class TargetReached(BudgetSpent):
     """The run has as many accepted rows as it was asked for."""
+
+
+class Interrupted(RunStopped):
+    """Ctrl-C or SIGTERM."""
+
+    exit_code = 130
+
+    def __init__(self) -> None:
+        super().__init__("interrupted; run the same command again to go on")
 
 
 class ServerRefused(RunStopped):

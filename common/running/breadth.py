@@ -60,6 +60,9 @@ class Order(Protocol):
     def end(self, visit: Visit) -> None:
         """The entry is complete, or failed."""
 
+    def leave(self, visit: Visit) -> None:
+        """The entry needs more, but not in this run."""
+
     def learn(self, before: Seen, after: Seen) -> None:
         """An entry had that, and has this after its visit."""
 
@@ -87,6 +90,9 @@ class DepthFirst:
         pass
 
     def end(self, visit: Visit) -> None:
+        pass
+
+    def leave(self, visit: Visit) -> None:
         pass
 
     def learn(self, before: Seen, after: Seen) -> None:
@@ -151,6 +157,7 @@ class Breadth:
         self._is_drained = False
         self._queues: dict[tuple[int, int], list[Waiting]] = {}  # by (answers, accepted)
         self._out: dict[int, Visit] = {}  # by the numbers of their entries
+        self._left: dict[int, int] = {}  # the places of those that are left for the next run, by their numbers
         self._came_back: asyncio.Future[None] | None = None
 
     async def visits(self, entries: Entries) -> AsyncGenerator[Visit, None]:
@@ -206,12 +213,17 @@ class Breadth:
 
     def back(self, visit: Visit, seen: Seen) -> None:
         self._out.pop(visit.number, None)
-        if visit.place is None:
-            visit.place = self._spool.add(visit.pending)
         order = 0 if self._acceptance is None else seen.tokens
         queue = self._queues.setdefault((seen.answers, seen.accepted), [])
-        heapq.heappush(queue, Waiting(order, visit.number, visit.place))
+        heapq.heappush(queue, Waiting(order, visit.number, self._place_of(visit)))
         self._wake()
+
+    def leave(self, visit: Visit) -> None:
+        self._left[visit.number] = self._place_of(visit)
+        self.end(visit)
+
+    def _place_of(self, visit: Visit) -> int:
+        return self._spool.add(visit.pending) if visit.place is None else visit.place
 
     def learn(self, before: Seen, after: Seen) -> None:
         if self._acceptance is not None:
@@ -226,7 +238,8 @@ class Breadth:
             self._came_back.set_result(None)
 
     def unfinished(self) -> Iterator[PendingEntry]:
-        places = {number: place for queue in self._queues.values() for _, number, place in queue}
+        waiting = {number: place for queue in self._queues.values() for _, number, place in queue}
+        places = {**waiting, **self._left}
         for number in sorted([*places, *self._out]):
             yield self._out[number].pending if number in self._out else self._spool.read(places[number])
 

@@ -21,6 +21,7 @@ from .entry_state import EntryState
 from .job import Job
 from .limits import Limits
 from .posterior import Seen
+from .sampler import Sampler
 
 
 class Recalled(NamedTuple):
@@ -142,12 +143,15 @@ async def fill(state: EntryState, job: Job) -> None:
         where = (job.image_folder, job.image_root is not None, job.max_image_bytes)
         state.images = await loop.run_in_executor(None, load_images, state.entry.images, *where)
     sampler = job.pipeline.sampler
-    if sampler is not None and state.missing(sampler):
+    groups = [] if sampler is None else sampler.groups(state.entry.entry_id, state.missing(sampler))
+    for one, _ in groups:
         if state.images:  # base64 of megabytes: off the event loop
-            state.messages = await loop.run_in_executor(None, _prompt, state, sampler.system_prompt)
+            prompt = await loop.run_in_executor(None, _prompt, state, one)
         else:
-            state.messages = _prompt(state, sampler.system_prompt)
+            prompt = _prompt(state, one)
+        same = (known for known in state.prompts.values() if known == prompt)
+        state.prompts[one.settings_id] = next(same, prompt)  # equal prompts are kept once
 
 
-def _prompt(state: EntryState, system_prompt: str | None) -> bytes:
-    return dumps(chat_messages(state.entry, state.images, system_prompt))
+def _prompt(state: EntryState, sampler: Sampler) -> bytes:
+    return dumps(chat_messages(state.entry, state.images, sampler.system_prompt))
