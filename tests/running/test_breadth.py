@@ -11,16 +11,17 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.input.conversations import entry_from_conversation
-from common.records import Entry, PendingEntry
+from common.records import Answer, Entry, PendingEntry, Record, make_record
 from common.running.breadth import Breadth, Spool, Visit
 from common.running.posterior import Acceptance, Seen
+from common.storage.run_files import RunFiles
 from tests.helpers import command, conversation, environment, questions, read_lines, run_script
 from tests.scripted_server import Reply, Request, ScriptedServer, completion
 
@@ -214,6 +215,48 @@ def test_the_spool_gives_back_what_it_was_given_in_any_order(tmp_path: Path) -> 
             assert spool.read(places[number]) == pending(number)
         assert spool.read(spool.add(pending(9))) == pending(9)
     assert list(tmp_path.iterdir()) == []
+
+
+# --- the records of unfinished entries --------------------------------------------------------------------------------
+
+
+def record_of(number: int, *texts: str) -> Record:
+    return make_record(pending(number).entry, [Answer(text) for text in texts], None)
+
+
+def cut_after(first: Record) -> Iterator[Record]:
+    """One record, and then the end of the process."""
+    yield first
+    raise KeyboardInterrupt
+
+
+def test_a_run_killed_while_it_writes_unfinished_records_has_said_that_they_are(tmp_path: Path) -> None:
+    names = (str(tmp_path / "out.jsonl"), str(tmp_path / "out.jsonl.ledger"), {"answers_per_question": 3})
+    with RunFiles(*names) as files:
+        files.output.append(record_of(0, "a", "b", "c"))
+        with pytest.raises(KeyboardInterrupt):
+            files.settle(cut_after(record_of(1, "a")))
+    with RunFiles(*names) as files:
+        assert [files.meet(pending(number).entry.entry_id) for number in (0, 1, 2)] == ["new"] * 3
+        assert files.old_record(pending(1).entry.entry_id) == record_of(1, "a")
+    assert settings_of(tmp_path)["unfinished"] is True
+
+
+def test_a_rewrite_killed_while_it_adds_unfinished_records_leaves_the_old_output(tmp_path: Path) -> None:
+    names = (str(tmp_path / "out.jsonl"), str(tmp_path / "out.jsonl.ledger"))
+    with RunFiles(*names, {"answers_per_question": 1}) as files:
+        files.output.append(record_of(0, "a"))
+        files.complete = True
+    with RunFiles(*names, {"answers_per_question": 3}) as files, pytest.raises(KeyboardInterrupt):
+        files.settle(cut_after(record_of(1, "a", "b")))
+    assert read_lines(tmp_path / "out.jsonl") == [record_of(0, "a")]
+    with RunFiles(*names, {"answers_per_question": 3}) as files:
+        assert files.meet(pending(1).entry.entry_id) == "new"
+        assert files.old_record(pending(1).entry.entry_id) is None
+        files.settle([record_of(1, "a", "b")])
+    assert read_lines(tmp_path / "out.jsonl") == [record_of(1, "a", "b"), record_of(0, "a")]
+    assert settings_of(tmp_path)["unfinished"] is True
+    assert settings_of(tmp_path)["answers_per_question"] == 1
 
 
 # --- through the scripts ----------------------------------------------------------------------------------------------
