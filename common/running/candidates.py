@@ -51,7 +51,8 @@ class Candidates:
         self._keep = keep
         self._stop = stop
         self._servers_idle = servers_idle
-        self._to_sample: list[int] = list(state.missing(self._sampler))  # indices without a request yet; never replaced
+        wanted = state.missing(self._sampler) if state.most is None else state.within_reach(self._sampler)
+        self._to_sample: list[int] = list(wanted)  # indices without a request yet; never replaced
         self._all = len(state.answers) + len(self._to_sample)
         self._most = len(state.answers) + state.to_sample(self._sampler)  # in this visit
         self._to_score: list[int] = []  # indices of answers at hand that no scorer was given yet

@@ -168,10 +168,13 @@ class EntryState:
         """The indices of the answers that are still to be sampled, if all are wanted."""
         return [] if sampler is None else [index for index in range(sampler.count) if index not in self.answers]
 
+    def within_reach(self, sampler: Generators | None) -> list[int]:
+        """The indices of the missing answers whose generators are not lost."""
+        return [] if sampler is None else sampler.within_reach(self.entry.entry_id, self.missing(sampler))
+
     def to_sample(self, sampler: Generators | None) -> int:
         """How many answers may be sampled in this visit."""
-        missing = len(self.missing(sampler))
-        return missing if self.most is None else min(self.most, missing)
+        return len(self.missing(sampler)) if self.most is None else min(self.most, len(self.within_reach(sampler)))
 
     def needs_images(self, pipeline: Pipeline) -> bool:
         """Whether a request may be made that shows the entry's images."""

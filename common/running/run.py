@@ -579,16 +579,22 @@ class Run:
             self.counts.postponed += 1
             self._order.back(visit, entries.seen(state))
         except Postponed:
-            self.counts.postponed += 1
-            self._order.leave(visit)
+            self._go_on_later(visit, state)
         else:
-            after = entries.seen(state)
-            self._order.learn(before, after)
+            self._order.learn(before, entries.seen(state))
             if state.most is not None and stopped_by is None and state.missing(sampler):
-                self._order.back(visit, after)
+                self._go_on_later(visit, state)
                 entries.count_rows(state)
             else:
                 self._finish(visit, state, stopped_by, known)
+
+    def _go_on_later(self, visit: Visit, state: EntryState) -> None:
+        """An entry needs more: in its next visit, or in the next run if nothing can be sampled for it now."""
+        if self._is_broad and state.within_reach(self._job.pipeline.sampler):
+            self._order.back(visit, self._entries.seen(state))
+        else:
+            self.counts.postponed += 1
+            self._order.leave(visit)
 
     def _finish(self, visit: Visit, state: EntryState, stopped_by: str | None, known: int) -> None:
         """An entry is complete. ``known`` is how many scores it had before."""

@@ -437,3 +437,21 @@ def test_a_finished_output_is_topped_up_breadth_first(tmp_path: Path) -> None:
     assert set(answers(tmp_path).values()) == {4}
     assert set(generator.asked.values()) == {4}
     assert "unfinished" not in settings_of(tmp_path)
+
+
+def test_a_lost_generator_costs_only_its_own_answers(tmp_path: Path) -> None:
+    refused = Reply({"error": {"message": "no model"}}, status=404)
+    with ScriptedServer(lambda _: refused) as away, ScriptedServer(Generator()) as server:
+        asked = words(server, tmp_path, "--answers_per_question", 4)
+        del asked[asked.index("--model") : asked.index("--model") + 4]
+        asked += ["--generator_model", "A", "B", "--generator_port", str(server.port)]
+        run = run_script(*asked, str(away.port))
+        assert run.returncode == 1
+        assert "the generator B is lost" in run.stderr
+        assert len(server.chats) == 2 * ENTRIES
+        assert answers(tmp_path) == {f"question {n}?": 2 for n in range(ENTRIES)}
+        with ScriptedServer(Generator()) as back:
+            last = run_script(*asked, str(back.port))
+            assert (last.returncode, last.stderr) == (0, "")
+            assert (len(server.chats), len(back.chats)) == (2 * ENTRIES, 2 * ENTRIES)
+    assert set(answers(tmp_path).values()) == {4}
