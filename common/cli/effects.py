@@ -28,7 +28,9 @@ SERVER = "base_url api_key_env extra_body requests_per_minute tokens_per_minute"
 
 
 BATCH = "batch_out batch_in batch_submit".split()
-ONE_BY_ONE = "token_budget time_budget breadth longest_wait local ray dry_run estimate request_timeout".split()
+ONE_BY_ONE = (
+    "token_budget time_budget breadth stop_loops longest_wait local ray dry_run estimate request_timeout".split()
+)
 
 
 class Source(NamedTuple):

@@ -27,6 +27,7 @@ ABSENT: Dict[str, Any] = {  # the values of the flags that not every command has
     "time_budget": None,
     "target_accepted": None,
     "breadth": False,
+    "stop_loops": False,
     "stop_after": None,
     "give_up_after": None,
     "stop_sure": None,
@@ -377,6 +378,11 @@ def add_sampling(parser: argparse.ArgumentParser, answers: int) -> None:
         action="store_true",
         help="sample one answer for every entry, then a second one where it is still needed, and so on; with a budget, "
         "where an accepted answer takes the fewest tokens",
+    )
+    add(
+        "--stop_loops",
+        action="store_true",
+        help="end an answer that repeats itself: by vLLM's own means, elsewhere by closing the connection of a stream",
     )
 
 
