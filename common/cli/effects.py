@@ -84,7 +84,7 @@ def _needs_of_order(flag: str, args: argparse.Namespace) -> Iterator[Need]:
     if flag == "breadth":
         several = args.answers_per_question > args.samples_per_request
         deciding = ["answers_per_question", "samples_per_request"]
-        yield Need(several or args.temperature == 0, "where one request brings all answers of an entry", deciding)
+        yield Need(several, "where one request brings all answers of an entry", deciding)
     if flag in ("breadth", "target_accepted"):
         text = "with --scorer compare, which scores an entry's answers once all of them are there"
         yield Need("compare" not in args_scorer(args), text, ["scorer"])

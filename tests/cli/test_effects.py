@@ -94,7 +94,7 @@ WITH_EFFECT = [
     ("reject", "--accept_score 3 --stop_after 1"),
     ("reject", "--accept_score 3 --target_accepted 9"),
     ("reject", "--scorer match --target_accepted 9 --breadth --time_budget 1h30m"),
-    ("sample", "--breadth --temperature 0 --samples_per_request 8 --answers_per_question 8 --estimate 4"),
+    ("sample", "--breadth --samples_per_request 4 --answers_per_question 8 --estimate 4"),
     ("reject", "--accept_precision 0.9 --calibration c.json --stop_after 1"),
     ("score", "--pair_precision 0.9 --calibration c.json --select dpo --selected_file a.json"),
     ("score", "--accept_score 3"),
