@@ -13,6 +13,7 @@ from typing import Awaitable, Callable
 
 from ..errors import BudgetSpent, RunStopped, TargetReached
 from ..records import Record
+from .amounts import duration
 from .job import Job
 from .target import Target
 
@@ -62,8 +63,6 @@ class Limits:
 
     async def watch_time(self, budget: float) -> None:
         """Ends the sampling once the run has taken ``budget`` seconds."""
-        from .estimate import duration
-
         await self._sleep(max(0.0, budget - (self._clock() - self._begun)))
         self._cut(BudgetSpent(f"the --time_budget of {duration(budget)} is over"))
 
