@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import functools
 import re
-from typing import NamedTuple, Tuple
+from typing import NamedTuple, Sequence, Tuple
 
 from .patterns import regex
 
@@ -44,6 +44,22 @@ _BLOCKS = [  # other blocks of thoughts: how one begins, and how it ends
 
 
 _HINTS = ("think", "thought", "\u601d\u8003", "unused9", "channel", "analysis", "inner_prefix", "reasoning")
+_SIGNS = (
+    "<",
+    "[",
+    "{",
+    "\u25c1",
+    "\uff1c",
+    "\u300a",
+    "\u3010",
+    "&lt;",
+    "```",
+    "analysis",
+)  # each rule needs one of these
+_STEMS = (  # and, in lower case, one of these
+    *("think", "thought", "\u601d\u8003", "unused", "channel", "analy", "inner_prefix", "reason"),
+    *("rational", "reflect", "scratch", "deliberation", "monologue", "cot"),
+)
 
 _Tag = Tuple[int, int, str]  # start, end, and thinking or reasoning, with "/" before it if the tag closes
 
@@ -56,6 +72,8 @@ def without_thoughts(text: str) -> str | None:
     >>> without_thoughts("<think>It is 4") is None
     True
     """
+    if not (_holds_one_of(_SIGNS, text) and _holds_one_of(_STEMS, text.lower())):
+        return text  # the rules would say so too, and take ten times as long
     said = _final_channel(text)
     for opening, closing in _BLOCKS:
         said = None if said is None else _without_blocks(said, opening, closing)
@@ -72,6 +90,10 @@ def without_thoughts(text: str) -> str | None:
             kept.append(said[place:start])
         place, inside = end, kind == "reasoning"
     return None if inside else "".join([*kept, said[place:]])
+
+
+def _holds_one_of(words: Sequence[str], text: str) -> bool:
+    return any(map(text.__contains__, words))
 
 
 class Parts(NamedTuple):
@@ -93,8 +115,7 @@ def split_thoughts(text: str) -> Parts:
     >>> split_thoughts("<think>It is"), split_thoughts("Use `<think>` here.")
     (Parts(thoughts='It is', answer=None), Parts(thoughts='', answer='Use `<think>` here.'))
     """
-    lower = text.lower()
-    if not any(hint in lower for hint in _HINTS):
+    if not _holds_one_of(_HINTS, text.lower()):
         return Parts("", text)
     parts = _split_channels(text) or _split_block(text) or _split_tags(text)
     if parts.answer is None:

@@ -19,6 +19,8 @@ from common.records import (
     answer_from_line,
     answer_line,
     canonical,
+    entry_id_of,
+    entry_key_of,
     id_key,
     make_record,
     origin_of,
@@ -46,6 +48,14 @@ def test_the_id_is_the_md5_of_the_canonical_json_of_conversation_and_images() ->
     )
     item = conversation("café?", "4", images=["a.png"])
     assert entry_from_conversation(item).entry_id == hashlib.md5(spelled).hexdigest()
+
+
+@settings(max_examples=60, deadline=None)
+@given(ANY_TEXT | st.sampled_from(["\x7f", *map(chr, range(34))]))
+def test_the_id_of_any_text_is_that_of_its_canonical_json(text: str) -> None:
+    said, images = turns(f"human:{text}"), [text]
+    entry_id = hashlib.md5(canonical({"conversations": said, "images": images})).hexdigest()
+    assert (entry_id_of(said, images), entry_key_of(said, images)) == (entry_id, id_key(entry_id))
 
 
 @settings(max_examples=60, deadline=None)

@@ -12,7 +12,7 @@ import io
 import os
 from bisect import bisect_left
 from collections import Counter
-from typing import Any, Iterator, NamedTuple, Protocol
+from typing import Any, Callable, Iterator, NamedTuple, Protocol
 
 from ..errors import BrokenInput, UsageError
 from ..images import LFS_POINTER
@@ -20,7 +20,7 @@ from ..records import Origin
 from .compressed import unpacked
 from .delimited import DelimitedReader
 from .folders import input_files
-from .json_items import JsonReader
+from .json_items import JsonReader, known_to_nobody
 from .parquet import ParquetReader
 
 START = 32  # bytes of a file by which its format is detected
@@ -92,12 +92,24 @@ class InputFile:
         self.is_folder = os.path.isdir(path)
         self._readers = [_checked(file) for file in _files(path)] if self.is_folder else [_open(path)]
         self._starts: list[int] = []  # for each file that was begun: the number of lines before its first line
+        self._is_known: Callable[[bytes], bool] = known_to_nobody
+
+    def pass_over(self, is_known: Callable[[bytes], bool]) -> None:
+        """From now on, lines of JSON Lines that are known are not read. A ``Passed`` stands for those in a row."""
+        self._is_known = is_known
+        for reader in self._readers:
+            self._tell_known(reader)
+
+    def _tell_known(self, reader: Reader) -> None:
+        if isinstance(reader, JsonReader):
+            reader.is_known = self._is_known
 
     def __iter__(self) -> Iterator[Item]:
         line = 0
         for index, reader in enumerate(self._readers):
             if self.is_folder:
                 reader = self._readers[index] = _open_again(reader.path)
+                self._tell_known(reader)
             start = line
             self._starts.append(start)
             for number, value in reader:

@@ -28,6 +28,18 @@ LONG_TURN = re.compile(
 )  # how a turn begins that is not there as a whole
 
 
+PASSED_AT_ONCE = 256  # known lines that are one item
+
+
+class Passed(int):
+    """The item that stands for this many known lines, and has the number of the last: nobody needs their values."""
+
+
+def known_to_nobody(line: bytes) -> bool:
+    """The usual ``is_known``: each line is read."""
+    return False
+
+
 class JsonReader:
     """The items of a JSON list or of JSON lines, each after its line. Memory holds one item.
 
@@ -55,6 +67,7 @@ class JsonReader:
         self._bytes = 0  # of text that were read so far
         self._first_line = 1
         self._list: JsonList | None = None
+        self.is_known: Callable[[bytes], bool] = known_to_nobody  # of a line: whether it is passed over
         if self._skip_to_start() == b"[" and not begins_with_turn(stream.peek(PIECE)):
             self.shape = "a JSON list"
             self._list = JsonList(path, self._pieces(lambda: stream.read1(PIECE)), self._first_line)
@@ -105,11 +118,25 @@ class JsonReader:
             raise BrokenInput(f"cannot read {self.path}: {error.strerror or error}") from error
 
     def _lines(self) -> Iterator[tuple[int, Any]]:
+        passed = number = 0
         for number, line in enumerate(self._pieces(self._next_line), self._first_line):
+            is_known = self.is_known(line)
+            passed += is_known
+            if passed == PASSED_AT_ONCE or (passed and not is_known):
+                yield number - (not is_known), self._passed(passed)
+                passed = 0
+            if is_known:
+                continue
             if len(line) > LONGEST_ITEM:
                 yield number, BadEntry(f"{self.path}: line {number}: {TOO_LONG}")
             elif line.strip():
                 yield number, self._value(number, line) if self._items else self._first_value(number, line)
+        if passed:
+            yield number, self._passed(passed)
+
+    def _passed(self, count: int) -> Passed:
+        self._items += count - 1
+        return Passed(count)
 
     def _next_line(self) -> bytes:
         """The next line. A line that is too long is cut just behind the limit."""

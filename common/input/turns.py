@@ -59,10 +59,10 @@ def turns_and_images(
 
 def are_plain(value: Sequence[Any]) -> bool:
     """Whether each item is a turn as the dataset has it: an object with the strings ``from`` and ``value``."""
-    return all(
-        isinstance(turn, dict) and isinstance(turn.get("from"), str) and isinstance(turn.get("value"), str)
-        for turn in value
-    )
+    for turn in value:
+        if not (isinstance(turn, dict) and isinstance(turn.get("from"), str) and isinstance(turn.get("value"), str)):
+            return False
+    return True
 
 
 def check_turns(turns: Sequence[Turn]) -> None:

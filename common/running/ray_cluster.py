@@ -20,7 +20,7 @@ import logging
 import math
 import re
 from dataclasses import dataclass, field
-from typing import Any, Callable
+from typing import Any, Callable, Sequence
 
 from ..errors import BudgetSpent, EntryFailed, RunStopped, ServerGone, ToolkitError
 from ..records import Record
@@ -60,10 +60,11 @@ class RemoteEntry:
         """How many requests it will take, roughly."""
         return max(1, self.state.to_sample(self._pipeline.sampler) or len(self.state.answers))
 
-    def take(self, line: Record) -> None:
-        """Keeps an answer or a score."""
-        self._keep(line)
-        self.state.recall([line], self._pipeline)
+    def take(self, lines: Sequence[Record]) -> None:
+        """Keeps answers and scores."""
+        for line in lines:
+            self._keep(line)
+        self.state.recall(lines, self._pipeline)
 
     def end(self, outcome: BaseException | str | None) -> None:
         """Ends the wait for the entry: with a failure, or with the flag that stopped its sampling."""
@@ -298,8 +299,11 @@ class RayEngine:
         for ours, theirs in zip(self._pipeline.clients, report.traffic):
             for name, value in dataclasses.asdict(theirs).items():
                 setattr(ours.traffic, name, getattr(ours.traffic, name) + value)
+        lines: dict[int, list[Record]] = {}
         for number, line in report.lines:
-            node.entries[number].take(line)
+            lines.setdefault(number, []).append(line)
+        for number, lines_of_entry in lines.items():
+            node.entries[number].take(lines_of_entry)
         for number in report.begun:
             node.queued -= node.not_begun.pop(number)
         for number, outcome in report.ended:

@@ -35,6 +35,8 @@ from ..errors import (
 )
 from ..input.files import InputFile, Item
 from ..input.joined import JoinedFiles, open_input
+from ..input.json_items import Passed
+from ..input.peek import peek_of
 from ..records import Entry, PendingEntry, Record, canonical, id_key
 from ..results.quantiles import ScoreSample
 from ..servers.client import Traffic
@@ -394,7 +396,12 @@ class Run:
     def _pending(self) -> Iterator[PendingEntry | None]:
         """The entries to process, each once; sometimes a None, so that a long skip does not hold the event loop."""
         passed = 0
+        self._pass_over_done()
         for line, item in self._items:
+            if isinstance(item, Passed):
+                self.counts.skipped += item
+                yield None
+                continue
             try:
                 if isinstance(item, BadEntry):
                     raise item
@@ -423,6 +430,20 @@ class Run:
             passed += 1
             if passed % SKIPS_AT_ONCE == 0:
                 yield None
+
+    def _pass_over_done(self) -> None:
+        """Lets the input pass over lines whose entries are in the output. An estimate and a limit count all entries."""
+        peek, meet_done = peek_of(self._job.read), self._files.meet_done
+        counts_all = self._pilot is not None or self._job.limit is not None
+        if peek is None or counts_all or not self._files.resumes:
+            return
+
+        def is_done(line: bytes) -> bool:
+            key = peek(line)
+            return key is not None and meet_done(key)
+
+        if isinstance(self._source, InputFile):
+            self._source.pass_over(is_done)
 
     def _has_other_keys(self, entry: Entry, is_duplicate: bool) -> bool:
         """Whether a duplicate's other keys are not those of the entry that came first, whose keys are noted here."""

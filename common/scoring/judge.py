@@ -157,18 +157,18 @@ class Judge(AnswerScorer):
     async def score_answer(self, entry: Entry, images: Sequence[str], answer: Answer) -> Score:
         """As ``score``, of the answer with its reasoning if the judge is to see thoughts."""
         text = with_thoughts(answer) if self._sees_thoughts else answer.text
-        return await self._score_text(entry, images, text, row_of(entry, answer))
+        return await self._score_text(entry, images, text, answer)
 
     async def score(self, entry: Entry, images: Sequence[str], text: str) -> Score:
         """The score of one answer's text; ``images`` are the URLs that the judge is shown."""
-        return await self._score_text(entry, images, text, row_of(entry, Answer(text)))
+        return await self._score_text(entry, images, text, Answer(text))
 
-    async def _score_text(self, entry: Entry, images: Sequence[str], text: str, row: dict[str, Any]) -> Score:
+    async def _score_text(self, entry: Entry, images: Sequence[str], text: str, whole: Answer) -> Score:
         answer = text if self._sees_thoughts else without_thoughts(text)
         if answer is None or (text.strip() and not answer.strip()):
             return Score(None, unscored="the answer has only thoughts")
         try:
-            texts = row_texts(self._template or "", row)
+            texts = row_texts(self._template, row_of(entry, whole)) if self._template is not None else ()
         except BadEntry as error:
             return Score(None, unscored=str(error))
         prompt = judge_text(entry, answer, self._low, self._high, self._template, self._mode, texts)
@@ -212,7 +212,7 @@ class Judge(AnswerScorer):
             raise  # the server's fault: the next run asks again
         except RequestFailed as error:
             score = Score(None, unscored=f"the judge's server refused the request: {error}")
-        return score._replace(judge_usage=usage.spent)
+        return score if score.judge_usage is usage.spent else score._replace(judge_usage=usage.spent)
 
     async def _score_by_words(self, messages: list[Message], usage: Usage, answer: str) -> Score:
         """The verdict of a reply. After a reply that says something else, the judge is shown it, and asked again."""
@@ -225,7 +225,7 @@ class Judge(AnswerScorer):
                 return Score(None, reply.text, f"the judge's reply {fault}")
             reading = read_verdict(reply.text, self._low, self._high, answer)
             if reading.value is not None:
-                return Score(reading.value, reply.text)
+                return Score(reading.value, reply.text, judge_usage=usage.spent)
             said = without_thoughts(reply.text) or ""
             turns = ask_again(messages, said.strip(), self._low, self._high, self._mode)
         return Score(None, reply.text, f"the judge's reply {self._reason(reading)}")

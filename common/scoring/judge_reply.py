@@ -79,6 +79,8 @@ _SCALE_IN_LABEL = regex(r"(?:-|\u2013|to|/|of)\s*([0-9]{1,9})")
 _SPACES = regex(r"[^\S\n]{2,}|[^\S\n ]")  # all but a single space
 _LINE_ENDS = regex(r" \n[ \n]*|\n[ \n]+")
 _SQUEEZED_OUT = regex(r"[\s*_`'\"#$<>{}\[\]()|\\]+")
+_REWRITTEN = regex(r"<[/\w]|\[/?[rsvg]|\\boxed", re.I)  # how markup begins that has letters of its own
+_NEITHER = bytes(code for code in range(128) if not chr(code).isalnum())
 _OBJECT_BEGINS = regex(r'\{\s*"')
 _LANGUAGE = regex(r"^\w{0,20}\n")  # ```json
 _FENCED_OBJECT = regex(r"```\w{0,20}\s?(\{.*\})\s?```", re.S)
@@ -149,8 +151,7 @@ def weighed_verdict(reply: str, low: float, high: float, answer: str = "") -> Re
 
 def holds_one_of(words: Sequence[str], text: str | None) -> bool:
     """Whether the text holds one of these words, which are in lower case."""
-    lower = (text or "").lower()
-    return any(word in lower for word in words)
+    return any(map((text or "").lower().__contains__, words))
 
 
 def _agreed(decisive: Reading, other: Reading) -> Reading:
@@ -240,6 +241,8 @@ def stands_in(verdict: str, answer: str) -> bool:
     """
     digits = _DIGITS.findall(verdict)
     if not answer or (digits and digits[-1] not in (answer if answer.isascii() else folded(answer))):
+        return False
+    if _letters_stay(verdict) and _letters_stay(answer) and _letters(verdict) not in _letters(answer):
         return False  # so it is for most answers
     words = re.escape(_squeezed(verdict)) + r"(?![0-9]|[.,][0-9])"
     return re.search(words, _squeezed_answer(answer)) is not None
@@ -247,6 +250,16 @@ def stands_in(verdict: str, answer: str) -> bool:
 
 def _squeezed(text: str) -> str:
     return _SQUEEZED_OUT.sub("", unmarked(folded(text))).casefold()
+
+
+def _letters_stay(text: str) -> bool:
+    """Whether ``_squeezed`` neither adds nor takes away letters and digits."""
+    return text.isascii() and _REWRITTEN.search(text) is None
+
+
+def _letters(text: str) -> bytes:
+    """The letters and digits of an ASCII text, in lower case."""
+    return text.encode().lower().translate(None, _NEITHER)
 
 
 _squeezed_answer = functools.lru_cache(maxsize=16)(_squeezed)  # several replies are about one answer

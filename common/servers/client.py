@@ -79,14 +79,13 @@ class Traffic:
         return Traffic(*(one + more for one, more in zip(astuple(self), astuple(other))))
 
 
-@dataclass
 class Tries:
     """What one request has behind it."""
 
-    failed: int = 0
-    refused: int = 0  # by a busy server
-    refused_seconds: float = 0.0  # of the pauses after that
-    answered: int = 0  # requests that had been answered at the first of these refusals
+    failed = 0
+    refused = 0  # by a busy server
+    refused_seconds = 0.0  # of the pauses after that
+    answered = 0  # requests that had been answered at the first of these refusals
 
 
 def start_anyway() -> None:
@@ -260,21 +259,9 @@ class ChatClient:
             begin()
             return self._read_filed(self.filed(entry_id, index, b"".join(_body(messages, request))), empty_ok)
 
-        def vary() -> None:
-            if isinstance(request.get("seed"), int):
-                request["seed"] += 1  # the same seed would bring the same empty reply
-
-        async def ask(server: Server, body: Sequence[bytes], sent: float) -> list[Answer]:
-            connection, stopping = self._connections[server], self._loop_stopping
-            if stopping is None:
-                return await self._ask(server, connection.post_chat(body), sent, empty_ok, entry_id)
-            exchange = stopping.post(Asked(server, connection, request, functools.partial(_body, messages)))
-            answers = await self._ask(server, exchange, sent, empty_ok, entry_id)
-            self._count_ends(answers, limit_of(request))
-            return answers
-
-        sending = Sending(entry_id, ABOUT_FIELDS if tentative else (), begin, vary)
-        return await self._send(lambda: _body(messages, request), ask, sending)
+        ask = functools.partial(self._ask_chat, messages, request, empty_ok, entry_id)
+        sending = Sending(entry_id, ABOUT_FIELDS if tentative else (), begin, functools.partial(_vary, request))
+        return await self._send(functools.partial(_body, messages, request), ask, sending)
 
     async def post(
         self,
@@ -291,9 +278,7 @@ class ChatClient:
         """
         body = (dumps(self._fields(fields)),)
 
-        async def ask(server: Server, body: Sequence[bytes], sent: float) -> tuple[T, Record | None]:
-            return await self._ask_path(server, body, sent, path, read, entry_id)
-
+        ask = functools.partial(self._ask_path, path, read, entry_id)
         return await self._send(lambda: body, ask, Sending(entry_id, tentative))
 
     def _fields(self, parameters: dict[str, Any]) -> dict[str, Any]:
@@ -383,6 +368,25 @@ class ChatClient:
             # not at once: an answer is kept before the next request is sent
             asyncio.get_running_loop().call_soon(self.pool.give_back, server)
 
+    async def _ask_chat(
+        self,
+        messages: bytes,
+        request: dict[str, Any],
+        empty_ok: bool,
+        entry_id: str,
+        server: Server,
+        body: Sequence[bytes],
+        sent: float,
+    ) -> list[Answer]:
+        """The answers of one chat request to one server, which may be stopped if they loop."""
+        connection, stopping = self._connections[server], self._loop_stopping
+        if stopping is None:
+            return await self._ask(server, connection.post_chat(body), sent, empty_ok, entry_id)
+        exchange = stopping.post(Asked(server, connection, request, functools.partial(_body, messages)))
+        answers = await self._ask(server, exchange, sent, empty_ok, entry_id)
+        self._count_ends(answers, limit_of(request))
+        return answers
+
     async def _ask(
         self, server: Server, exchange: Awaitable[HttpReply], sent: float, empty_ok: bool, entry_id: str
     ) -> list[Answer]:
@@ -413,12 +417,12 @@ class ChatClient:
 
     async def _ask_path(
         self,
-        server: Server,
-        body: Sequence[bytes],
-        sent: float,
         path: str,
         read: Callable[[bytes], tuple[T, Record | None]],
         entry_id: str,
+        server: Server,
+        body: Sequence[bytes],
+        sent: float,
     ) -> tuple[T, Record | None]:
         """What is read of the reply to one request to a path of one server."""
         reply = await self._post(server, self._connections[server].post(path, body), entry_id)
@@ -506,6 +510,12 @@ def need_open_files(clients: Sequence[ChatClient]) -> None:
             share = client.max_concurrency * (hard - OTHER_FILES) // connections
             client.max_concurrency = max(1, min(client.max_concurrency, share))
     resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
+def _vary(request: dict[str, Any]) -> None:
+    """Changes the seed of a request: the same one would bring the same empty reply."""
+    if isinstance(request.get("seed"), int):
+        request["seed"] += 1
 
 
 def _body(messages: bytes, parameters: dict[str, Any]) -> Sequence[bytes]:

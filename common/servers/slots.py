@@ -92,10 +92,11 @@ class Pool:
         if self._stopped_by is not None:
             raise self._stopped_by
         preferred = self._preferred_server(entry_id)
-        for server in (preferred, *self.servers):
-            if self.has_free_slot(server):
-                self._occupy(server)
-                return server
+        if self._in_flight < self.concurrency:
+            for server in (preferred, *self.servers):
+                if self.has_free_slot(server):
+                    self._occupy(server)
+                    return server
         waiter: asyncio.Future[Server] = asyncio.get_running_loop().create_future()
         (preferred.queue.appendleft if first else preferred.queue.append)(waiter)
         self.queued += 1
@@ -201,7 +202,7 @@ class Pool:
 
     def has_free_slot(self, server: Server) -> bool:
         """Whether a request may be sent to this server now."""
-        return server.is_open and server.in_flight < server.most and self._in_flight < self.concurrency
+        return self._in_flight < self.concurrency and server.is_open and server.in_flight < server.most
 
     def has_room(self, depth: int = 1) -> bool:
         """Whether fewer than ``depth`` x ``concurrency`` requests wait for a slot, and few are backing off."""

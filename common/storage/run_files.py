@@ -219,6 +219,13 @@ class RunFiles:
         self._met[key] = True
         return "new" if before is None else "duplicate" if before else "done"
 
+    def meet_done(self, key: int) -> bool:
+        """Whether the output has this entry, which the input has now for the first time. If so, this is noted."""
+        is_done = self._met.get(key) is False
+        if is_done:
+            self._met[key] = True
+        return is_done
+
     def fail(self, failure: Record, where: str) -> None:
         """Adds a line to the errors file; ``where`` names the place in the input, for the first one."""
         if self._errors is None:
