@@ -23,6 +23,7 @@ from .throughput import CAUTION, Climber
 LOOK_EVERY = 0.25  # seconds
 START = 8  # requests in flight at first: the last of them still comes in time if the server runs one at a time
 MAX_LIMIT = 4096
+MOST_OF_DEADLINE = 1 / 4  # of the time limit of a request: a reply that took longer does not raise the limit
 
 
 class Tuner:
@@ -31,14 +32,17 @@ class Tuner:
     It has no clock and sends nothing. Replies that took ``longest`` seconds do not raise the limit.
     """
 
-    def __init__(self, start: int = START, max_limit: int = MAX_LIMIT, longest: float = math.inf) -> None:
-        self.limit = min(start, max_limit)
-        self._max_limit = max_limit
+    def __init__(self, max_limit: int = MAX_LIMIT, longest: float = math.inf) -> None:
         self._longest = longest
-        self._climber = Climber(self.limit)
+        self._climber = Climber(min(START, max_limit), max_limit)
         self._follower = Follower()
         self._follows = False
         self._refused_at = -math.inf
+
+    @property
+    def limit(self) -> int:
+        """The requests that may be in flight."""
+        return self._climber.limit
 
     def completed(self, now: float, seconds: float, units: float, full: bool) -> None:
         """A reply came after ``seconds``, with this many tokens (1 if the server does not count them).
@@ -47,27 +51,21 @@ class Tuner:
         """
         if not self._follows:
             self._climber.completed(now, seconds, units, full and seconds < self._longest)
-            self._set(self._climber.limit)
 
     def refused(self, sent: float, now: float) -> None:
         """The server refused (429, 503) a request that was sent at ``sent``."""
-        self._refused_at = now
+        self._follows, self._refused_at = False, now
         self._climber.refused(sent, now)
-        self._set(self._climber.limit)
 
     def looked(self, now: float, full: bool, in_flight: int, gauges: Gauges | None) -> None:
         """The server's gauges now, or None. ``full``: no slot was free since the last look."""
-        if gauges is None:
+        if gauges is None or now < self._refused_at + CAUTION:
             self._follows = False
             return
         limit = self._follower.limit(now, full, in_flight, self.limit, gauges)
-        self._follows = not self._follower.is_lost(now) and now > self._refused_at + CAUTION
+        self._follows = not self._follower.is_lost(now)
         if self._follows and limit != self.limit:
-            self._set(limit)
-            self._climber.start_again()
-
-    def _set(self, limit: int) -> None:
-        self.limit = self._climber.limit = max(1, min(self._max_limit, limit))
+            self._climber.start_again(limit)
 
 
 async def keep_tuned(
@@ -83,19 +81,24 @@ async def keep_tuned(
         full = not server.had_free_slot and server.in_flight >= server.limit
         server.had_free_slot = False
         tuner.looked(time.monotonic(), full, server.in_flight, gauges)
-        apply(pool, server, tuner)
+        _apply(pool, server, tuner)
         if page is not None and gauges is None:
             return
         await asyncio.sleep(LOOK_EVERY)
 
 
 def count_reply(pool: Pool, server: Server, tuner: Tuner, seconds: float, units: float) -> None:
-    """A reply came, before its slot is given back."""
+    """A reply came, and its slot is not given back yet."""
     tuner.completed(time.monotonic(), seconds, units, server.in_flight >= server.limit)
-    apply(pool, server, tuner)
+    _apply(pool, server, tuner)
 
 
-def apply(pool: Pool, server: Server, tuner: Tuner) -> None:
-    """Gives the server the tuner's limit."""
+def count_refusal(pool: Pool, server: Server, tuner: Tuner, sent: float) -> None:
+    """The server refused (429, 503) a request that was sent at ``sent``."""
+    tuner.refused(sent, time.monotonic())
+    _apply(pool, server, tuner)
+
+
+def _apply(pool: Pool, server: Server, tuner: Tuner) -> None:
     if tuner.limit != server.limit:
         pool.set_limit(server, tuner.limit)

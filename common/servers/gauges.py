@@ -22,7 +22,8 @@ from typing import Iterable, NamedTuple
 from .known_servers import METRICS
 
 CAUGHT_UP = 0.75  # share of what was sent
-FIRST_GROWTH, GROWTH = 4, 1.5  # times the limit: until a queue was seen, and from then on
+MANY = 128
+FIRST_GROWTH, LATER_GROWTH, GROWTH = 4, 2, 1.5  # times the limit: until a queue was seen, and from then on
 STANDS = 1.05  # times what ran at the last look, or less: no more is about to run
 FULL_CACHE = 0.97  # share of the KV cache
 LOST = 10.0  # seconds without catching up after which the gauges do not tell of all that is sent
@@ -104,7 +105,8 @@ class Follower:
 
     def _grow(self, now: float, in_flight: int, limit: int, gauges: Gauges) -> int:
         most = limit * FULL_CACHE / gauges.cache_use if gauges.cache_use > 0 else math.inf
-        grown = min(math.ceil(limit * (GROWTH if self._found else FIRST_GROWTH)), max(limit + 1, most))
+        growth = GROWTH if self._found else FIRST_GROWTH if limit < MANY else LATER_GROWTH
+        grown = min(math.ceil(limit * growth), max(limit + 1, most))
         self._caught_up, self._changed = False, now
         self._others = max(0.0, gauges.running + gauges.waiting - in_flight)
         return int(grown)

@@ -1,12 +1,16 @@
-"""How many requests a server without metrics should have in flight: more, as long as the replies per second grow.
+"""How many requests a server without metrics should have in flight: more, as long as its replies per second grow.
 
-The limit starts small, and grows with each reply while every slot is used (slow start, as in TCP: RFC 5681, and RFC 7661
-for "used"). So it doubles or triples per request length, however long a request takes. The growth is bounded by the
-requests that the server was seen to work on: its best rate times the time per request (Little's law; the bound is that
-of BBR's startup, Cardwell et al. 2016). It ends when a round of replies, and then another one at the same limit, bring
-no higher rate. From then on the limit changes by trials: a higher one stays if it brings more, a lower one stays if it
-costs nothing (hill climbing). A trial that brings nothing makes the next one come later. A refusal (429, 503) lowers the
-limit at once, and it grows in small steps for a minute (additive increase, multiplicative decrease; Chiu and Jain 1989).
+**Slow start** (RFC 5681; RFC 7661 says that only a limit that is used may grow): each reply adds to the limit, so it
+doubles or triples per request length, however long a request takes. It stays below a multiple of the requests that the
+server was seen to work on. By Little's law, these are its best rate times the time per request; BBR bounds its startup
+like this (Cardwell et al. 2016). Slow start ends when a round of replies is no faster, and the next one, at the same
+limit, is no faster either. Little's law then says how many requests are enough, and half as many again stay in flight.
+
+**Trials** (hill climbing) follow from time to time. A higher limit stays if it brings more. A lower one stays if it
+costs nothing. After a trial that brought nothing, the next one of its kind comes later.
+
+**A refusal** (429, 503) lowers the limit at once. For a minute, it grows in small steps only (additive increase,
+multiplicative decrease; Chiu and Jain 1989). Then slow start begins again.
 
 This is arithmetic: it has no clock and sends nothing.
 
@@ -21,194 +25,238 @@ from __future__ import annotations
 
 import math
 
-GROWTH, PROVEN_GROWTH = 1, 2  # added per reply in slow start; the second once a round has brought more
-MOST_AHEAD = 3  # times the requests that the server was seen to work on: the most in slow start
-FEW = 8  # replies in a round of slow start, or more
-GREW = 1.25  # times the rate of the best round so far that a round must have for slow start to go on
-MARGIN = 1.5  # times the requests that the server works on that stay in flight after slow start
+# Slow start
+GROWTH, PROVEN_GROWTH = 1, 2  # added to the limit per reply; the second once a higher limit has brought more
+FEW = 8  # replies in a round, or more
+GREW = 1.2  # times the rate of the best round so far, or more: the limit may grow further
+MOST_AHEAD = 3  # times the requests that the server was seen to work on
+KEPT = 1.5  # times the requests that are enough
 
-MIN_REPLIES, MIN_ROUNDS = 96, 3  # replies, and replies per request in flight, in a measurement after slow start
-MORE = 0.05  # share of the rate that a higher limit must bring, or more if chance alone could bring this much
-SAME = 0.95  # times the rate that a lower limit must have to be kept
-HIGHER, LOWER, SPARE = 1.5, 0.7, 1.25  # times the limit: the trials; times a lower limit that was kept, what stays
-SERVER_CHANGED = 0.75  # times the rate at the same limit, or less: the server is a different one now
-HIGHER_EVERY, LOWER_EVERY = 4, 16  # measurements between two trials, at first
-LONGEST = 8  # times that, where trials bring nothing
-CAUTION = 60.0  # seconds after a refusal in which the limit grows in small steps only
-STEP, STEP_EVERY = 16, 3  # part of the limit, and measurements
+# Trials
+MIN_REPLIES, MIN_ROUNDS = 96, 3  # replies, and replies per request in flight, in a measurement
+HIGHER, LOWER = 1.5, 0.7  # times the limit
+HIGHER_EVERY, LOWER_EVERY, LONGEST = 4, 16, 8  # measurements between two trials at first; times that at most
+SPARE = 1.25  # times a lower limit that cost nothing: what stays in flight
+ENOUGH, NEEDED = 2.5, 0.9  # times the requests that are enough: no higher trial above, no unasked lower trial below
+MORE, CHANCE = 0.05, 2.0  # share of the rate that a higher limit must bring; and in standard errors
+SAME = 0.95  # times the rate, or more: a lower limit costs nothing
+FASTER, SLOWER = 1.2, 0.75  # times the rate at the same limit: the server has changed
+
+# Refusals
+LESS = 0.7  # times the limit
+CAUTION = 60.0  # seconds in which the limit grows in small steps only
+STEP, STEP_EVERY = 16, 3  # a step is this part of the limit, and comes after this many measurements
 
 
 class Round:
-    """The replies of one stretch of time: how many, how much they bring, and what was in flight.
+    """The replies of a stretch of time: their rate, and what was in flight. The first ``skip`` do not count.
 
-    ``skip`` replies are left out at first: those that another limit may have sent.
+    >>> done = Round(size=2, begun=0.0)
+    >>> for second in (1.0, 2.0):
+    ...     done.add(now=second, seconds=1.0, units=7, full=True, limit=4)
+    >>> done.ends(now=3.0, limit=4), done.rate, done.in_flight
+    (True, 7.0, 4.0)
     """
 
-    def __init__(self, size: float, skip: int = 0, begun: float | None = None) -> None:
+    def __init__(self, size: int, begun: float, skip: int = 0) -> None:
+        self.begun = begun
+        self.replies = 0
         self._size = size
         self._skip = skip
-        self._begun = self._last = begun
-        self.replies = 0
+        self._ended = begun
+        self._last = -math.inf
         self._units = self._seconds = self._area = 0.0
-        self._not_full = 0
+        self._unused = 0
 
     def add(self, now: float, seconds: float, units: float, full: bool, limit: int) -> None:
-        """A reply, after ``seconds``, with this many tokens."""
+        """A reply, which took ``seconds`` and brings ``units``, while ``limit`` requests might be in flight."""
         if self._skip > 0:
             self._skip -= 1
-            self._begun = self._last = now
+            self.begun = self._ended = now
             return
-        self._pass(now, seconds, limit)
+        self._pass(now, limit)
+        self._last = now
         self.replies += 1
         self._units += units
         self._seconds += seconds
-        self._not_full += not full
+        self._unused += not full
 
     def ends(self, now: float, limit: int) -> bool:
-        """Whether it has all its replies, as long as a mean reply takes, when the next one comes.
+        """Whether it is over when the next reply comes: it has all its replies, and lasted as long as a mean one.
 
-        Replies that come at the same moment belong to one round.
+        Replies that come at the same moment belong to the same round.
         """
-        if self._begun is None or self._last is None or self.replies < self._size or now <= self._last:
-            return False
-        if now - self._begun < self._seconds / self.replies:
-            return False
-        self._pass(now, 0.0, limit)
-        return True
+        over = self.replies >= self._size and now > self._last and now - self.begun >= self._seconds / self.replies
+        if over:
+            self._pass(now, limit)
+        return over
 
-    def _pass(self, now: float, seconds: float, limit: int) -> None:
-        if self._begun is None or self._last is None:
-            self._begun = self._last = now - seconds
-        self._area += limit * (now - self._last)
-        self._last = now
+    def _pass(self, now: float, limit: int) -> None:
+        self._area += limit * (now - self._ended)
+        self._ended = now
 
     @property
     def was_full(self) -> bool:
-        """Whether the limit was used for the most part, so that the rate tells something about it."""
-        return self._not_full * 10 <= self.replies
+        """Whether the limit was used for most of the replies, so that their rate tells something about it."""
+        return self._unused * 10 <= self.replies
 
     @property
     def rate(self) -> float:
-        """Tokens per second."""
-        return self._units / self._duration
+        """Units per second."""
+        return self._units / max(1e-9, self._ended - self.begun)
 
     @property
     def in_flight(self) -> float:
         """The mean number of requests in flight."""
-        return self._area / self._duration
-
-    @property
-    def _duration(self) -> float:
-        return max((self._last or 0.0) - (self._begun or 0.0), 1e-9)
+        return self._area / max(1e-9, self._ended - self.begun)
 
 
 class Climber:
-    """One server's limit of requests in flight, by its throughput."""
+    """One server's limit of requests in flight, from 1 to ``max_limit``, by its throughput."""
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
+    def __init__(self, limit: int, max_limit: int = 4096) -> None:
+        self._max_limit = max_limit
         self._refused_at = -math.inf
-        self._slow_start = True
-        self.start_again()
+        self.start_again(limit)
 
-    def start_again(self) -> None:
-        """Begins slow start at the present limit."""
+    def start_again(self, limit: int) -> None:
+        """Begins slow start at a limit."""
+        self._move_to(limit)
         self._slow_start, self._held = True, False
-        self._rate: float | None = None  # tokens per second: the best of slow start, then the mean at the limit
-        self._work: list[float] = []  # in flight per token per second, of each round that brought more
+        self._begun_with = self.limit
         self._most = MOST_AHEAD * self.limit
+        self._rate: float | None = None  # the best in slow start, and the mean at the limit afterwards
+        self._works: list[float] = []  # requests in flight per rate, of each round of slow start that was faster
+        self._work = 0.0  # the same while every request in flight is worked on
         self._base: int | None = None  # the limit to go back to, during a trial
         self._since_higher = self._since_lower = self._since_step = 0  # measurements
         self._higher_every, self._lower_every = HIGHER_EVERY, LOWER_EVERY
-        self._round = Round(FEW)
+        self._round: Round | None = None
 
     def completed(self, now: float, seconds: float, units: float, full: bool) -> None:
-        """A reply came after ``seconds``, with this many tokens. ``full``: as many as may be were in flight."""
+        """A reply came, which took ``seconds`` and brings ``units``. ``full``: the limit was reached."""
         if self._slow_start and full and not self._held and self.limit < self._most:
-            self.limit += GROWTH if len(self._work) < 2 else PROVEN_GROWTH
-        if self._round.ends(now, self.limit):
-            done, self._round = self._round, Round(FEW, begun=now)
-            if not done.was_full:
-                self._measure() if not self._slow_start else None
-            elif self._slow_start:
-                self._end_round(done)
-            elif self._base is not None:
-                self._end_trial(done, self._base)
-            else:
-                self._consider(done.rate, now)
+            self._move_to(self.limit + (GROWTH if len(self._works) < 2 else PROVEN_GROWTH))
+        done = self._round = self._round or Round(FEW, begun=now - seconds)
+        if done.ends(now, self.limit):
+            self._next_round(done, now)
+        self._round = self._round or Round(FEW, begun=now)
         self._round.add(now, seconds, units, full, self.limit)
 
     def refused(self, sent: float, now: float) -> None:
-        """The server refused (429, 503) a request that was sent at ``sent``."""
+        """The server refused a request that was sent at ``sent``."""
         if sent >= self._refused_at:  # otherwise it was sent before the limit went down the last time
-            self.limit = max(1, int(self.limit * (0.5 if self._slow_start else 0.7)))
-            self._refused_at, self._slow_start, self._base, self._rate = now, False, None, None
-            self._measure(self.limit)
+            self._refused_at = now
+            self._slow_start, self._base, self._rate = False, None, None
+            self._measure(now, skip=self.limit)
+            self._move_to(int(self.limit * LESS))
 
-    def _end_round(self, done: Round) -> None:
+    def _next_round(self, done: Round, now: float) -> None:
+        if self._slow_start:
+            self._round = Round(FEW, begun=now)
+        else:
+            self._measure(now)
+        if not done.was_full:
+            return
+        if self._slow_start:
+            self._end_slow_round(done, now)
+        elif self._base is None:
+            self._consider(done.rate, now)
+        elif self.limit > self._base:
+            self._end_higher(done, self._base, now)
+        else:
+            self._end_lower(done, self._base, now)
+
+    def _end_slow_round(self, done: Round, now: float) -> None:
         """Slow start goes on, is held for a round, or ends."""
         if self._rate is None or done.rate > GREW * self._rate:
             self._rate, self._held = done.rate, False
-            self._work.append(done.in_flight / done.rate)
-            self._most = max(self.limit, math.ceil(MOST_AHEAD * done.rate * min(self._work)))
+            self._works.append(done.in_flight / done.rate)
+            self._most = math.ceil(MOST_AHEAD * done.rate * min(self._works))
         elif not self._held:
             self._held = True
-            self._round = Round(max(FEW, self.limit // 2), begun=self._round._begun)
+            self._round = Round(max(FEW, self.limit // 2), begun=now)
         else:
-            self._rate = max(self._rate, done.rate)
-            before, self._slow_start = self.limit, False
-            self.limit = min(before, math.ceil(MARGIN * self._rate * min(self._work[-2:])))
-            self._since_lower = self._lower_every
-            self._measure(before)
+            self._end_slow_start(max(done.rate, self._rate), now)
 
-    def _measure(self, skip: int = 0) -> None:
-        self._round = Round(max(MIN_REPLIES, MIN_ROUNDS * self.limit), skip)
+    def _end_slow_start(self, rate: float, now: float) -> None:
+        self._slow_start, self._rate = False, None
+        self._work = min(self._works[-2:])
+        enough = math.ceil(KEPT * rate * self._work) if len(self._works) > 1 else self._begun_with
+        self._measure(now, skip=self.limit)
+        self._move_to(min(self.limit, enough))
+        self._since_higher = self._higher_every  # in case that it was chance
 
     def _consider(self, rate: float, now: float) -> None:
         """A measurement at the limit: tries another limit now and then, and at once if the server changed."""
+        if self._refused_at > -math.inf:
+            self._recover(now)
+            return
         known = rate if self._rate is None else self._rate
+        enough = known * self._work
         self._rate = known + (rate - known) / 4
         self._since_higher += 1
         self._since_lower += 1
-        if now < self._refused_at + CAUTION:
-            self._since_step += 1
-            if self._since_step >= STEP_EVERY:
-                self.limit += max(1, self.limit // STEP)
-                self._since_step = 0
-            self._measure()
-        elif rate < SERVER_CHANGED * known:
+        if rate < SLOWER * known:
             self._rate = rate
-            self._try(math.ceil(self.limit * LOWER))
-        elif self._since_lower >= self._lower_every:
-            self._try(math.ceil(self.limit * LOWER))
-        elif rate > 1.2 * known or self._since_higher >= self._higher_every:
-            self._try(math.ceil(self.limit * HIGHER))
-        else:
-            self._measure()
+            self._try(LOWER, now)
+        elif self.limit < ENOUGH * enough and (rate > FASTER * known or self._since_higher >= self._higher_every):
+            self._try(HIGHER, now)
+        elif self.limit > ENOUGH * enough or self._since_lower >= self._lower_every:
+            self._try(LOWER, now)
 
-    def _try(self, limit: int) -> None:
-        if self._base is None:
-            self._base = self.limit
-        before, self.limit = self.limit, limit
-        self._measure(max(before, limit))
+    def _recover(self, now: float) -> None:
+        """After a refusal: a small step, or, a minute later, slow start."""
+        self._since_step += 1
+        if now >= self._refused_at + CAUTION:
+            self._refused_at = -math.inf
+            self.start_again(self.limit)
+        elif self._since_step >= STEP_EVERY:
+            self._since_step = 0
+            self._move_to(self.limit + max(1, self.limit // STEP))
 
-    def _end_trial(self, done: Round, base: int) -> None:
-        """Keeps the limit on trial if it was worth it, and tries the next; otherwise goes back."""
-        known = self._rate or done.rate
-        if self.limit > base:
-            self._since_higher = 0
-            if done.rate > known * (1 + max(MORE, done.replies**-0.5)):
-                self._rate, self._base, self._higher_every = done.rate, None, HIGHER_EVERY
-                self._try(math.ceil(self.limit * HIGHER))
-                return
+    def _end_higher(self, done: Round, base: int, now: float) -> None:
+        """Keeps a higher limit if it brought more, and tries the next; otherwise goes back."""
+        known, self._since_higher = self._rate or done.rate, 0
+        if done.rate < known * (1 + max(MORE, CHANCE * done.replies**-0.5)):
             self._higher_every = min(2 * self._higher_every, LONGEST * HIGHER_EVERY)
+            self._go_back(base, now)
+        elif done.rate > known * FASTER:
+            self.start_again(self.limit)
         else:
-            self._since_lower = 0
-            if done.rate > known * SAME and self.limit > 1:
-                self._rate, kept = max(done.rate, known), math.ceil(self.limit * SPARE)
-                self._try(math.ceil(self.limit * LOWER))
-                self._base = min(base, kept)
-                return
+            self._rate, self._base, self._higher_every = done.rate, None, HIGHER_EVERY
+            self._try(HIGHER, now)
+
+    def _end_lower(self, done: Round, base: int, now: float) -> None:
+        """Keeps a lower limit, with something to spare, if it cost nothing, and tries the next; otherwise goes back."""
+        known, self._since_lower = self._rate or done.rate, 0
+        if done.rate < known * SAME:
+            self._work = max(self._work, self.limit / done.rate)
             self._lower_every = min(2 * self._lower_every, LONGEST * LOWER_EVERY)
-        before, self.limit, self._base = self.limit, base, None
-        self._measure(max(before, base))
+            self._go_back(base, now)
+            return
+        self._rate = max(done.rate, known)  # many small losses would add up
+        self._base = min(base, math.ceil(self.limit * SPARE))
+        if self.limit * LOWER < NEEDED * self._rate * self._work or not self._try(LOWER, now):
+            self._go_back(self._base, now)
+
+    def _try(self, factor: float, now: float) -> bool:
+        """Sets another limit on trial, if there is one; ``_base`` remembers the present one."""
+        before = self.limit
+        self._move_to(math.ceil(before * factor))
+        if self.limit == before:
+            return False
+        self._base = before if self._base is None else self._base
+        self._measure(now, skip=max(self.limit, before - self.limit), rounds=1 if factor < 1 else MIN_ROUNDS)
+        return True
+
+    def _go_back(self, base: int, now: float) -> None:
+        self._measure(now, skip=max(self.limit, base))
+        self._move_to(base)
+        self._base = None
+
+    def _measure(self, now: float, skip: int = 0, rounds: int = MIN_ROUNDS) -> None:
+        self._round = Round(max(MIN_REPLIES, rounds * self.limit), begun=now, skip=skip)
+
+    def _move_to(self, limit: int) -> None:
+        self.limit = max(1, min(self._max_limit, limit))
