@@ -202,7 +202,7 @@ class Climber:
             self._try(LOWER, now)
         elif self.limit < ENOUGH * enough and (rate > FASTER * known or self._since_higher >= self._higher_every):
             self._try(HIGHER, now)
-        elif self.limit > ENOUGH * enough or self._since_lower >= self._lower_every:
+        elif self.limit * LOWER > enough or self._since_lower >= self._lower_every:
             self._try(LOWER, now)
 
     def _recover(self, now: float) -> None:
