@@ -33,7 +33,7 @@ class Server:
     crowd: float = math.inf  # requests that run at once when each takes twice as long: continuous batching
     tells: bool = False  # has gauges
     lag: float = 0.0  # seconds between two updates of the gauges
-    choices: int = 1  # sequences per request, as vLLM's gauges count them
+    choices: float = 1.0  # what the gauges count per request: sequences as in vLLM, or one of several servers
     refuse_over: float = math.inf
     changes: Tuple[Tuple[float, int], ...] = ()  # (second, slots from then on)
 

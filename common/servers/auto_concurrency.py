@@ -6,7 +6,7 @@ throughput decides.
 >>> tuner = Tuner()
 >>> tuner.looked(now=0.25, full=True, in_flight=8, gauges=Gauges(running=8, waiting=0, cache_use=0.5))
 >>> tuner.limit
-16
+15
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class Tuner:
 
     def refused(self, sent: float, now: float) -> None:
         """The server refused (429, 503) a request that was sent at ``sent``."""
-        self._follows, self._refused_at = False, now
-        self._climber.refused(sent, now)
+        self._climber.refused(sent, now, self._follower.served if self._follows else math.inf)
+        self._follows, self._follower.found, self._refused_at = False, True, now
 
     def looked(self, now: float, full: bool, in_flight: int, gauges: Gauges | None) -> None:
         """The server's gauges now, or None. ``full``: no slot was free since the last look."""

@@ -2,7 +2,8 @@
 
 A server's gauges lag behind: vLLM sets them once per step, SGLang once per some dozen steps. So the limit grows only
 when the requests that run and wait have caught up with those that were sent. Until a queue was seen, it then grows
-fourfold, and afterwards by half. It goes down once a queue has stood for longer than the gauges lag.
+fourfold (twofold from 128 on), and afterwards by half. It goes down once a queue has stood for longer than the gauges
+lag.
 
 This is arithmetic: it has no clock and sends nothing.
 
@@ -22,8 +23,8 @@ from typing import Iterable, NamedTuple
 from .known_servers import METRICS
 
 CAUGHT_UP = 0.75  # share of what was sent
-MANY = 128
-FIRST_GROWTH, LATER_GROWTH, GROWTH = 4, 2, 1.5  # times the limit: until a queue was seen, and from then on
+FIRST_GROWTH, MANY, LATER_GROWTH = 4, 128, 2  # times the limit until a queue was seen: below so many, and above
+GROWTH = 1.5  # times the limit from then on
 STANDS = 1.05  # times what ran at the last look, or less: no more is about to run
 FULL_CACHE = 0.97  # share of the KV cache
 LOST = 10.0  # seconds without catching up after which the gauges do not tell of all that is sent
@@ -68,7 +69,8 @@ class Follower:
         self._changed: float | None = None
         self._lag = 0.0  # seconds, the longest so far
         self._others = 0.0  # told at the last growth beyond what was sent: others' requests, or several choices each
-        self._found = False  # a queue was seen
+        self.found = False  # a queue was seen, or the server refused a request
+        self.served = math.inf  # the limit before the last growth
         self._short_at = 0.0  # when the queue was short for the last time
         self._last = Gauges(0, 0, 0.0)
 
@@ -88,7 +90,7 @@ class Follower:
         if gauges.waiting <= 2 * queue or gauges.running > STANDS * last.running or in_flight > limit:
             self._short_at = now
         elif now - self._short_at > self._lag:
-            self._found, self._short_at = True, now
+            self.found, self._short_at = True, now
             return max(1, round(in_flight * (gauges.running + queue) / (gauges.running + gauges.waiting)))
         if gauges.waiting == 0 and full and gauges.cache_use < FULL_CACHE:
             return self._grow(now, in_flight, limit, gauges)
@@ -98,15 +100,15 @@ class Follower:
         """Whether the gauges tell of what was sent since the limit grew."""
         told = gauges.running + gauges.waiting
         grows = self._others > 0 and told > STANDS * (last.running + last.waiting)
-        if not self._caught_up and told >= CAUGHT_UP * (in_flight + self._others) and not grows:
+        if not self._caught_up and told >= self._others + CAUGHT_UP * in_flight and not grows:
             self._caught_up = True
             self._lag = max(self._lag, min(LOST, now - (self._changed or now)))
         return self._caught_up
 
     def _grow(self, now: float, in_flight: int, limit: int, gauges: Gauges) -> int:
         most = limit * FULL_CACHE / gauges.cache_use if gauges.cache_use > 0 else math.inf
-        growth = GROWTH if self._found else FIRST_GROWTH if limit < MANY else LATER_GROWTH
+        growth = GROWTH if self.found else FIRST_GROWTH if limit < MANY else LATER_GROWTH
         grown = min(math.ceil(limit * growth), max(limit + 1, most))
-        self._caught_up, self._changed = False, now
+        self._caught_up, self._changed, self.served = False, now, limit
         self._others = max(0.0, gauges.running + gauges.waiting - in_flight)
         return int(grown)

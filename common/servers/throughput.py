@@ -38,7 +38,7 @@ HIGHER, LOWER = 1.5, 0.7  # times the limit
 HIGHER_EVERY, LOWER_EVERY, LONGEST = 4, 16, 8  # measurements between two trials at first; times that at most
 SPARE = 1.25  # times a lower limit that cost nothing: what stays in flight
 ENOUGH, NEEDED = 2.5, 0.9  # times the requests that are enough: no higher trial above, no unasked lower trial below
-MORE, CHANCE = 0.05, 2.0  # share of the rate that a higher limit must bring; and in standard errors
+MORE, SURE = 0.05, 2.0  # share of the rate that a higher limit must bring, and standard errors of it
 SAME = 0.95  # times the rate, or more: a lower limit costs nothing
 FASTER, SLOWER = 1.2, 0.75  # times the rate at the same limit: the server has changed
 
@@ -143,13 +143,13 @@ class Climber:
         self._round = self._round or Round(FEW, begun=now)
         self._round.add(now, seconds, units, full, self.limit)
 
-    def refused(self, sent: float, now: float) -> None:
-        """The server refused a request that was sent at ``sent``."""
+    def refused(self, sent: float, now: float, served: float = math.inf) -> None:
+        """The server refused a request that was sent at ``sent``. It had taken ``served`` requests at once before."""
         if sent >= self._refused_at:  # otherwise it was sent before the limit went down the last time
             self._refused_at = now
             self._slow_start, self._base, self._rate = False, None, None
             self._measure(now, skip=self.limit)
-            self._move_to(int(self.limit * LESS))
+            self._move_to(int(min(self.limit * LESS, served)))
 
     def _next_round(self, done: Round, now: float) -> None:
         if self._slow_start:
@@ -170,14 +170,17 @@ class Climber:
     def _end_slow_round(self, done: Round, now: float) -> None:
         """Slow start goes on, is held for a round, or ends."""
         if self._rate is None or done.rate > GREW * self._rate:
-            self._rate, self._held = done.rate, False
-            self._works.append(done.in_flight / done.rate)
-            self._most = math.ceil(MOST_AHEAD * done.rate * min(self._works))
+            self._go_on(done.rate, done.in_flight / done.rate)
         elif not self._held:
             self._held = True
             self._round = Round(max(FEW, self.limit // 2), begun=now)
         else:
             self._end_slow_start(max(done.rate, self._rate), now)
+
+    def _go_on(self, rate: float, work: float) -> None:
+        self._rate, self._held = rate, False
+        self._works.append(work)
+        self._most = math.ceil(MOST_AHEAD * rate * min(self._works))
 
     def _end_slow_start(self, rate: float, now: float) -> None:
         self._slow_start, self._rate = False, None
@@ -218,11 +221,13 @@ class Climber:
     def _end_higher(self, done: Round, base: int, now: float) -> None:
         """Keeps a higher limit if it brought more, and tries the next; otherwise goes back."""
         known, self._since_higher = self._rate or done.rate, 0
-        if done.rate < known * (1 + max(MORE, CHANCE * done.replies**-0.5)):
+        if done.rate < known * (1 + max(MORE, SURE * done.replies**-0.5)):
             self._higher_every = min(2 * self._higher_every, LONGEST * HIGHER_EVERY)
             self._go_back(base, now)
         elif done.rate > known * FASTER:
+            work = self._work
             self.start_again(self.limit)
+            self._go_on(done.rate, work)
         else:
             self._rate, self._base, self._higher_every = done.rate, None, HIGHER_EVERY
             self._try(HIGHER, now)
@@ -230,7 +235,7 @@ class Climber:
     def _end_lower(self, done: Round, base: int, now: float) -> None:
         """Keeps a lower limit, with something to spare, if it cost nothing, and tries the next; otherwise goes back."""
         known, self._since_lower = self._rate or done.rate, 0
-        if done.rate < known * SAME:
+        if done.rate < SAME * known:
             self._work = max(self._work, self.limit / done.rate)
             self._lower_every = min(2 * self._lower_every, LONGEST * LOWER_EVERY)
             self._go_back(base, now)
