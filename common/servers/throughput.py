@@ -52,10 +52,10 @@ class Round:
     """The replies of a stretch of time: their rate, and what was in flight. The first ``skip`` do not count.
 
     >>> done = Round(size=2, begun=0.0)
-    >>> for second in (1.0, 2.0):
+    >>> for second in (1.0, 2.0, 3.0):
     ...     done.add(now=second, seconds=1.0, units=7, full=True, limit=4)
-    >>> done.ends(now=3.0, limit=4), done.rate, done.in_flight
-    (True, 7.0, 4.0)
+    >>> done.ends(now=3.5, limit=4), done.rate, done.in_flight
+    (True, 6.0, 4.0)
     """
 
     def __init__(self, size: int, begun: float, skip: int = 0) -> None:
