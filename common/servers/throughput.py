@@ -4,7 +4,7 @@
 doubles or triples per request length, however long a request takes. It stays below a multiple of the requests that the
 server was seen to work on. By Little's law, these are its best rate times the time per request; BBR bounds its startup
 like this (Cardwell et al. 2016). Slow start ends when a round of replies is no faster, and the next one, at the same
-limit, is no faster either. Little's law then says how many requests are enough, and half as many again stay in flight.
+limit, is no faster either. Little's law then says how many requests are enough, and twice as many stay in flight at first.
 
 **Trials** (hill climbing) follow from time to time. A higher limit stays if it brings more. A lower one stays if it
 costs nothing. After a trial that brought nothing, the next one of its kind comes later.
@@ -30,7 +30,7 @@ GROWTH, PROVEN_GROWTH = 1, 2  # added to the limit per reply; the second once a 
 FEW = 8  # replies in a round, or more
 GREW = 1.2  # times the rate of the best round so far, or more: the limit may grow further
 MOST_AHEAD = 3  # times the requests that the server was seen to work on
-KEPT = 1.5  # times the requests that are enough
+KEPT = 2.0  # times the requests that are enough: what stays in flight after slow start
 
 # Trials
 MIN_REPLIES, MIN_ROUNDS = 96, 3  # replies, and replies per request in flight, in a measurement
@@ -238,7 +238,7 @@ class Climber:
         if done.rate < SAME * known:
             self._work = max(self._work, self.limit / done.rate)
             self._lower_every = min(2 * self._lower_every, LONGEST * LOWER_EVERY)
-            self._go_back(base, now)
+            self._go_back(max(base, math.ceil(SPARE * known * self._work)), now)
             return
         self._rate = max(done.rate, known)  # many small losses would add up
         self._base = min(base, math.ceil(self.limit * SPARE))
