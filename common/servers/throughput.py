@@ -4,7 +4,7 @@
 doubles or triples per request length, however long a request takes. It stays below a multiple of the requests that the
 server was seen to work on. By Little's law, these are its best rate times the time per request; BBR bounds its startup
 like this (Cardwell et al. 2016). Slow start ends when a round of replies is no faster, and the next one, at the same
-limit, is no faster either. Little's law then says how many requests are enough, and twice as many stay in flight at first.
+limit, is no faster either. Twice the requests that are enough by Little's law stay in flight at first.
 
 **Trials** (hill climbing) follow from time to time. A higher limit stays if it brings more. A lower one stays if it
 costs nothing. After a trial that brought nothing, the next one of its kind comes later.
