@@ -7,6 +7,7 @@
     │  ├─ BrokenInput         the input file turned out to be damaged further on
     │  ├─ ServerGone          the server stopped answering
     │  ├─ BudgetSpent         --token_budget is used up
+    │  ├─ Interrupted         Ctrl-C or SIGTERM (exit 130)
     │  └─ ServerRefused       wrong key, model or URL: every request would fail alike
     └─ EntryFailed            this entry goes to the errors file, the others go on
        ├─ BadEntry            the entry itself is unusable
@@ -35,6 +36,15 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else " " if c.isspace() else ascii(c)[1:-1] for c in text)
+
+
+def plural(number: int, singular: str, plural_form: str = "") -> str:
+    """A number with its noun.
+
+    >>> plural(1, "answer"), plural(1200, "answer")
+    ('1 answer', '1,200 answers')
+    """
+    return f"{number:,} {singular if number == 1 else plural_form or singular + 's'}"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -86,6 +96,15 @@ class ServerGone(RunStopped):
 
 class BudgetSpent(RunStopped):
     """The run has spent its token budget: what is in flight is finished, no further draw starts."""
+
+
+class Interrupted(RunStopped):
+    """Ctrl-C or SIGTERM."""
+
+    exit_code = 130
+
+    def __init__(self) -> None:
+        super().__init__("interrupted; run the same command again to go on")
 
 
 class ServerRefused(RunStopped):

@@ -16,7 +16,9 @@ import functools
 import re
 from typing import NamedTuple, Tuple
 
-_TAG = re.compile(  # <think>, [/THINK], <seed:think>, <|begin_of_thought|>, and other brackets
+from .patterns import regex
+
+_TAG = regex(  # <think>, [/THINK], <seed:think>, <|begin_of_thought|>, and other brackets
     r"([<\[{\u25c1\uff1c\u300a\u3010]|&lt;)\s?([|\uff5c/]{0,2}\s?[\w:.\u2581-]{2,40}[|\uff5c/]?)"
     r"(\s[^<>\[\]{}\n]{0,80})?\s?(?:[>\]}\u25b7\uff1e\u300b\u3011](?!\()|&gt;)"
 )
@@ -25,21 +27,19 @@ _REASONING = set(
     "reason reasoning rationale reflect reflection scratchpad scratch analysis analyze deliberation monologue "
     "cot".split()
 )
-_PARTS = re.compile(r"[a-z]+|[0-9]+|[\u4e00-\u9fff]+", re.I)
-_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z][a-z])")  # antThinking
-_HARMONY = re.compile(  # <|channel|>final json<|message|>; <|channel|>final <|constrain|>json<|message|>
+_PARTS = regex(r"[a-z]+|[0-9]+|[\u4e00-\u9fff]+", re.I)
+_CAMEL = regex(r"(?<=[a-z])(?=[A-Z][a-z])")  # antThinking
+_HARMONY = regex(  # <|channel|>final json<|message|>; <|channel|>final <|constrain|>json<|message|>
     r"<\|channel\|>\s*(\w*)[^<]{0,80}(?:<\|constrain\|>[^<]{0,40})?<\|message\|>"
 )
-_HARMONY_END = re.compile(r"<\|(?:end|return|call|start|channel)\|>")
-_BARE_ANALYSIS = re.compile(
-    r"\s*(?:assistant)?analysis(?=[A-Z])"
-)  # harmony without its special tokens: analysisWe need ...
+_HARMONY_END = regex(r"<\|(?:end|return|call|start|channel)\|>")
+_BARE_ANALYSIS = regex(r"\s*(?:assistant)?analysis(?=[A-Z])")  # harmony without its special tokens: analysisWe need ...
 _BARE_FINAL = "assistantfinal"
 _BLOCKS = [  # other blocks of thoughts: how one begins, and how it ends
-    (re.compile(r"<details\s[^<>]{0,80}type=.?reasoning[^<>]{0,80}>", re.I), "</details>"),
-    (re.compile(r"^```(?:thinking|think|thoughts?|reasoning)[ \t]*$", re.I | re.M), "\n```"),
-    (re.compile(r"<\|channel>thought"), "<channel|>"),
-    (re.compile(r"<\|inner_prefix\|>"), "<|inner_suffix|>"),
+    (regex(r"<details\s[^<>]{0,80}type=.?reasoning[^<>]{0,80}>", re.I), "</details>"),
+    (regex(r"^```(?:thinking|think|thoughts?|reasoning)[ \t]*$", re.I | re.M), "\n```"),
+    (regex(r"<\|channel>thought"), "<channel|>"),
+    (regex(r"<\|inner_prefix\|>"), "<|inner_suffix|>"),
 ]
 
 

@@ -13,12 +13,11 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 from pathlib import Path
 from typing import Any, List, Sequence, Tuple
 
-from tqdm import tqdm
-
+import common.running.run  # a forked process has what a run imports
+import common.servers.connection  # noqa: F401
 from common.cli.commands import COMMANDS, run_command
 
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -40,7 +39,6 @@ def forked(name: str, words: Sequence[object], folder: Path, kill_at: int = 0) -
 def _child(name: str, words: List[str], folder: str, kill_at: int, streams: List[str]) -> None:
     for number, path in enumerate(streams, 1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
-    tqdm.set_lock(threading.RLock())  # its own would outlive a killed process
     steps = 0
 
     def hook(event: str, args: Tuple[Any, ...]) -> None:

@@ -10,7 +10,7 @@ from tests.helpers import ROOT
 
 PACKAGE = ROOT / "common"
 LEVELS = [  # a folder, or a module beside the folders, may import from its own folder and from lower levels
-    {"errors", "fast_json", "flag_types", "streams", "__init__"},
+    {"errors", "fast_json", "flag_types", "patterns", "streams", "__init__"},
     {"records", "images", "extras", "thinking", "steps"},
     {"input", "servers", "storage"},
     {"scoring", "results"},

@@ -6,30 +6,25 @@ Example: ``python -m common sample --input_file data/input.json --output_file da
 from __future__ import annotations
 
 import argparse
+import functools
 import io
 import logging
 import sys
 from dataclasses import dataclass
-from typing import Any, Callable, Sequence
-
-from tqdm.contrib.logging import logging_redirect_tqdm
+from typing import TYPE_CHECKING, Callable, Sequence
 
 from .. import __version__
-from ..errors import ToolkitError, printable
+from ..errors import Interrupted, ToolkitError, printable
 from ..flag_types import Parser, path
-from ..input.conversations import work_from_record
-from ..input.labelled import labelled_work
-from ..running.batch_submit import run_on_files, submit
-from ..running.dry_run import dry_run
-from ..running.run import INTERRUPTED, Interrupted, run
 from ..scoring.judge import prompt_of_flags
 from ..scoring.scorers import add_scorer_flags, show_named
-from ..servers import local
 from ..streams import let_interrupts_raise, say
-from . import flags, outputs
-from .build import make_job, make_reader
+from . import flags
 from .config import parse
 from .flags import Role
+
+if TYPE_CHECKING:
+    from ..running.job import Job
 
 GENERATOR = Role("generator", "server", "--port", 31415, "--model_name", "--base_url")
 JUDGE = Role("scorer", "judge's server", "--api_port", 31415, "--model_name", "--base_url")
@@ -38,18 +33,19 @@ REJECT_GENERATOR = Role(
 )
 REJECT_JUDGE = Role("scorer", "judge's server", "--scorer_port", None, "--scorer_model", "--scorer_base_url", "scorer_")
 
+OUTPUT_HELP = "an output of a run"
+
 
 @dataclass(frozen=True)
 class Command:
-    """One command: its script in a clone, its flags, and the job that they describe."""
+    """One command: its script in a clone, its flags, and what it does with them."""
 
     name: str
     script: str
     help: str
     add_flags: Callable[[Parser], None]
-    make_job: Callable[[argparse.Namespace, str], Any]
+    run: Callable[[argparse.Namespace, str], int]  # with the name of the command for messages; gives the exit code
     example: str
-    run: Callable[[Any], int] = run  # of the job
     resumes: bool = True  # whether the same command goes on with an unfinished job
 
     def make_parser(self, prog: str | None = None) -> Parser:
@@ -105,6 +101,83 @@ def add_reject_flags(parser: Parser) -> None:
     flags.add_planning(parser)
 
 
+def add_report_flags(parser: Parser) -> None:
+    parser.add_argument("outputs", metavar="OUTPUT", nargs="+", help=f"{OUTPUT_HELP}; two are compared")
+    flags.add_reading(parser)
+
+
+def add_select_flags(parser: Parser) -> None:
+    parser.add_argument("outputs", metavar="OUTPUT", nargs="?", help=OUTPUT_HELP)
+    parser.add_argument(
+        "--verify",
+        type=path,
+        metavar="FILE",
+        help="make this selected file again from its output, by the card beside it, and compare each byte",
+    )
+    flags.add_reading(parser)
+
+
+def sample(args: argparse.Namespace, prog: str) -> int:
+    from .build import make_job, make_reader
+
+    return start(make_job(args, prog, make_reader(args), generator=GENERATOR), args)
+
+
+def score(args: argparse.Namespace, prog: str) -> int:
+    from ..input.conversations import work_from_record
+    from ..input.labelled import labelled_work
+    from .build import make_job
+
+    read = work_from_record if args.calibrate is None else labelled_work
+    return start(make_job(args, prog, read, scorer=JUDGE), args)
+
+
+def reject(args: argparse.Namespace, prog: str) -> int:
+    from .build import make_job, make_reader
+
+    return start(make_job(args, prog, make_reader(args), generator=REJECT_GENERATOR, scorer=REJECT_JUDGE), args)
+
+
+def start(job: Job, args: argparse.Namespace) -> int:
+    """Does what the flags ask for with a job; returns the exit code."""
+    do = what_to_do(args)
+    let_interrupts_raise()
+    return do(job)
+
+
+def what_to_do(args: argparse.Namespace) -> Callable[[Job], int]:
+    """What the flags ask for. Only that is imported."""
+    if args.dry_run:
+        from ..running.dry_run import dry_run
+
+        return dry_run
+    if args.batch_submit or args.batch_out or args.batch_in:
+        from ..running.batch_submit import run_on_files, submit
+
+        if args.batch_submit:
+            return submit
+        return functools.partial(run_on_files, folder=args.batch_out, replies=args.batch_in)
+    from ..running.run import run
+
+    return run
+
+
+def report(args: argparse.Namespace, prog: str) -> int:
+    from .outputs import make_report, write
+
+    reading = make_report(args, prog)
+    let_interrupts_raise()
+    return write(reading)
+
+
+def select(args: argparse.Namespace, prog: str) -> int:
+    from .outputs import make_selection, select
+
+    wanted = make_selection(args, prog)
+    let_interrupts_raise()
+    return select(wanted)
+
+
 COMMANDS = {
     command.name: command
     for command in (
@@ -113,7 +186,7 @@ COMMANDS = {
             "sampling.py",
             "Sample N answers per question.",
             add_sample_flags,
-            lambda args, script: make_job(args, script, make_reader(args), generator=GENERATOR),
+            sample,
             "python sampling.py --input_file data/input.json --output_file data/sampled.jsonl --port 31415 "
             "--answers_per_question 10",
         ),
@@ -122,9 +195,7 @@ COMMANDS = {
             "score.py",
             "Score each answer of sampling.py's records.",
             add_score_flags,
-            lambda args, script: make_job(
-                args, script, work_from_record if args.calibrate is None else labelled_work, scorer=JUDGE
-            ),
+            score,
             "python score.py --input_file data/sampled.jsonl --output_file data/scored.jsonl --port 31415 "
             "--concurrency 10",
         ),
@@ -133,9 +204,7 @@ COMMANDS = {
             "reject.py",
             "Sample N answers per question, score them, select the best.",
             add_reject_flags,
-            lambda args, script: make_job(
-                args, script, make_reader(args), generator=REJECT_GENERATOR, scorer=REJECT_JUDGE
-            ),
+            reject,
             "python reject.py --input_file data/input.json --output_file data/results.jsonl --port 31415 "
             "--scorer match --accept_score 10 --selected_file data/train.jsonl",
         ),
@@ -149,20 +218,18 @@ READERS = {  # the commands that only read an output; they have no script
             "report",
             "rejection-sampling report",
             "Write a page that shows an output, or compares two. It may still be written by a run.",
-            outputs.add_report_flags,
-            outputs.make_report,
+            add_report_flags,
+            report,
             "rejection-sampling report out/answers.jsonl --accept_score 8",
-            outputs.write,
             resumes=False,
         ),
         Command(
             "select",
             "rejection-sampling select",
             "Write the selected answers of an output. It may still be written by a run.",
-            outputs.add_select_flags,
-            outputs.make_selection,
+            add_select_flags,
+            select,
             "rejection-sampling select out/answers.jsonl --select dpo --min_margin 2 --selected_file out/pairs.jsonl",
-            outputs.select,
             resumes=False,
         ),
     )
@@ -180,6 +247,8 @@ def main(prog: str, arguments: Sequence[str]) -> int:
     name = parser.parse_args(arguments[:1]).command
     called = f"{prog} {name}"
     if name == "serve":
+        from ..servers import local
+
         let_interrupts_raise()
         return local.main(called, arguments[1:])
     return run_command(name, called, arguments[1:])
@@ -199,27 +268,13 @@ def run_command(name: str, prog: str, arguments: Sequence[str]) -> int:
             say(prompt_of_flags(args), sys.stdout)
             return 0
         log_to_stderr(prog, logging.ERROR if args.quiet else logging.INFO)
-        with logging_redirect_tqdm():
-            job = command.make_job(args, prog)
-            let_interrupts_raise()
-            return start(command, job, args)
+        return command.run(args, prog)
     except (Interrupted, KeyboardInterrupt):  # the user's own wish is not an error
-        say(f"{prog}: {INTERRUPTED}", sys.stderr)
+        say(f"{prog}: {Interrupted()}", sys.stderr)
         return Interrupted.exit_code
     except ToolkitError as error:
         say(f"{prog}: error: {error}", sys.stderr)
         return error.exit_code
-
-
-def start(command: Command, job: Any, args: argparse.Namespace) -> int:
-    """Does what the flags ask for with a command's job; returns the exit code."""
-    if args.dry_run:
-        return dry_run(job)
-    if args.batch_submit:
-        return submit(job)
-    if args.batch_out or args.batch_in:
-        return run_on_files(job, args.batch_out, args.batch_in)
-    return command.run(job)
 
 
 class PrintableFormatter(logging.Formatter):

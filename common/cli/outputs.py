@@ -1,4 +1,4 @@
-"""``report`` and ``select``: what they take, and how they read an output that a run may still be writing.
+"""``report`` and ``select``: how they read an output that a run may still be writing.
 
 They take no lock and change nothing of the output. The page and the selection come from the code that ends a run.
 
@@ -13,26 +13,21 @@ import sys
 from dataclasses import dataclass
 from typing import Any, Iterator
 
-from ..errors import UsageError
-from ..flag_types import path as expanded
+from ..errors import UsageError, plural
 from ..records import Record
-from ..results.comparison_page import write_comparison
 from ..results.record_view import OutputReader
 from ..running.job import Results
 from ..running.results import Output, Written, check_result_files, send_selection, write_result_files
 from ..running.summary import selection_rows
-from ..running.verify import verify
 from ..scoring.scorers import SCORERS, has_range
 from ..storage.result_files import ResultFiles
 from ..storage.run_files import scorer_of, settings_of
 from ..streams import say
-from . import flags
 from .build import check_working_folder, files_of, identities, make_folder, make_results, take_thresholds
 from .effects import check_effects
 from .run_settings import specs_of
 
 VERIFYING = ("verify", "outputs", "quiet")  # the flags that --verify goes with
-OUTPUT_HELP = "an output of a run"
 
 
 @dataclass(frozen=True)
@@ -43,29 +38,6 @@ class Reading:
     results: Results
     accept_score: float | None  # as the flag says
     quiet: bool = False
-
-
-def add_report_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("outputs", metavar="OUTPUT", nargs="+", help=f"{OUTPUT_HELP}; two are compared")
-    _add_flags(parser)
-
-
-def add_select_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("outputs", metavar="OUTPUT", nargs="?", help=OUTPUT_HELP)
-    parser.add_argument(
-        "--verify",
-        type=expanded,
-        metavar="FILE",
-        help="make this selected file again from its output, by the card beside it, and compare each byte",
-    )
-    _add_flags(parser)
-
-
-def _add_flags(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("files").add_argument
-    add("--image_root", metavar="DIR", help="folder that image paths are relative to (default: the output's)")
-    add("--quiet", action="store_true", help="print nothing")
-    flags.add_selection(parser)
 
 
 def make_report(args: argparse.Namespace, prog: str) -> Reading:
@@ -199,9 +171,11 @@ def select(wanted: Reading | Verification) -> int:
     """Writes the selection, or makes one again to compare it; the exit code. Raises UsageError or RunStopped."""
     if isinstance(wanted, Reading):
         return write(wanted)
+    from ..running.verify import verify
+
     rows = verify(wanted.selected_file, wanted.output_file)
     if not wanted.quiet:
-        say(f"verified  {wanted.selected_file}: each byte is the same ({rows:,} rows)", sys.stdout)
+        say(f"verified  {wanted.selected_file}: each byte is the same ({plural(rows, 'row')})", sys.stdout)
     return 0
 
 
@@ -226,6 +200,8 @@ def write(reading: Reading) -> int:
 
 def _write_comparison(reading: Reading, files: ResultFiles, written: Written) -> None:
     """Writes the comparison. Each output has its own range of scores, and its own lowest one if no flag says it."""
+    from ..results.comparison_page import write_comparison
+
     paths = [output.path for output in reading.outputs]
     settings = [settings_of(path) for path in paths]
     page, flag = reading.results.report_file or "", reading.accept_score

@@ -13,7 +13,6 @@ from typing import Any
 
 from ..flag_types import float_between, int_between, path
 from ..results.cleaning.cleaner import Cleaning, check_cleaning
-from ..running.hub import check_hub
 
 ABSENT: dict[str, Any] = {  # the values of the flags that not every command has
     "decontaminate": [],
@@ -77,6 +76,8 @@ def make_cleaning(args: argparse.Namespace) -> Cleaning:
     )
     check_cleaning(cleaning)
     if args.push_to_hub is not None:
+        from ..running.hub import check_hub
+
         check_hub(args.push_to_hub)
     return cleaning
 

@@ -11,20 +11,21 @@ import re
 from typing import Any, Sequence
 
 from ..errors import BadEntry
+from ..patterns import regex
 
 PLACES = "_?(path|file|url|data|bytes)s?"
-UNSENDABLE = re.compile(  # keys whose content is not sent
+UNSENDABLE = regex(  # keys whose content is not sent
     "((available_)?(tool|function)s?(_?(schema|definition|def|spec|list|json)s?)?$"
     f"|(input_)?(audio|video|sound)s?({PLACES})?$|(speech|voice)s?{PLACES}$)",
     re.I,
 )
-IMAGES = re.compile(f"((input_)?(image|img|picture|photo)s?({PLACES})?$|(image|img)_?[0-9]+$)", re.I)
-CONTEXT = re.compile(  # a question may need these, and nothing says where they go
+IMAGES = regex(f"((input_)?(image|img|picture|photo)s?({PLACES})?$|(image|img)_?[0-9]+$)", re.I)
+CONTEXT = regex(  # a question may need these, and nothing says where they go
     "(choices?|options?|endings?|passages?|contexts?|body|articles?|paragraphs?|documents?|story|premise|background|"
     "table|starter_code|input)$",
     re.I,
 )
-OPTION = re.compile("(option|choice|opt|op|answer|ans|ending|sol)?[_ ]?([a-e]|[0-5])$", re.I)  # one of several
+OPTION = regex("(option|choice|opt|op|answer|ans|ending|sol)?[_ ]?([a-e]|[0-5])$", re.I)  # one of several
 
 
 @functools.lru_cache(maxsize=1024)

@@ -15,6 +15,7 @@ from typing import Any, Iterable, Sequence
 
 from ..errors import BadEntry
 from ..images import BYTES, data_url
+from ..patterns import regex
 from ..records import MARK, ROLES, Turn
 
 DEEPEST_TURN = 100  # levels of nesting in what a turn has beside its text
@@ -33,12 +34,12 @@ SOURCES = (
 TEXT_PARTS = ("text", "input_text", "output_text")
 IMAGE_PARTS = ("image", "image_url", "input_image")
 IMAGES = "a PNG, JPEG, GIF, WebP or BMP image"
-UNSENDABLE_MARK = re.compile(  # how datasets and models write the place of a medium: <video>, <audio_1>, <|video_pad|>
+UNSENDABLE_MARK = regex(  # how datasets and models write the place of a medium: <video>, <audio_1>, <|video_pad|>
     r"<\|?(?P<medium>audio|video|sound|speech)(?:[ _]?(?:\d+|pad|start|end|bos|eos|token|placeholder))?\|?>"
     r"|<\|?(?P<image>image[ _]?\d+|image_pad|image_token|image_placeholder)\|?>|<(?P<img>img)>[^<\n]+</img>",
     re.I,
 )
-TRANSCRIPT = re.compile(r"\n\n(Human|Assistant): ?")  # how Anthropic's HH-RLHF writes a conversation
+TRANSCRIPT = regex(r"\n\n(Human|Assistant): ?")  # how Anthropic's HH-RLHF writes a conversation
 
 
 def turns_and_images(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple, Sequence
 
+from ..patterns import regex
 from ..records import MARK, ROLES, Entry, Record, Turn
 from .formats import MEDIA, Example, RowForm
 from .reasoning import FIELD, Said, in_text, said
@@ -18,7 +19,7 @@ from .row_sources import Facts, questions, stepped
 from .selection import Pick
 
 SPEAKERS = {"user": "human", "assistant": "gpt", "system": "system"}  # the names that trainers know by default
-MEDIUM_MARK = re.compile(MEDIA)
+MEDIUM_MARK = regex(MEDIA)
 
 
 class RowOptions(NamedTuple):

@@ -12,11 +12,13 @@ import re
 from typing import List, NamedTuple
 from urllib.parse import quote
 
+from ..patterns import regex
+
 LONGEST, LONGEST_BOX = 2000, 500  # characters of one formula
-BLANK_LINE = re.compile(r"\n[ \t]*\n")
+BLANK_LINE = regex(r"\n[ \t]*\n")
 INLINE, DISPLAY, END = "\ue0f0", "\ue0f1", "\ue0f2"  # around a formula's number; private characters, see ``clean``
-IN_ADDRESS = re.compile(f"(?:{quote(INLINE)}|{quote(DISPLAY)})(\\d+){quote(END)}")  # a mark in an address
-OPENING = re.compile(
+IN_ADDRESS = regex(f"(?:{quote(INLINE)}|{quote(DISPLAY)})(\\d+){quote(END)}")  # a mark in an address
+OPENING = regex(
     r"""^[ \t]*(?:(?:>|[-*+]|\d{1,9}[.)])[ \t]+)*(?P<fence>`{3,}(?=[^`\n]*$)|~{3,})  # a block of code
     | (?P<code>`+)
     | \\[\\$`]                                                                     # a character that means itself
@@ -24,13 +26,13 @@ OPENING = re.compile(
     re.MULTILINE | re.VERBOSE,
 )
 CLOSING = {
-    "$$": re.compile(r"(?<!\\)\$\$"),
-    "$": re.compile(r"(?<!\\)\$"),
-    "\\[": re.compile(r"\\\]"),
-    "\\(": re.compile(r"\\\)"),
+    "$$": regex(r"(?<!\\)\$\$"),
+    "$": regex(r"(?<!\\)\$"),
+    "\\[": regex(r"\\\]"),
+    "\\(": regex(r"\\\)"),
 }
-PRICE = re.compile(r"`|\s\Z")  # $5 and $6 are prices: a formula does not end in a space, and no digit follows it
-BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+PRICE = regex(r"`|\s\Z")  # $5 and $6 are prices: a formula does not end in a space, and no digit follows it
+BRACE = regex(r"\\.|[{}]", re.DOTALL)
 
 
 class Cut(NamedTuple):

@@ -16,16 +16,17 @@ from importlib import metadata
 from typing import Any, Callable
 
 from ..extras import EXTRAS
+from ..patterns import regex
 from .latex import cut_latex, put_back
 
 MARKDOWN, CODE, LATEX = "cmarkgfm", "pygments", "sphinxcontrib-katex"
 KATEX_VERSION = f"{LATEX}>=0.9.10,<0.10"  # installed without Sphinx, which its page does not need
 KATEX_FILE = "sphinxcontrib/katex.min.js"
 LESS, BANG = "\ue0f3", "\ue0f4"  # for < and ! while Markdown is read
-PRIVATE = re.compile("[\ue0f0-\ue0f4\ud800-\udfff]")
-HTML = re.compile(r"<(?!https?://[^\s<>]*>)|!(?=\[)")  # not an address in brackets, which is a link
+PRIVATE = regex("[\ue0f0-\ue0f4\ud800-\udfff]")
+HTML = regex(r"<(?!https?://[^\s<>]*>)|!(?=\[)")  # not an address in brackets, which is a link
 IN_ADDRESS = {"%EE%83%B3": "%3C", "%EE%83%B4": "!"}
-FENCE = re.compile(r'<pre><code class="language-([^"]*)">([^<]*)</code></pre>')
+FENCE = regex(r'<pre><code class="language-([^"]*)">([^<]*)</code></pre>')
 MOST_CODE = 400_000  # characters of code that get colors in one page: about two seconds
 MOST_MARKDOWN = 8_000_000  # characters of Markdown in one page: cmarkgfm frees none of its memory, 200 MB
 LONGEST_CODE = 10_000  # of one block

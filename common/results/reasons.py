@@ -12,22 +12,22 @@ a colon, if that part differs from message to message.
 from __future__ import annotations
 
 import functools
-import re
 from collections import Counter
 from typing import NamedTuple, Tuple
 
 from ..errors import printable
+from ..patterns import regex
 
 MOST_REASONS = 1_000  # different reasons that are told apart
 MOST_SHOWN = 12  # reasons in a list
 LONGEST = 1_000  # characters of a message that are looked at
 MORE = "..."  # stands for the part that differs
 VARIABLE = (  # what differs between messages of one kind
-    (re.compile(r"https?://\S+"), "URL"),
-    (re.compile(r"""(?<!\w)(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|`[^`]*`)(?!\w)"""), "TEXT"),
-    (re.compile(r"\S*[/\\]\S*[^\s:,;.)]|\b[\w-]+\.[A-Za-z]\w{0,4}\b"), "FILE"),
-    (re.compile(r"\b(?=[0-9a-f]*[0-9])[0-9a-f]{8,}\b"), "ID"),
-    (re.compile(r"\d+(?:[.,]\d+)*"), "N"),
+    (regex(r"https?://\S+"), "URL"),
+    (regex(r"""(?<!\w)(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|`[^`]*`)(?!\w)"""), "TEXT"),
+    (regex(r"\S*[/\\]\S*[^\s:,;.)]|\b[\w-]+\.[A-Za-z]\w{0,4}\b"), "FILE"),
+    (regex(r"\b(?=[0-9a-f]*[0-9])[0-9a-f]{8,}\b"), "ID"),
+    (regex(r"\d+(?:[.,]\d+)*"), "N"),
 )
 
 Kind = Tuple[str, ...]  # a tag, and the parts of a message between its colons

@@ -6,7 +6,6 @@ Example: ``task = asyncio.ensure_future(show_progress(Progress(counts, traffic, 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import logging
 import sys
@@ -14,14 +13,11 @@ import time
 from collections import deque
 from typing import Callable, NamedTuple, Sequence
 
-from tqdm import tqdm
-
 from ..servers.client import Traffic
 from .counts import Counts
 
 log = logging.getLogger(__name__)
 
-EVERY = 0.5  # seconds between two looks at the counts, for the bar
 LINE_EVERY = 30.0  # seconds between two plain lines
 FIRST_LINE = 10.0  # seconds before the first one: it tells that the input was recognised and that answers arrive
 WINDOW = 600.0  # seconds whose mean is the rate that is shown
@@ -190,39 +186,17 @@ def clock_time(seconds: float) -> str:
 
 async def show_progress(progress: Progress, quiet: bool, line_every: float = LINE_EVERY) -> None:
     """Shows the progress until it is cancelled: as a bar if stderr is a terminal, as lines otherwise."""
-    if not quiet:
-        await (_show_bar(progress) if sys.stderr.isatty() else _log_lines(progress, line_every))
+    if quiet:
+        return
+    if sys.stderr.isatty():
+        from .bar import show_bar  # it brings tqdm, which most runs do not show
+
+        await show_bar(progress)
+    else:
+        await _log_lines(progress, line_every)
 
 
 async def _log_lines(progress: Progress, every: float) -> None:
     for number in itertools.count():
         await asyncio.sleep(every if number else min(FIRST_LINE, every))
         log.info("%s: %s", time.strftime("%Y-%m-%d %H:%M:%S"), progress.line())
-
-
-async def _show_bar(progress: Progress) -> None:
-    with _Bar(unit=" answers", dynamic_ncols=True) as bar:
-        try:
-            while True:
-                with contextlib.suppress(OSError):
-                    _draw(bar, progress)
-                await asyncio.sleep(EVERY)
-        finally:
-            with contextlib.suppress(OSError):  # the terminal is gone
-                _draw(bar, progress)
-
-
-class _Bar(tqdm):  # type: ignore[type-arg]
-    """The only bar of a terminal. tqdm itself hides a bar if the terminal claims to have no rows, or one or two."""
-
-    def display(self, msg: str | None = None, pos: int | None = None) -> bool:  # type: ignore[override]
-        self.sp(str(self) if msg is None else msg)
-        return True
-
-
-def _draw(bar: tqdm, progress: Progress) -> None:  # type: ignore[type-arg]
-    look = progress.look()
-    bar.n, bar.total = look.answers, look.total
-    columns = bar.format_dict["ncols"] or 0
-    bar.bar_format = progress.bar_format(columns if columns > 0 else 80)
-    bar.refresh()

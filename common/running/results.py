@@ -8,24 +8,23 @@ from __future__ import annotations
 import contextlib
 import re
 from dataclasses import dataclass, field
-from typing import Any, Callable, Iterator
+from typing import TYPE_CHECKING, Any, Callable, Iterator
 
 from ..errors import RunStopped
 from ..records import Record
-from ..results.calibration import Calibration
 from ..results.card import CARD
 from ..results.card import STARTS as CARD_STARTS
 from ..results.cleaning.cleaner import REMOVED, Cleaner
 from ..results.export import Extras, Selected, starts_of, write_selected
-from ..results.report import STARTS, write_report
 from ..scoring.final_answer import find_final_answer
 from ..storage.append_file import write_whole
 from ..storage.result_files import ResultFiles
 from ..storage.run_files import settings_of
 from ..thinking import without_thoughts
-from .hub import push
 from .job import Results
-from .selected_card import Counted, card_of
+
+if TYPE_CHECKING:
+    from ..results.calibration import Calibration
 
 RULES = ("match", "math")  # the scorers that read a final answer
 
@@ -61,6 +60,8 @@ def check_result_files(results: Results, files: ResultFiles) -> None:
         if results.cleaning.removes:
             files.check("--selected_file", path + REMOVED, [b'{"reason":'])
     if results.report_file is not None:
+        from ..results.report import STARTS
+
         files.check("--report_file", results.report_file, STARTS)
 
 
@@ -83,6 +84,8 @@ def write_selection(output: Output, results: Results, files: ResultFiles, writte
     """Writes ``--selected_file``, if there is one."""
     if results.selected_file is None:
         return
+    from .selected_card import Counted, card_of
+
     path = results.selected_file
     extras = Extras(results.selected_keys, results.selected_order, output.generator, results.rows)
     counted = Counted(output.records, results.selection.accept_score)
@@ -125,6 +128,8 @@ def send_selection(results: Results, written: Written) -> None:
         return
     if not written.selected.rows:
         raise RunStopped(f"--push_to_hub: {results.selected_file} has no rows, so it is not sent")
+    from .hub import push
+
     written.rows.append(("sent", push(results.push_to_hub, results.selected_file)))
 
 
@@ -132,6 +137,8 @@ def write_page(output: Output, results: Results, files: ResultFiles, written: Wr
     """Writes ``--report_file``, if there is one."""
     if results.report_file is None:
         return
+    from ..results.report import write_report
+
     with files.replacing("--report_file", results.report_file):
         write_report(
             results.report_file,

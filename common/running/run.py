@@ -18,35 +18,44 @@ import signal
 import sys
 import time
 from itertools import chain, islice
-from typing import Any, Callable, Coroutine, Iterator
+from typing import TYPE_CHECKING, Any, Callable, Coroutine, Iterator
 
 import uvloop
 
-from ..errors import BadEntry, BrokenInput, BudgetSpent, EntryFailed, Postponed, RunStopped, ToolkitError, UsageError
+from ..errors import (
+    BadEntry,
+    BrokenInput,
+    BudgetSpent,
+    EntryFailed,
+    Interrupted,
+    Postponed,
+    RunStopped,
+    ToolkitError,
+    UsageError,
+)
 from ..fast_json import dumps
 from ..images import load_images
 from ..input.files import InputFile, Item
 from ..input.joined import JoinedFiles, open_input
 from ..records import Entry, PendingEntry, Record, canonical, id_key
-from ..results.calibration import STARTS as CALIBRATION_STARTS
-from ..results.calibration import table_text
 from ..results.quantiles import ScoreSample
 from ..servers.client import Traffic
 from ..servers.messages import chat_messages, check_marks
 from ..storage.result_files import ResultFiles
 from ..storage.run_files import RunFiles, settings_of
 from ..streams import kept_signals, say
-from .calibrate import write_calibration
 from .counts import Counts
 from .engine import Engine, LocalEngine
 from .entry_state import EntryState, is_score_of
-from .estimate import Pilot, survey_of
 from .job import Job
 from .opening import check_opening
 from .progress import Progress, show_progress
-from .ray_cluster import RayEngine
 from .results import Output, Written, check_result_files, send_selection, write_result_files
-from .summary import Ending, next_steps, server_rows, summary, warnings
+from .sampler import Sampler
+from .summary import Ending, generator_rows, next_steps, server_rows, summary, warnings
+
+if TYPE_CHECKING:
+    from .estimate import Pilot
 
 log = logging.getLogger(__name__)
 
@@ -55,13 +64,6 @@ OPENING = 16  # entries whose images are read and whose requests are made at the
 SYNC_EVERY = 1.0  # seconds between two flushes to the disk
 SKIPS_AT_ONCE = 256  # finished entries passed over before the event loop gets its turn
 EMBEDDED = "embedded (--local)"  # such a server
-INTERRUPTED = "interrupted; run the same command again to go on"
-
-
-class Interrupted(RunStopped):
-    """Ctrl-C or SIGTERM."""
-
-    exit_code = 130
 
 
 def run(job: Job) -> int:
@@ -70,7 +72,7 @@ def run(job: Job) -> int:
     Raises ToolkitError with its own exit code.
     """
     begun, folder = time.monotonic(), os.getcwd()
-    pilot = None if job.estimate is None else Pilot(job, survey_of(job), job.estimate)
+    pilot = make_pilot(job)
     with contextlib.closing(open_input(job.input_files)) as source:
         items = read_ahead(source, job)
         files = open_files(job)
@@ -80,7 +82,7 @@ def run(job: Job) -> int:
             with files:
                 check_results(job, files.results)
                 files.say_what_stays()
-                collect_less_garbage()
+                gc.freeze()  # what stands now stays: the collector need not scan it
                 try:
                     with kept_signals():
                         uvloop.run(current.process_all())
@@ -101,12 +103,23 @@ def run(job: Job) -> int:
     if pilot is not None:
         show(pilot.text())
     if written.calibration is not None:
+        from ..results.calibration import table_text
+
         show(table_text(written.calibration))
     if current.cut_short:
         log.warning("%s; run the same command again to go on", current.cut_short)
     is_whole = (files.is_settled or pilot is not None) and not files.damaged
     waits = job.batch is not None and not job.batch.writes and current.counts.postponed > 0
     return 0 if is_whole and not (current.counts.failed or current.cut_short or waits) else 1
+
+
+def make_pilot(job: Job) -> Pilot | None:
+    """What estimates the whole job, if that is asked for."""
+    if job.estimate is None:
+        return None
+    from .estimate import Pilot, survey_of
+
+    return Pilot(job, survey_of(job), job.estimate)
 
 
 def open_files(job: Job) -> RunFiles:
@@ -119,9 +132,10 @@ def open_files(job: Job) -> RunFiles:
         allow_mixed=job.allow_mixed,
         score_range=job.ledger_range,
         look_again=job.pipeline.scorer is not None and job.pipeline.scorer.retry_unscored,
+        **({} if job.pipeline.sampler is None else {"wants": job.pipeline.sampler.wants}),
     )
     if job.pipeline.sampler is not None:
-        job.pipeline.sampler.signs = files.is_mixed
+        job.pipeline.sampler.is_mixed = files.is_mixed
     return files
 
 
@@ -130,13 +144,6 @@ def show(text: str) -> None:
     failure = say(text, sys.stdout)
     if failure is not None:
         log.warning("the summary cannot be written to stdout: %s", failure)
-
-
-def collect_less_garbage() -> None:
-    """Tunes the garbage collector. The run makes few cycles, and scanning all live entries costs a tenth of its CPU."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000, 20, 100)
 
 
 def read_ahead(source: InputFile | JoinedFiles, job: Job) -> Iterator[Item]:
@@ -190,7 +197,9 @@ def check_results(job: Job, results: ResultFiles) -> None:
     """UsageError if the selection or the report would replace a file that is neither."""
     check_result_files(job.results, results)
     if job.results.calibration_file is not None:
-        results.check("--calibrate", job.results.calibration_file, CALIBRATION_STARTS)
+        from ..results.calibration import STARTS
+
+        results.check("--calibrate", job.results.calibration_file, STARTS)
 
 
 def write_results(job: Job, files: RunFiles, path: str, written: Written) -> None:
@@ -210,25 +219,27 @@ def write_results(job: Job, files: RunFiles, path: str, written: Written) -> Non
         stay_inside=job.image_root is not None,
         generator=generator_of(job, files),
     )
-    write_calibration(job, output.records(), files.results, written)
+    if job.results.calibration_file is not None:
+        from .calibrate import write_calibration
+
+        write_calibration(job, output.records(), files.results, written)
     files.results.note_servers(servers_of(job))
     write_result_files(output, job.results, files.results, written)
 
 
 def servers_of(job: Job) -> dict[str, list[str]]:
     """The servers that answered requests of this run, by role, without what follows their paths."""
-    clients, sampler = job.pipeline.clients, job.pipeline.sampler
-    found = {}
-    for client in clients:
-        role = "generator" if sampler is not None and client is sampler.client else "scorer"
+    found: dict[str, dict[str, None]] = {}
+    for client in job.pipeline.clients:
         if client.traffic.requests:
-            found[role] = [EMBEDDED] if job.local is not None else [url.partition("?")[0] for url in client.urls]
-    return found
+            urls = [EMBEDDED] if job.local is not None else [url.partition("?")[0] for url in client.urls]
+            found.setdefault(job.pipeline.role_of(client), {}).update(dict.fromkeys(urls))
+    return {role: list(urls) for role, urls in found.items()}
 
 
 def generator_of(job: Job, files: RunFiles) -> str | None:
     """The model that made the answers, as far as the settings of the output or of the input say it."""
-    settings = files.settings if job.pipeline.sampler is not None else settings_of(job.input_file)
+    settings = files.before if job.pipeline.sampler is not None else settings_of(job.input_file)
     model = settings.get("generator model")
     return model if isinstance(model, str) else None
 
@@ -237,6 +248,8 @@ def make_engine(job: Job, run: Run) -> Engine:
     """The engine that processes the job's entries: this process, or a Ray cluster."""
     check_budget = run.check_budget if job.token_budget is not None else None
     if job.ray is not None:
+        from .ray_cluster import RayEngine
+
         return RayEngine(job.ray, job.pipeline, run.stop, check_budget)
     return LocalEngine(job.pipeline, run.stop, check_budget)
 
@@ -255,6 +268,7 @@ class Run:
         self.counts = Counts(accept_score=job.results.selection.accept_score)
         self.is_over = False  # whether nothing stopped the run before its end
         self.cut_short: BudgetSpent | None = None
+        self._lost: RunStopped | None = None  # why a generator is lost, while others are left
         if job.results.score_range is None:
             self.counts.sample = ScoreSample()
         self._job = job
@@ -263,6 +277,8 @@ class Run:
         self._pilot = pilot
         self._files = files
         self._engine: Engine = make_engine(job, self)
+        if job.pipeline.sampler is not None and job.ray is None:
+            job.pipeline.sampler.lose = self._lose
         self._stopped: asyncio.Future[BaseException] | None = None  # made in the event loop
         self._broken: BrokenInput | None = None
         self._keys_of: dict[int, int] = {}  # by entry: the hash of its other keys, if it has any
@@ -272,7 +288,8 @@ class Run:
     def summary(self, seconds: float, written: Written) -> str:
         """The end of the run as a person reads it."""
         job, clients = self._job, self._job.pipeline.clients
-        rows = [row for client in clients for row in server_rows(client.pool.servers, client.concurrency is None)]
+        rows = [] if job.pipeline.sampler is None else generator_rows(job.pipeline.sampler, self.counts)
+        rows += [row for client in clients for row in server_rows(client.pool.servers, client.concurrency is None)]
         rows += job.pipeline.scorer.summary_rows() if job.pipeline.scorer is not None else []
         if self.counts.sample is not None and not self.counts.sample.is_empty:
             rows.append(("quantiles", self.counts.sample.text()))
@@ -306,10 +323,9 @@ class Run:
 
     def _traffic(self) -> dict[str, Traffic]:
         """The traffic of each role."""
-        clients, sampler = self._job.pipeline.clients, self._job.pipeline.sampler
         found: dict[str, Traffic] = {}
-        for client in clients:
-            role = "generator" if sampler is not None and client is sampler.client else "scorer"
+        for client in self._job.pipeline.clients:
+            role = self._job.pipeline.role_of(client)
             found[role] = found.get(role, Traffic()).plus(client.traffic)
         return found
 
@@ -328,12 +344,19 @@ class Run:
         self._files.complete = self.cut_short is None and self._pilot is None and not self.counts.postponed
         if self._files.complete and self._job.limit is None:
             self._leftover = self._files.not_in_input()
+        if self._lost is not None and self.counts.postponed:
+            raise self._lost
 
     def stop(self, error: BaseException) -> None:
         """Ends the run with ``error``: nothing more is sent."""
         if self._stopped is not None and not self._stopped.done():
             self._stopped.set_result(error)
         self._engine.end(error if isinstance(error, RunStopped) else RunStopped(str(error)))
+
+    def _lose(self, sampler: Sampler, error: RunStopped) -> None:
+        """A generator is lost: the run goes on with the others, and ends with the error."""
+        self._lost = type(error)(f"the generator {sampler.name} is lost: {error}")
+        log.warning("%s; the others go on, and its answers wait for the next run", self._lost)
 
     def check_budget(self) -> None:
         """Raises BudgetSpent once the run has spent its budget, RunStopped if a server does not report its tokens."""
@@ -417,7 +440,7 @@ class Run:
         loop = asyncio.get_running_loop()
         self._stopped = loop.create_future()
         for name in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(name, self.stop, Interrupted(INTERRUPTED))
+            loop.add_signal_handler(name, self.stop, Interrupted())
         self._files.ledger.schedule_flush = functools.partial(loop.call_soon, self._flush)
         work = asyncio.ensure_future(self._serve(pending))
         either: set[asyncio.Future[Any]] = {work, self._stopped}
@@ -559,7 +582,9 @@ class Run:
 
     def _keep(self, line: Record) -> None:
         self._files.ledger.append(line)
-        self.counts.answers += "answer" in line
+        if "answer" in line:
+            self.counts.answers += 1
+            self.counts.sampled_by[line["made_by"]] += 1
         scorer = self._job.pipeline.scorer
         self.counts.scored += "digest" in line and scorer is not None and is_score_of(scorer, line)
         if self._pilot is not None:
@@ -591,12 +616,15 @@ async def fill(state: EntryState, job: Job) -> None:
         where = (job.image_folder, job.image_root is not None, job.max_image_bytes)
         state.images = await loop.run_in_executor(None, load_images, state.entry.images, *where)
     sampler = job.pipeline.sampler
-    if sampler is not None and state.missing(sampler):
+    groups = [] if sampler is None else sampler.groups(state.entry.entry_id, state.missing(sampler))
+    for one, _ in groups:
         if state.images:  # base64 of megabytes: off the event loop
-            state.messages = await loop.run_in_executor(None, _prompt, state, sampler.system_prompt)
+            prompt = await loop.run_in_executor(None, _prompt, state, one)
         else:
-            state.messages = _prompt(state, sampler.system_prompt)
+            prompt = _prompt(state, one)
+        same = (known for known in state.prompts.values() if known == prompt)
+        state.prompts[one.settings_id] = next(same, prompt)  # equal prompts are kept once
 
 
-def _prompt(state: EntryState, system_prompt: str | None) -> bytes:
-    return dumps(chat_messages(state.entry, state.images, system_prompt))
+def _prompt(state: EntryState, sampler: Sampler) -> bytes:
+    return dumps(chat_messages(state.entry, state.images, sampler.system_prompt))

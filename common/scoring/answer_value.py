@@ -16,6 +16,7 @@ import re
 from fractions import Fraction
 from typing import NamedTuple, Sequence
 
+from ..patterns import regex
 from .final_number import Number, read_number
 from .math_text import LONGEST, canonical, plain_latex
 from .moments import Moment, read_moment
@@ -24,27 +25,27 @@ from .rules import Verdict
 from .sentence_number import NEXT_PHRASE, is_harmless
 from .units import dimension_of, leading_unit, unit_of
 
-_SIMPLE = re.compile(r"\s*(-?)(\$?)([0-9]{1,18}|[0-9]{1,3}(?:,[0-9]{3}){1,5})(\.[0-9]{1,18})?[.\s]*")
-_LEFT = re.compile(  # x; x_1; f(x); \theta; AB; m \in
+_SIMPLE = regex(r"\s*(-?)(\$?)([0-9]{1,18}|[0-9]{1,3}(?:,[0-9]{3}){1,5})(\.[0-9]{1,18})?[.\s]*")
+_LEFT = regex(  # x; x_1; f(x); \theta; AB; m \in
     r"\s*(\\?[A-Za-z]{1,12}(?:_\{?\w{1,6}\}?)?\s*(?:\(\s*[A-Za-z]\s*\))?)\s*(?:=|\\in(?![a-z])|\\approx|:(?!\d))"
 )
-_WORDS_LEFT = re.compile(r"[A-Za-z][A-Za-z ']{2,60}\s*(?:=|:)\s*(?=[-+\\$0-9.({\[])")
-_FORMULA_AND_UNIT = re.compile(r"(.*(?:[0-9})]|\\pi|\\theta))\s+([A-Za-z][A-Za-z ./]*(?:\^\{?[23]\}?)?)", re.S)
-_COMPARES = re.compile(r"[<>]|\\[lg]")
+_WORDS_LEFT = regex(r"[A-Za-z][A-Za-z ']{2,60}\s*(?:=|:)\s*(?=[-+\\$0-9.({\[])")
+_FORMULA_AND_UNIT = regex(r"(.*(?:[0-9})]|\\pi|\\theta))\s+([A-Za-z][A-Za-z ./]*(?:\^\{?[23]\}?)?)", re.S)
+_COMPARES = regex(r"[<>]|\\[lg]")
 _LESS = r"\s*(<=?|>=?|\\(?:leq?|geq?|lt|gt)(?![a-z]))\s*"
 _VARIABLE = r"(\\?[a-z])"
 _BOUND = r"(-?[^<>=|:\\{}]*[0-9)a-z]|[^<>=|:]*(?:[0-9})]|\\infty|\\pi))"
 _BUILDER, _END = r"\s*(?:\\?\{\s*[a-z]\s*(?:\\in\s*(?:\\mathbb\s*\{?R\}?|R)\s*)?[|:]\s*)?", r"\s*(?:\\?\})?"
-_BETWEEN = re.compile(_BUILDER + _BOUND + _LESS + r"\\?[a-z]" + _LESS + _BOUND + _END)
+_BETWEEN = regex(_BUILDER + _BOUND + _LESS + r"\\?[a-z]" + _LESS + _BOUND + _END)
 _ONE_BOUND = [
-    re.compile(_BUILDER + first + _LESS + second + _END) for first, second in ((_VARIABLE, _BOUND), (_BOUND, _VARIABLE))
+    regex(_BUILDER + first + _LESS + second + _END) for first, second in ((_VARIABLE, _BOUND), (_BOUND, _VARIABLE))
 ]
-_RELATION = re.compile(r"(?<![<>!])=|\\approx(?![a-z])")
-_MATRIX = re.compile(r"\\begin\{([pv]?matrix|array)\}(?:\{[clr|]*\})?(.*)\\end\{\1\}", re.S)
+_RELATION = regex(r"(?<![<>!])=|\\approx(?![a-z])")
+_MATRIX = regex(r"\\begin\{([pv]?matrix|array)\}(?:\{[clr|]*\})?(.*)\\end\{\1\}", re.S)
 _PAIRS = {"(": ")", "[": "]", r"\{": r"\}", "{": "}"}
-_TOKEN = re.compile(r"\\[{}]|\\\\|\\[A-Za-z]+|.", re.S)
-_PLUS_MINUS = re.compile(r"\\pm\s*(.+)", re.S)
-_DECIMAL_COMMA = re.compile(r"-?[0-9]+,[0-9]+")
+_TOKEN = regex(r"\\[{}]|\\\\|\\[A-Za-z]+|.", re.S)
+_PLUS_MINUS = regex(r"\\pm\s*(.+)", re.S)
+_DECIMAL_COMMA = regex(r"-?[0-9]+,[0-9]+")
 
 
 class Value(NamedTuple):

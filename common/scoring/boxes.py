@@ -9,15 +9,15 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from .patterns import any_of
+from ..patterns import any_of, regex
 
 MOST = 20  # marks of a kind that are looked at, from the end
 _REACH = 80  # characters beside a mark that may belong to it
-_BOX = re.compile(r"\\(?:f?boxed|fbox|framebox)\s*(?:\{|(?=[-\d\\$.]))")  # \boxed{4}, \boxed {4}, \fbox{4}, \boxed 4
-UNDERLINES = re.compile(r"\\underline\s*\{")
-_WRAPPED = re.compile(r"\\(?:f?boxed|fbox|underline)\s*\{([^{}]*)\}")
-_BRACE = re.compile(r"\\.|[{}]", re.S)  # an escaped brace, \{, is part of the content and does not count
-_OPEN_END = re.compile(r"\n|\$|\\[)\]]|(?<=\d)\.(?:\s|$)|(?<=\})\.")  # where a box without a closing brace ends
+_BOX = regex(r"\\(?:f?boxed|fbox|framebox)\s*(?:\{|(?=[-\d\\$.]))")  # \boxed{4}, \boxed {4}, \fbox{4}, \boxed 4
+UNDERLINES = regex(r"\\underline\s*\{")
+_WRAPPED = regex(r"\\(?:f?boxed|fbox|underline)\s*\{([^{}]*)\}")
+_BRACE = regex(r"\\.|[{}]", re.S)  # an escaped brace, \{, is part of the content and does not count
+_OPEN_END = regex(r"\n|\$|\\[)\]]|(?<=\d)\.(?:\s|$)|(?<=\})\.")  # where a box without a closing brace ends
 
 
 class Mark(NamedTuple):
@@ -78,13 +78,11 @@ def _box(text: str, box: re.Match[str], closing: dict[int, int]) -> Mark:
 
 # Text that touches a box
 
-_OPENERS = re.compile(
+_OPENERS = regex(
     r"(?:[\s$~]|\\[(\[]|\*\*|__|\\displaystyle|\{?\\(?:large|Large|huge)|\\\$|\\text(?:bf|rm)?\{\s*|\\math(?:bf|rm)\{\s*|\\color\{\w+\}\{?)+$"
 )
-_SIGN_BEFORE = re.compile(
-    r"(?:(?<![\w)}\]\s])|(?<=[A-Za-z]{2}))\s*([-\u2212\u2013\u00b1]|\\pm|\b(?:minus|negative))$", re.I
-)
-_FACTOR_BEFORE = re.compile(
+_SIGN_BEFORE = regex(r"(?:(?<![\w)}\]\s])|(?<=[A-Za-z]{2}))\s*([-\u2212\u2013\u00b1]|\\pm|\b(?:minus|negative))$", re.I)
+_FACTOR_BEFORE = regex(
     any_of(
         r"[-+*/^_\u2212\u2013\u00b1\u00d7\u00f7\u00b7\u221a!%0-9)\]]",
         r"(?<![A-Za-z\\])[A-Za-z]",  # a variable
@@ -98,9 +96,9 @@ _FACTOR_BEFORE = re.compile(
     )
     + "$"
 )
-_NOT_BEFORE = re.compile(r"(?:\bnot|n['\u2019]t)(?:\s+\w+){0,2}$", re.I)
-_CLOSERS = re.compile(r"(?:\s?(?:\$+|\\[)\]]|\*\*|__|\}))*")
-_MATH_AFTER = re.compile(  # the rest of a formula that goes on after its box
+_NOT_BEFORE = regex(r"(?:\bnot|n['\u2019]t)(?:\s+\w+){0,2}$", re.I)
+_CLOSERS = regex(r"(?:\s?(?:\$+|\\[)\]]|\*\*|__|\}))*")
+_MATH_AFTER = regex(  # the rest of a formula that goes on after its box
     r"(?:\\[,;: ]|~)*"
     + any_of(
         r"\s?\\(?:cdot|times|div|pm)(?![a-z])",
@@ -115,8 +113,8 @@ _MATH_AFTER = re.compile(  # the rest of a formula that goes on after its box
     + r"[^$\n=]*?(?=[.,;:]?(?:\s*\$|\s*\\[)\]]|\n|=|$|[.,;:]\s|\*\*))"
 )
 _WORD = r"[A-Za-z\u00b0\u00b5\u4e00-\u9fff][A-Za-z'\u2019\u4e00-\u9fff]*(?:\^\{?[23]\}?)?"
-_WORDS_AFTER = re.compile(rf"(?:[\s~]|\\[,;: ]|\\(?:text|mathrm|mbox|textbf)\s*\{{)*((?:{_WORD}[ ~/]*){{1,4}}|%|\\%)")
-_ALTERNATIVE = re.compile(
+_WORDS_AFTER = regex(rf"(?:[\s~]|\\[,;: ]|\\(?:text|mathrm|mbox|textbf)\s*\{{)*((?:{_WORD}[ ~/]*){{1,4}}|%|\\%)")
+_ALTERNATIVE = regex(
     r"(?:[\s,;~(]|\\[,;: ]|\\text\s*\{)*(?:or|and)\b[\s$~}]*(?:-?\s?[\d\\]|a\s+(?:half|third|quarter))[^.,;\n]{0,40}",
     re.I,
 )

@@ -17,7 +17,6 @@ from typing import Any, Mapping, Sequence
 from ..errors import UsageError
 from ..records import Entry, Score
 from ..servers.client import ChatClient
-from .code_runner import load_rule
 from .code_sandbox import KINDS, find_sandbox
 from .code_tests import BESIDE
 from .rows import ROW_KEYS
@@ -104,6 +103,8 @@ class Code(RuleScorer):
 
 
 def _processes(sandbox: str, timeout: float, processes: int | None) -> RuleProcesses:
+    from .code_runner import load_rule
+
     arguments = [find_sandbox(sandbox)[0], str(timeout)]
     return RuleProcesses("code", load_rule, arguments, timeout + MARGIN, processes)
 

@@ -14,9 +14,10 @@ import textwrap
 import warnings
 from typing import NamedTuple
 
+from ..patterns import regex
 from ..thinking import without_thoughts
 
-_BLOCK = re.compile(r"^([ \t]*)(`{3,}|~{3,})[ \t]*([^`\n]*)\n(.*?)(?:^[ \t]*\2[`~]*[ \t]*$|\Z)", re.M | re.S)
+_BLOCK = regex(r"^([ \t]*)(`{3,}|~{3,})[ \t]*([^`\n]*)\n(.*?)(?:^[ \t]*\2[`~]*[ \t]*$|\Z)", re.M | re.S)
 PYTHON = ("", "python", "python3", "py", "py3", "python2", "pycon", "sage", "ipython")
 _CANNOT_PARSE = (SyntaxError, ValueError, RecursionError, MemoryError)
 _CODE = (ast.Call, ast.FunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom, ast.Assign)

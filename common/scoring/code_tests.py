@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Mapping
 
 from ..errors import ToolkitError
+from ..patterns import regex
 from .code_answer import head_in
 
 SETUPS = ("test_setup_code", "test_imports", "setup_code")  # keys beside the tests: code that runs before them
@@ -24,7 +25,7 @@ BESIDE = (*SETUPS, *NAMES, "prompt", "metadata")  # all keys beside the tests th
 IMPORTS = "from typing import *\nfrom collections import *\nfrom functools import *\nfrom itertools import *\n" + (
     "from heapq import *\nfrom bisect import *\nimport bisect, collections, functools, heapq, itertools, math, re\n"
 )
-_LAST_DEF = re.compile(r"^def\s+(\w+)", re.M)
+_LAST_DEF = regex(r"^def\s+(\w+)", re.M)
 
 
 class Unreadable(ToolkitError):

@@ -15,11 +15,11 @@ import json
 import re
 from typing import Any, Iterator, List, Match, NamedTuple, Sequence, Tuple
 
+from ..patterns import any_of, any_word, regex
 from ..thinking import without_thoughts
 from .compare_prompt import NAMES, TIE
 from .judge_forms import QUOTED, compiled
 from .judge_reply import folded, unmarked, unquoted
-from .patterns import any_of, any_word
 
 LONGEST = 8000  # characters at the end of a reply that are searched
 MOST_BROKEN = 20  # places that begin like a JSON object and are not one, until no more are tried
@@ -48,19 +48,19 @@ _GOOD = (
 )
 _SO = r"(?:(?:so|thus|therefore|hence|overall|finally)[, ]+)?"
 _WHY = r"(?:\s+(?:because|since)\b.{0,300}|\s*\([^()]{0,300}\))?"
-_SENTENCE = re.compile(
+_SENTENCE = regex(
     any_of(
         rf"{_SO}{_LABEL}\s*(?::|=|->|\bis\b)+\s*(?:{_NAME}|{_TIE}){_WHY}",  # Best: A; The better answer is B
         rf"{_SO}{_NAME.replace('name', 'first')}\s+(?:wins|is\s+{_GOOD}){_WHY}",  # Answer A is better
     ),
     re.I,
 )
-_ALONE = re.compile(rf"(?:{_NAME}|{_TIE})", re.I)
-_DOUBLE = re.compile(r"\[\[\s*(?:([A-J])|tie)\s*\]\]", re.I)
-_IN_PLACE = re.compile(r"<\s?([A-J]|tie)\s?>", re.I)  # Best: <A>, as the place of the name is written in the prompt
-_SENTENCES = re.compile(r"(?<=[.!?;])\s+|(?<!:)\n")
+_ALONE = regex(rf"(?:{_NAME}|{_TIE})", re.I)
+_DOUBLE = regex(r"\[\[\s*(?:([A-J])|tie)\s*\]\]", re.I)
+_IN_PLACE = regex(r"<\s?([A-J]|tie)\s?>", re.I)  # Best: <A>, as the place of the name is written in the prompt
+_SENTENCES = regex(r"(?<=[.!?;])\s+|(?<!:)\n")
 _QUOTED = compiled(QUOTED)
-_KEY = re.compile(r"(?:best|better|winner|verdict|preferred|choice)(?:[_ ](?:answer|response|one))?", re.I)
+_KEY = regex(r"(?:best|better|winner|verdict|preferred|choice)(?:[_ ](?:answer|response|one))?", re.I)
 
 
 def read_best(reply: str, answers: Sequence[str]) -> Best:
@@ -124,7 +124,7 @@ def _is_name(quoted: str) -> bool:
 
 _Pairs = List[Tuple[str, Any]]
 _DECODER = json.JSONDecoder(object_pairs_hook=list, strict=False)
-_OPENING = re.compile(r'\{\s*"')
+_OPENING = regex(r'\{\s*"')
 
 
 def _split(text: str, last_only: bool = True) -> Tuple[str, List[_Pairs]]:

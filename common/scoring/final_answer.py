@@ -16,8 +16,8 @@ import json
 import re
 from typing import Iterator, NamedTuple, Sequence
 
+from ..patterns import Rule, any_word, either, regex
 from .boxes import MOST, UNDERLINES, Mark, boxes
-from .patterns import Rule, any_word, either
 
 _LONGEST = 1_000  # characters of a sentence
 _MOST_TEXT = 30_000  # characters at the end of a text that are read
@@ -71,25 +71,25 @@ SECOND_THOUGHTS = [  # after a final answer; the verdict: the doubt
         "second thoughts",
     ),
 ]
-_SECOND_THOUGHTS = re.compile(either(SECOND_THOUGHTS), re.I)
-_CONCLUSION = re.compile(r"(?:^|[.\n])[ \t]{0,3}(?:so|thus|hence|therefore|in\s+total)\b([^\n]{0,200})", re.I)
+_SECOND_THOUGHTS = regex(either(SECOND_THOUGHTS), re.I)
+_CONCLUSION = regex(r"(?:^|[.\n])[ \t]{0,3}(?:so|thus|hence|therefore|in\s+total)\b([^\n]{0,200})", re.I)
 _LONGEST_AFTER = 3_000  # characters after a final answer, and at the end, in which second thoughts are looked for
 
 # --- marks ------------------------------------------------------------------------------------------------------------
 
-_HASHES = re.compile(r"####[ \t]*([^\s#][^\n]*)")  # GSM8K marks its answers so
+_HASHES = regex(r"####[ \t]*([^\s#][^\n]*)")  # GSM8K marks its answers so
 _TAG_NAME = r"(?:final[_ -]?)?(?:answer|ans|result|solution|conclusion)|final|begin_of_solution"
-_TAG = re.compile(rf"(?:<\|?|\[)\s?(/|end_of_(?=solution))?(?:{_TAG_NAME})\s?(?:\|?>|\])", re.I)
-_JSON_KEY = re.compile(
+_TAG = regex(rf"(?:<\|?|\[)\s?(/|end_of_(?=solution))?(?:{_TAG_NAME})\s?(?:\|?>|\])", re.I)
+_JSON_KEY = regex(
     r"[\"']((?:final|correct|predicted)?[_ -]?(?:answer|ans|result|solution|prediction)"
     r"|(?:final|correct)_?(?:option|choice))[\"']\s*:\s*",
     re.I,
 )
-_JSON_BARE = re.compile(r"'((?:[^'\\\n]|\\.){0,400})'|([-\w.]{1,40})(?=\s*[,}\n])")
-_JOINED = re.compile(r"(?:[\s$,.;~&]|\\[()\[\]]|\\q?quad|\\text\{\s*(?:and|or)\s*\}|\b(?:and|or)\b){0,40}")
+_JSON_BARE = regex(r"'((?:[^'\\\n]|\\.){0,400})'|([-\w.]{1,40})(?=\s*[,}\n])")
+_JOINED = regex(r"(?:[\s$,.;~&]|\\[()\[\]]|\\q?quad|\\text\{\s*(?:and|or)\s*\}|\b(?:and|or)\b){0,40}")
 _UNDERLINED = 300  # characters at the end of a text in which an underlined value is its final answer
-_SPECIAL = re.compile(r"<\|[a-z_]{2,30}\|>|</?s>|<eos>|<end_of_turn>")
-_MARKUP = re.compile(
+_SPECIAL = regex(r"<\|[a-z_]{2,30}\|>|</?s>|<eos>|<end_of_turn>")
+_MARKUP = regex(
     r"</?(?:u|b|i|em|strong|p|span|div|br|mark|center|h[1-6]|code|li|ul|ol|font|td|tr)(?:\s[^<>]{0,80})?/?>", re.I
 )
 _EMOJI = " \t\n\u2713\u2714\u2705\u2611\ufe0f\U0001f389\U0001f60a\U0001f31f\u2b50"
@@ -224,7 +224,7 @@ def _json_answers(text: str) -> list[Mark]:
     return [_inner(Mark(start, end, said))]
 
 
-_PLAIN = re.compile(r"[-+$]?[0-9][0-9,./]{0,30}[%]?")  # has no marks of its own
+_PLAIN = regex(r"[-+$]?[0-9][0-9,./]{0,30}[%]?")  # has no marks of its own
 
 
 def _inner(mark: Mark) -> Mark:
@@ -322,34 +322,32 @@ _ANCHORS = {  # by the name of a rule: a text without these does not match
     "korean": ("\ub2f5",),
     "other languages": (":", "\uff1a"),
 }
-_STATEMENTS = [(_ANCHORS[rule.name], re.compile(rule.pattern, re.I | re.M)) for rule in STATEMENTS]
-_BEFORE_CONTENT = re.compile(r"(?:[\s*_:\uff1a`]|={3,}\n|\\\[\s|\$\$\s)*")
+_STATEMENTS = [(_ANCHORS[rule.name], regex(rule.pattern, re.I | re.M)) for rule in STATEMENTS]
+_BEFORE_CONTENT = regex(r"(?:[\s*_:\uff1a`]|={3,}\n|\\\[\s|\$\$\s)*")
 _WINDOW = 4_000  # characters at the end of a text in which statements are looked for
-_SENTENCE_END = re.compile(
+_SENTENCE_END = regex(
     r"(?<=[.!?])(?<!\b[A-J]\.)(?<!\b[A-J]\)\.)(?<!\b[Rr]s\.)(?<!\b[MD]r\.)(?<!\bMrs\.)(?<!\bapprox\.)(?<!\be\.g\.)(?<!\bi\.e\.)"
     r"(?<!\bsq\.)[*_\"\u201d]{0,3}\s+|(?<=[\u3002\uff01])(?!$)"
 )
-_OVERRULES = re.compile(r"[\d\\$]|^\W*\(?[A-J]\)?(?:\W|$)|^\W*(?:yes|no|true|false)\b|^[A-Z]\S*(?:\s\S+){0,2}$")
-_COURTESY = re.compile(
+_OVERRULES = regex(r"[\d\\$]|^\W*\(?[A-J]\)?(?:\W|$)|^\W*(?:yes|no|true|false)\b|^[A-Z]\S*(?:\s\S+){0,2}$")
+_COURTESY = regex(
     r"\W*(?:I\s+)?(?:hope|let\s+me\s+know|feel\s+free|if\s+you\s+(?:have|need|want|would)|happy\s+to|please\s+(?:let|feel)|thank"
     r"|good\s+luck|is\s+there\s+anything|have\s+a\s+(?:nice|great))\b",
     re.I,
 )
-_LEAD_IN = re.compile(  # Thus, we get
+_LEAD_IN = regex(  # Thus, we get
     r"(?:(?:thus|hence|therefore|\u2234|=>|\u21d2|so|then|finally|consequently|in\s+conclusion|as\s+a\s+result|we\s+(?:get|have|find|obtain|conclude)"
     r"|it\s+is|(?:it|that)['\u2019]s|this\s+(?:is|gives)|that\s+(?:is|gives)|which\s+(?:is|gives)|\u6240\u4ee5|\u56e0\u6b64)(?![A-Za-z])(?:\s+that\b)?[\s,:\uff0c]*)+(?=\S)",
     re.I,
 )
-_IS_THE_ANSWER = re.compile(
-    r"(?<=\S)\s+is\s+(?:the|our|my)\s+(?:final\s+|correct\s+)?(?:answer|result|solution)\W*$", re.I
-)
-_LINE_MARKS = re.compile(r"(?:\s*>)+\s*(?![-\s$0-9.])|\s*(?:[-*\u2022]\s+(?![-\s$0-9.])|\d{1,2}\.\s+(?=\S)|#+\s+)")
-_COPULA_AFTER = re.compile(  # Japanese and Korean: it is (after the answer); the bar of a table
+_IS_THE_ANSWER = regex(r"(?<=\S)\s+is\s+(?:the|our|my)\s+(?:final\s+|correct\s+)?(?:answer|result|solution)\W*$", re.I)
+_LINE_MARKS = regex(r"(?:\s*>)+\s*(?![-\s$0-9.])|\s*(?:[-*\u2022]\s+(?![-\s$0-9.])|\d{1,2}\.\s+(?=\S)|#+\s+)")
+_COPULA_AFTER = regex(  # Japanese and Korean: it is (after the answer); the bar of a table
     r"\s?(?:\u3067\u3059|\u3060|\u3067\u3042\u308b|\uc785\ub2c8\ub2e4|\uc774\ub2e4|\|)[\u3002.]?$"
 )
 _QUOTES = '"\u201c\u201d\u2018\u2019`'
-_BULLET_OR_MINUS = re.compile(r"[-\u2212\u2013]\s+\$?[0-9]")
-_ONLY_SIGNS = re.compile(r"[\s\\\[\]$`*_#{}=-]*|\\end\{\w+\}|\\begin\{\w+\}")
+_BULLET_OR_MINUS = regex(r"[-\u2212\u2013]\s+\$?[0-9]")
+_ONLY_SIGNS = regex(r"[\s\\\[\]$`*_#{}=-]*|\\end\{\w+\}|\\begin\{\w+\}")
 
 
 def _last_statement(text: str) -> Mark | None:

@@ -12,7 +12,7 @@ import re
 from fractions import Fraction
 from typing import NamedTuple
 
-from .patterns import any_of, any_word
+from ..patterns import any_of, any_word, regex
 from .units import MAGNITUDES, NUMERALS, unit_of
 
 LONGEST = 400  # characters of a number with its unit
@@ -23,33 +23,33 @@ _DIGITS = any_of(
     r"[0-9]{1,3}(?:\.[0-9]{3}){2,}(?![0-9]|[.,][0-9])",  # 1.234.567
     r"[0-9]+",
 )
-_DECIMAL = re.compile(  # 1.234,56; 1,234.56; .5
+_DECIMAL = regex(  # 1.234,56; 1,234.56; .5
     any_of(r"[0-9]{1,3}(?:\.[0-9]{3})+,[0-9]{1,2}(?![0-9])", rf"{_DIGITS}(?:\.[0-9]+)?", r"\.[0-9]+")
 )
-_THOUSANDS_BY_POINTS = re.compile(r"\..*[.,]")
-_FRACTION = re.compile(r"\\frac\{\s*(-?[0-9]+)\s*\}\s*\{\s*([0-9]+)\s*\}")
-_CHINESE_FRACTION = re.compile(r"([0-9]+)\s*\u5206\u4e4b\s*([0-9]+)")
-_OVER = re.compile(r"\s*/\s*([0-9]+)(?![0-9]|[.,][0-9])")
-_MIXED = re.compile(  # 1 \frac{1}{2}; 1 1/2; 1 and 1/2
+_THOUSANDS_BY_POINTS = regex(r"\..*[.,]")
+_FRACTION = regex(r"\\frac\{\s*(-?[0-9]+)\s*\}\s*\{\s*([0-9]+)\s*\}")
+_CHINESE_FRACTION = regex(r"([0-9]+)\s*\u5206\u4e4b\s*([0-9]+)")
+_OVER = regex(r"\s*/\s*([0-9]+)(?![0-9]|[.,][0-9])")
+_MIXED = regex(  # 1 \frac{1}{2}; 1 1/2; 1 and 1/2
     r"(?:\s+and)?\s*\\frac\{\s*([0-9]+)\s*\}\s*\{\s*([0-9]+)\s*\}|(?:\s+and)?\s+([0-9]+)\s*/\s*([0-9]+)(?![0-9])"
 )
-_POWER = re.compile(  # e-3; \times 10^{-3}; x 10^-3
+_POWER = regex(  # e-3; \times 10^{-3}; x 10^-3
     r"[eE]([-+]?[0-9]{1,3})(?![\w.])|\s*(?:\\times|\\cdot|\*|x)\s*10\s*(?:\^|\*\*)\s*\{?\s*(-?[0-9]{1,3})\s*\}?(?![0-9])"
 )
-_TEN_TO = re.compile(r"10\s*\^\s*\{?\s*(-?[0-9]{1,3})\s*\}?(?![0-9])")
+_TEN_TO = regex(r"10\s*\^\s*\{?\s*(-?[0-9]{1,3})\s*\}?(?![0-9])")
 _NUMERAL = any_word(" ".join([*NUMERALS, "hundred thousand million billion"]))
-_NUMERALS = re.compile(
+_NUMERALS = regex(
     rf"(?:a\s(?=hundred|thousand|million|billion))?{_NUMERAL}(?:(?:[\s-]|\sand\s){_NUMERAL})*(?![A-Za-z])", re.I
 )
-NUMBER_BEGINS = re.compile(rf"\\frac\{{|\.?[0-9]|(?<![A-Za-z-]){_NUMERAL}(?![A-Za-z])", re.I)
+NUMBER_BEGINS = regex(rf"\\frac\{{|\.?[0-9]|(?<![A-Za-z-]){_NUMERAL}(?![A-Za-z])", re.I)
 
-_SIGN = re.compile(r"\s*(?:[-+]\s?|(?:minus|negative)\s+|\u8d1f)?", re.I)
-_CURRENCY = re.compile(
+_SIGN = regex(r"\s*(?:[-+]\s?|(?:minus|negative)\s+|\u8d1f)?", re.I)
+_CURRENCY = regex(
     r"(?:us\s?)?(?:dollars?|euros?|pounds?|rs\.?|usd|eur|gbp|inr|rupees?|yuan|[$\u20ac\u00a3\u00a5\u20b9])\s*(?=[-.0-9])",
     re.I,
 )
-_PERCENT = re.compile(r"\s*(?:\\%|%|(?:percent|per\s?cent|pct)\b)", re.I)
-_MAGNITUDE = re.compile(
+_PERCENT = regex(r"\s*(?:\\%|%|(?:percent|per\s?cent|pct)\b)", re.I)
+_MAGNITUDE = regex(
     any_of(
         rf"\s*({any_word(' '.join(word for word in MAGNITUDES if word.isascii()))})s?\b",
         rf"\s*({any_word(' '.join(word for word in MAGNITUDES if not word.isascii()))})(?!\u5206\u4e4b)",
@@ -57,14 +57,14 @@ _MAGNITUDE = re.compile(
     ),
     re.I,
 )
-_MONEY_MAGNITUDE = re.compile(r"\s*([mbtk])(?![A-Za-z])", re.I)  # $1.5M
-_IS_SENTENCE = re.compile(  # "two and two is four" is not a number with a unit
+_MONEY_MAGNITUDE = regex(r"\s*([mbtk])(?![A-Za-z])", re.I)  # $1.5M
+_IS_SENTENCE = regex(  # "two and two is four" is not a number with a unit
     rf"^(?:and|or|is|are|was|to|than|minus|plus|divided|out|times\s+\S)\b|(?<![A-Za-z])(?!one\b){_NUMERAL}(?![A-Za-z])",
     re.I,
 )
-_GLUED = re.compile(r"(?<=[0-9}])[A-Za-z]+")
+_GLUED = regex(r"(?<=[0-9}])[A-Za-z]+")
 _LETTERS = {"k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
-_UNIT = re.compile(
+_UNIT = regex(
     r"\s*[(~]?\s*((?:[A-Za-z\u00b0\u00b5\u4e00-\u9fff]|\\[ ,]|(?<=[a-z])\^\{?[23]\}?|[-/'\u2019. ()]){0,200})"
 )
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple, Pattern, Sequence
 
-from .patterns import any_of, any_word
+from ..patterns import any_of, any_word, regex
 
 
 class Rule(NamedTuple):
@@ -41,7 +41,7 @@ def one_of(rules: Sequence[Rule]) -> str:
 
 def compiled(rules: Sequence[Rule]) -> Pattern[str]:
     """``one_of``, without regard to upper and lower case."""
-    return re.compile(one_of(rules), re.I)
+    return regex(one_of(rules), re.I)
 
 
 # --- a value: a number, its scale, and what spoils it -----------------------------------------------------------------

@@ -15,11 +15,11 @@ import re
 from typing import Awaitable, Callable, Mapping, NamedTuple, Sequence
 
 from ..errors import RequestFailed, Retryable, ServerRefused
+from ..patterns import any_of, regex
 from ..records import Answer, Score
 from ..servers.messages import Message
 from ..thinking import end_of_thinking
 from .judge_requests import JudgeRequests, Usage
-from .patterns import any_of
 
 OPENING = "Score:"  # how we start a reply
 LONGEST_OPENING = 200  # characters that may stand before the score
@@ -32,7 +32,7 @@ CANNOT_CONTINUE = (
     "judge from 0 to 9, or by --judge_mode text"
 )
 
-_BEFORE_SCORE = re.compile(
+_BEFORE_SCORE = regex(
     r"[^\w/]*?(?:(?:the|my|final|overall|total)\s+)*(?:score|rating|grade|mark)?(?:\s+is)?[^\w/]*?"  # My score is **
     r"(?=-?[0-9])"
     + "(?!"

@@ -11,6 +11,7 @@ import zlib
 from typing import Sequence
 
 from ..errors import UsageError, did_you_mean
+from ..patterns import regex
 from ..records import ROLES, Answer, Entry, number_text
 from ..servers.messages import Message, image_part, text_part
 
@@ -52,8 +53,8 @@ REFERENCE ANSWER (trusted; another wording or another valid way is as good)
 
 NUDGE = "That reply holds no score from {low} to {high}. Answer with one line in exactly this form:\n{form}"
 NAMES = ("question", "reference", "answer")  # in a template of the user's own
-_NAME = re.compile(r"\{([^\W\d][\w.]*)\}")
-_LATEX = re.compile(r"(?:\\[A-Za-z]+\*?(?:\[[^\[\]{}]*\])?|[_^])(?:\{[^{}]*\})+")  # a command and its arguments
+_NAME = regex(r"\{([^\W\d][\w.]*)\}")
+_LATEX = regex(r"(?:\\[A-Za-z]+\*?(?:\[[^\[\]{}]*\])?|[_^])(?:\{[^{}]*\})+")  # a command and its arguments
 
 FORMS = {"text": "Score: <number>", "json": '{"reasoning": "...", "score": <number>}'}
 

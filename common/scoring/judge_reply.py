@@ -18,8 +18,9 @@ import json
 import re
 import unicodedata
 from collections import deque
-from typing import Any, Dict, Iterable, Iterator, List, Match, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Match, NamedTuple, Pattern, Sequence, Tuple
 
+from ..patterns import regex
 from ..thinking import without_thoughts
 from .judge_forms import (
     AFTER_LABEL,
@@ -50,8 +51,8 @@ MOST_BROKEN = 20  # places that begin like a JSON object and are not one, until 
 # --- the patterns of judge_forms.py, compiled ------------------------------------------------------------------------
 
 _STATED = compiled([STATED])
-_AFTER_LABEL = re.compile(AFTER_LABEL, re.I)
-_IN_PROSE = [re.compile(rule.pattern, re.I | re.M) for rule in IN_PROSE]
+_AFTER_LABEL = regex(AFTER_LABEL, re.I)
+_IN_PROSE = [regex(rule.pattern, re.I | re.M) for rule in IN_PROSE]
 _ALONE, _FRACTION = _IN_PROSE[-2:]
 _HYPOTHETICAL = compiled(HYPOTHETICAL)
 _ATTRIBUTED = compiled([ATTRIBUTED])
@@ -62,28 +63,28 @@ _REVISION = compiled([REVISION])
 _OTHER_SCALE = compiled(SCALES)
 _ANOTHER_LABEL = compiled([ANOTHER_LABEL])
 _QUOTED = compiled(QUOTED)
-_MARKUP = [(re.compile(rule.pattern, re.I), rule.plain) for rule in MARKUP]
+_MARKUP = [(regex(rule.pattern, re.I), rule.plain) for rule in MARKUP]
 
-_SCORE_KEY = re.compile(
+_SCORE_KEY = regex(
     r"(?!max|min|confidence|passing|expected)(?:.{0,80}_)?(?:score|rating)|overall|verdict|grade"
     rf"|(?:.{{0,80}} )?{SCORE_WORD}",
     re.I,
 )
-_OVERALL_KEY = re.compile(r"(?:overall|final|total)(?:_(?:score|rating))?|verdict|grade", re.I)
-_OWN_KEY = re.compile(r"score|rating", re.I)  # at the top of an object, it is the score of the whole
-_WORD_AND_NUMBER = re.compile(r"^[\W\d_]*[^\W\d_].*[0-9]")  # "Score: 10" in quotation marks, but not "8"
-_DIGITS = re.compile(r"[0-9]+")
-_SENTENCE_END = re.compile(r"[.!?]\s|\n")
-_SCALE_IN_LABEL = re.compile(r"(?:-|\u2013|to|/|of)\s*([0-9]{1,9})")
-_SPACES = re.compile(r"[^\S\n]{2,}|[^\S\n ]")  # all but a single space
-_LINE_ENDS = re.compile(r" \n[ \n]*|\n[ \n]+")
-_SQUEEZED_OUT = re.compile(r"[\s*_`'\"#$<>{}\[\]()|\\]+")
-_OBJECT_BEGINS = re.compile(r'\{\s*"')
-_LANGUAGE = re.compile(r"^\w{0,20}\n")  # ```json
-_FENCED_OBJECT = re.compile(r"```\w{0,20}\s?(\{.*\})\s?```", re.S)
+_OVERALL_KEY = regex(r"(?:overall|final|total)(?:_(?:score|rating))?|verdict|grade", re.I)
+_OWN_KEY = regex(r"score|rating", re.I)  # at the top of an object, it is the score of the whole
+_WORD_AND_NUMBER = regex(r"^[\W\d_]*[^\W\d_].*[0-9]")  # "Score: 10" in quotation marks, but not "8"
+_DIGITS = regex(r"[0-9]+")
+_SENTENCE_END = regex(r"[.!?]\s|\n")
+_SCALE_IN_LABEL = regex(r"(?:-|\u2013|to|/|of)\s*([0-9]{1,9})")
+_SPACES = regex(r"[^\S\n]{2,}|[^\S\n ]")  # all but a single space
+_LINE_ENDS = regex(r" \n[ \n]*|\n[ \n]+")
+_SQUEEZED_OUT = regex(r"[\s*_`'\"#$<>{}\[\]()|\\]+")
+_OBJECT_BEGINS = regex(r'\{\s*"')
+_LANGUAGE = regex(r"^\w{0,20}\n")  # ```json
+_FENCED_OBJECT = regex(r"```\w{0,20}\s?(\{.*\})\s?```", re.S)
 
 # A reply in the form that was asked for, with nothing that the rules would have to weigh: the same, sooner.
-_AS_ASKED = re.compile(
+_AS_ASKED = regex(
     r"([ \n!%&()+,\-./0-9:;=?@A-Z^a-z~]{0,4000}[!-9;-~]\n{1,3})?Score: ([0-9]{1,9}(?:\.[0-9]{1,9})?)\s{0,9}"
 )
 
@@ -344,7 +345,7 @@ def _own(found: Iterable[Match[str]], plain: str, answer: str) -> tuple[list[Mat
         before = _before(plain, match, 100)
         if _SCALE_ENDS.search(before):
             continue
-        if match.re is not _ALONE and (_ATTRIBUTED.search(before) or stands_in(_words(match), answer)):
+        if not _is_by(_ALONE, match) and (_ATTRIBUTED.search(before) or stands_in(_words(match), answer)):
             quotes.append(match.span())
         else:
             own.append(match)
@@ -387,8 +388,12 @@ def _last_in_prose(plain: str, answer: str, low: float, high: float) -> Reading:
     aspects = {match["number"] for match in sure if _ANOTHER_LABEL.search(_sentence_before(plain, match))}
     if len(aspects) > 1 and last["number"] in aspects:
         return NO_OVERALL
-    rivals = [match for match in sure if match.re is not _FRACTION or last.re is _FRACTION]  # 3/10 may count steps
-    return _settled(plain, rivals, last, low, high)
+    rivals = [match for match in sure if not _is_by(_FRACTION, match)]  # 3/10 may count steps
+    return _settled(plain, sure if _is_by(_FRACTION, last) else rivals, last, low, high)
+
+
+def _is_by(pattern: Pattern[str], match: Match[str]) -> bool:
+    return match.re.pattern == pattern.pattern
 
 
 def _settled(plain: str, rivals: Sequence[Match[str]], last: Match[str], low: float, high: float) -> Reading:

@@ -24,13 +24,13 @@ import resource
 from typing import Any, Sequence
 
 from .. import extras
+from ..patterns import Rule as Pattern
+from ..patterns import any_word, either, regex
 from ..records import Entry, Score
 from ..servers.client import ChatClient
 from .answer_value import Value
 from .match import add_reading_flags, reading_settings
 from .math_text import is_words, variables
-from .patterns import Rule as Pattern
-from .patterns import any_word, either
 from .rule_processes import RuleProcesses
 from .rules import Rule, RuleFailed, RuleScorer, Verdict, score_of
 from .same_answer import Decision, decide
@@ -58,8 +58,8 @@ MISREAD = [  # math-verify reads these as something else; the verdict: whether i
     Pattern("ratio", r"\d:\d", "4:30", None),
     Pattern("option", r"^\(?[A-Z]\)\s*\S", "(A) 5", None),
 ]
-_MISREAD = re.compile(either(MISREAD))
-_MISJUDGED = re.compile(  # of these, math-verify may take equal ones as different: AB; H_2; 2 km; 2.5M; |x|
+_MISREAD = regex(either(MISREAD))
+_MISJUDGED = regex(  # of these, math-verify may take equal ones as different: AB; H_2; 2 km; 2.5M; |x|
     r"(?<![\\A-Za-z{])[A-Z][A-Z]|[A-Z][a-z]?_?\{?[0-9]|[0-9]\s+[A-Za-z]{2}|^[-0-9.]+[kKMBT]$|\||\\[a-z]*matrix"
     r"|\\(?:angle|triangle|overline)(?![a-z])|[\u2220\u25b3]|^d[a-z]/d[a-z]$|[0-9]\s+\(|[a-z]['\u2019]s\b"
 )

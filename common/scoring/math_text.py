@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from .patterns import any_of, any_word
+from ..patterns import any_of, any_word, regex
 
 LONGEST = 4_000  # characters of a value that is compared
 _EXPONENTS = "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079"
@@ -40,50 +40,50 @@ _SIGNS = str.maketrans(
         "\u2248": r"\approx ",
     }
 )
-_POWER_SIGNS = re.compile("([\u207b\u207a]?)([\u2070\u00b9\u00b2\u00b3\u2074-\u2079]+)")  # minus three, as an exponent
-_VULGAR_FRACTION = re.compile(r"(?<=[0-9])\s*([\u00bc-\u00be\u2150-\u215e])")  # 3 and the sign for one half
+_POWER_SIGNS = regex("([\u207b\u207a]?)([\u2070\u00b9\u00b2\u00b3\u2074-\u2079]+)")  # minus three, as an exponent
+_VULGAR_FRACTION = regex(r"(?<=[0-9])\s*([\u00bc-\u00be\u2150-\u215e])")  # 3 and the sign for one half
 _TEXT_COMMANDS = any_of(  # \text{ cm}, \mathrm{cm}
     r"text(?:bf|it|rm|normal|sf|tt)?",
     r"math(?:rm|bf|it|sf|normal)",
     any_word("mbox hbox operatorname boldsymbol emph bf"),
 )
 _SPELLINGS = [  # (pattern, its plain form), applied in this order
-    (re.compile(rf"\\{any_word('left right displaystyle limits ! [bB]igg?[lr]?')}(?![A-Za-z])"), ""),  # \left(
-    (re.compile(r"\\[dtc]frac"), r"\\frac"),
-    (re.compile(rf"\\{_TEXT_COMMANDS}\s*\{{([^{{}}]*)\}}"), r" \1 "),
-    (re.compile(rf"\\{_TEXT_COMMANDS}\s*\{{([^{{}}]*)\}}"), r" \1 "),  # \textbf{\text{4}}
-    (re.compile(r"(?<!\\)\\(?:quad|qquad|[,;: ])|~"), " "),  # 1\,000
-    (re.compile(r"\\\$"), " dollar "),
-    (re.compile(r"\\lbrace(?![a-z])"), r"\\{"),
-    (re.compile(r"\\rbrace(?![a-z])"), r"\\}"),
-    (re.compile(r"\\(?:mid|[lr]?vert)(?![a-z])"), "|"),
-    (re.compile(r"\\(l|g|n)e(?![a-zA-Z])"), r"\\\1eq"),
-    (re.compile(r"\{[bB]matrix\}"), "{pmatrix}"),
-    (re.compile(r"(?<=[\w)])\*\*(?=-?[0-9(])"), "^"),  # x**2
-    (re.compile(r"(?<![\\A-Za-z])(ln|log|sin|cos|tan|exp)(?=\s?\(|\s[a-z0-9]\b)"), r"\\\1 "),
-    (re.compile(r"\\varnothing(?![a-z])|\\\{\s*\\\}"), r"\\emptyset"),
+    (regex(rf"\\{any_word('left right displaystyle limits ! [bB]igg?[lr]?')}(?![A-Za-z])"), ""),  # \left(
+    (regex(r"\\[dtc]frac"), r"\\frac"),
+    (regex(rf"\\{_TEXT_COMMANDS}\s*\{{([^{{}}]*)\}}"), r" \1 "),
+    (regex(rf"\\{_TEXT_COMMANDS}\s*\{{([^{{}}]*)\}}"), r" \1 "),  # \textbf{\text{4}}
+    (regex(r"(?<!\\)\\(?:quad|qquad|[,;: ])|~"), " "),  # 1\,000
+    (regex(r"\\\$"), " dollar "),
+    (regex(r"\\lbrace(?![a-z])"), r"\\{"),
+    (regex(r"\\rbrace(?![a-z])"), r"\\}"),
+    (regex(r"\\(?:mid|[lr]?vert)(?![a-z])"), "|"),
+    (regex(r"\\(l|g|n)e(?![a-zA-Z])"), r"\\\1eq"),
+    (regex(r"\{[bB]matrix\}"), "{pmatrix}"),
+    (regex(r"(?<=[\w)])\*\*(?=-?[0-9(])"), "^"),  # x**2
+    (regex(r"(?<![\\A-Za-z])(ln|log|sin|cos|tan|exp)(?=\s?\(|\s[a-z0-9]\b)"), r"\\\1 "),
+    (regex(r"\\varnothing(?![a-z])|\\\{\s*\\\}"), r"\\emptyset"),
     (
-        re.compile(r"\\left\[\s*\\begin\{matrix\}(.*)\\end\{matrix\}\s*\\right\]", re.S),
+        regex(r"\\left\[\s*\\begin\{matrix\}(.*)\\end\{matrix\}\s*\\right\]", re.S),
         r"\\begin{pmatrix}\1\\end{pmatrix}",
     ),
-    (re.compile(r"\^\s*\((-?[0-9]{1,4})\)"), r"^{\1}"),
-    (re.compile(r"(?<!\\)\\[()\[\]]|\$|[`]|\*\*|__"), ""),  # \(4\), $4$, **4**
-    (re.compile(r"\s*(?:\\%|%|\uff05|\bper\s?cent\b)", re.I), r"\\%"),
-    (re.compile(r"\s*(?:\^\s*\{?\s*\\circ\s*\}?|\\degree|\\deg(?![a-z])|\bdegrees?\b)", re.I), " degree "),
-    (re.compile(r"\\frac\s*([0-9a-zA-Z])\s*([0-9a-zA-Z])(?![0-9a-zA-Z]|\.[0-9])"), r"\\frac{\1}{\2}"),  # \frac12
-    (re.compile(r"\\frac\s*([0-9a-zA-Z])\s*\{"), r"\\frac{\1}{"),
-    (re.compile(r"(\\frac\{[^{}]*\})\s*([0-9a-zA-Z])"), r"\1{\2}"),
-    (re.compile(r"\\sqrt\s*([0-9a-zA-Z])"), r"\\sqrt{\1}"),
-    (re.compile(r"\u221a\s*([0-9]+|[a-z])"), r"\\sqrt{\1}"),
-    (re.compile(r"(?:\u221a|(?<![\\A-Za-z])sqrt)\s*\(([^()]*)\)"), r"\\sqrt{\1}"),
-    (re.compile(r"(?<![\w\\])(pi|infinity)\b"), r"\\\1"),
-    (re.compile(r"\\infinity"), r"\\infty"),
-    (re.compile(r"(?<=\d)\{,\}(?=\d)"), ","),  # 12{,}345
-    (re.compile(r"\s+(?=\^)"), ""),
-    (re.compile(r"\s+"), " "),
-    (re.compile(r"^(?:[\s,;:]|\.(?!\d))+|[\s.,;:\u3002]+$"), ""),  # punctuation at both ends
+    (regex(r"\^\s*\((-?[0-9]{1,4})\)"), r"^{\1}"),
+    (regex(r"(?<!\\)\\[()\[\]]|\$|[`]|\*\*|__"), ""),  # \(4\), $4$, **4**
+    (regex(r"\s*(?:\\%|%|\uff05|\bper\s?cent\b)", re.I), r"\\%"),
+    (regex(r"\s*(?:\^\s*\{?\s*\\circ\s*\}?|\\degree|\\deg(?![a-z])|\bdegrees?\b)", re.I), " degree "),
+    (regex(r"\\frac\s*([0-9a-zA-Z])\s*([0-9a-zA-Z])(?![0-9a-zA-Z]|\.[0-9])"), r"\\frac{\1}{\2}"),  # \frac12
+    (regex(r"\\frac\s*([0-9a-zA-Z])\s*\{"), r"\\frac{\1}{"),
+    (regex(r"(\\frac\{[^{}]*\})\s*([0-9a-zA-Z])"), r"\1{\2}"),
+    (regex(r"\\sqrt\s*([0-9a-zA-Z])"), r"\\sqrt{\1}"),
+    (regex(r"\u221a\s*([0-9]+|[a-z])"), r"\\sqrt{\1}"),
+    (regex(r"(?:\u221a|(?<![\\A-Za-z])sqrt)\s*\(([^()]*)\)"), r"\\sqrt{\1}"),
+    (regex(r"(?<![\w\\])(pi|infinity)\b"), r"\\\1"),
+    (regex(r"\\infinity"), r"\\infty"),
+    (regex(r"(?<=\d)\{,\}(?=\d)"), ","),  # 12{,}345
+    (regex(r"\s+(?=\^)"), ""),
+    (regex(r"\s+"), " "),
+    (regex(r"^(?:[\s,;:]|\.(?!\d))+|[\s.,;:\u3002]+$"), ""),  # punctuation at both ends
 ]
-_COMMANDS_AND_FUNCTIONS = re.compile(
+_COMMANDS_AND_FUNCTIONS = regex(
     any_of(
         r"\\(?:begin|end)\{\w+\}",
         r"\\[A-Za-z]+",
@@ -91,10 +91,10 @@ _COMMANDS_AND_FUNCTIONS = re.compile(
     )
 )
 _CANONICAL = [
-    (re.compile(r"(?<!\d)\s+|\s+(?!\d)"), ""),
-    (re.compile(r"\\(?:cdot|times)(?![a-z])|\*"), "*"),
-    (re.compile(r"([\^_])\{(-?\d+|\w)\}(?!\d)"), r"\1\2"),
-    (re.compile(r"\\frac\{((?:[^{}+-]|\\sqrt\{[^{}]*\})*)\}\{([0-9]+|[a-z]|\\[a-z]+)\}(?![0-9])"), r"\1/\2"),
+    (regex(r"(?<!\d)\s+|\s+(?!\d)"), ""),
+    (regex(r"\\(?:cdot|times)(?![a-z])|\*"), "*"),
+    (regex(r"([\^_])\{(-?\d+|\w)\}(?!\d)"), r"\1\2"),
+    (regex(r"\\frac\{((?:[^{}+-]|\\sqrt\{[^{}]*\})*)\}\{([0-9]+|[a-z]|\\[a-z]+)\}(?![0-9])"), r"\1/\2"),
 ]
 
 

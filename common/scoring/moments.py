@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from ..patterns import regex
 from .units import dimension_of, unit_of
 
 _MONTHS = "january february march april may june july august september october november december".split()
@@ -24,11 +25,11 @@ _MONTH_DAY = rf"{_MONTH}\s+(?:the\s+)?{_DAY}\b(?:,?\s+([0-9]{{4}})\b)?"
 _DAY_MONTH = rf"(?:the\s+)?{_DAY}\s+(?:of\s+)?{_MONTH}(?:,?\s+([0-9]{{4}})\b)?"
 _MONTH_YEAR = rf"{_MONTH},?\s+([0-9]{{4}})\b"
 _ISO = r"([0-9]{4})-([0-9]{2})-([0-9]{2})|([0-9]{4})\s?\u5e74\s?([0-9]{1,2})\s?\u6708\s?([0-9]{1,2})\s?\u65e5"
-_IN_TEXT = re.compile(rf"(?<![\w:.])(?:{_CLOCK}|{_MONTH_DAY}|{_DAY_MONTH}|{_MONTH_YEAR}|{_ISO})(?![\w:])", re.I)
-_FORMS = [re.compile(form, re.I) for form in (_CLOCK, _CLOCK_24, _MONTH_DAY, _DAY_MONTH, _MONTH_YEAR, _ISO)]
+_IN_TEXT = regex(rf"(?<![\w:.])(?:{_CLOCK}|{_MONTH_DAY}|{_DAY_MONTH}|{_MONTH_YEAR}|{_ISO})(?![\w:])", re.I)
+_FORMS = [regex(form, re.I) for form in (_CLOCK, _CLOCK_24, _MONTH_DAY, _DAY_MONTH, _MONTH_YEAR, _ISO)]
 _QUANTITY = r"([0-9]{1,9})\s*([A-Za-z]{1,12})\.?"
-_QUANTITIES = re.compile(rf"{_QUANTITY}(?:,?\s+(?:and\s+)?{_QUANTITY}){{1,3}}")
-_SIGNS_OF_ONE = re.compile(  # a text without these has no moment
+_QUANTITIES = regex(rf"{_QUANTITY}(?:,?\s+(?:and\s+)?{_QUANTITY}){{1,3}}")
+_SIGNS_OF_ONE = regex(  # a text without these has no moment
     r"[0-9]\s?[ap]\.?\s?m\b|[0-9]:[0-9]|[0-9]-[0-9]|\u5e74|[0-9]\s*[a-z]+\.?,?\s+(?:and\s+)?[0-9]"
     r"|\b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)",
     re.I,

@@ -11,17 +11,18 @@ import re
 from functools import cached_property
 from typing import Iterator
 
+from ..patterns import regex
 from .units import CHANGES, COMPARES, HARMLESS, stem, unit_of
 
 _LONGEST = 20_000  # characters of a question that are looked at
-WORD = re.compile(r"[0-9][0-9,]*(?:\.[0-9]+)?|[^\W\d_]+")
-_MARKER = re.compile(r"(?<![A-Za-z0-9])(\(?)([A-Ja-j])(?:\)\.?|\.|:)(?=\s|\S)\s*")
-_ASKS_PERCENT = re.compile(  # not: what is left after 20 percent
+WORD = regex(r"[0-9][0-9,]*(?:\.[0-9]+)?|[^\W\d_]+")
+_MARKER = regex(r"(?<![A-Za-z0-9])(\(?)([A-Ja-j])(?:\)\.?|\.|:)(?=\s|\S)\s*")
+_ASKS_PERCENT = regex(  # not: what is left after 20 percent
     r"\b(?:what|which|find|compute|determine|express|how\s+many|as\s+an?|in)\b[^.?!]{0,80}?(?<![0-9] )(?<![0-9])"
     r"\b(?:percent(?:age|s)?|per\s+cent)\b",
     re.I,
 )
-_NOUN = re.compile(r"\b(?:what|which)(?:\s+(?:kind|type|sort)\s+of)?(?:\s+an?)?\s+([a-z]+)", re.I)
+_NOUN = regex(r"\b(?:what|which)(?:\s+(?:kind|type|sort)\s+of)?(?:\s+an?)?\s+([a-z]+)", re.I)
 
 
 class Question:

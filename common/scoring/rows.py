@@ -6,14 +6,14 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Mapping
 
 from ..errors import BadEntry
 from ..input.columns import as_text, lookup
+from ..patterns import regex
 from ..records import Answer, Entry, fingerprint
 
-ROW_KEY = re.compile(r"\{row\.([^{}]+)\}")
+ROW_KEY = regex(r"\{row\.([^{}]+)\}")
 ROW_KEYS = "row_keys"  # the setting of a scorer that names the keys of a row that its scores depend on
 ALL_KEYS = "*"
 NOT_OWN = ("entry_id", "images", "reasoning", "finish_reason")  # keys of a row that are not the entry's own

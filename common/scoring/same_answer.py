@@ -14,13 +14,13 @@ import functools
 import re
 from typing import NamedTuple, Sequence
 
+from ..patterns import any_of, any_word, regex
 from ..thinking import without_thoughts
 from .answer_value import Value, equal, has_formula, read_value
 from .final_answer import FinalAnswer, find_final_answer
 from .final_number import NUMBER_BEGINS, Number, number_at, read_number
 from .math_text import is_words, plain_latex
 from .moments import only_moment
-from .patterns import any_of, any_word
 from .question import WORD, Question, about
 from .sentence_number import TIED, is_harmless, sentence_number
 from .units import stem
@@ -30,23 +30,21 @@ FREE_TEXT = "the reference is a free text, which a rule cannot compare"
 _LONGEST = 1_000  # characters of a final answer that is compared
 _MOST_WORDS = 14  # of a reference without a mark; a longer one is free text
 _MOST_CHARACTERS = 300  # of a reference without a mark
-_CLAUSE = re.compile(
-    r",?\s+(?:since|because|as|so|which)\s|;\s|,\s+(?:and\s+)?not\s+(?=[-$0-9\\*])"
-)  # 4, since 2 + 2 = 4
-_WORD = re.compile("[A-Za-z]{3}")
-_FORMULA = re.compile(r"\\\((.+?)\\\)|\\\[(.+?)\\\]|\$\$?([^$]+)\$")  # \(4\), \[4\], $4$, $$4$$
-_WORD_IN_DOLLARS = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{3}")  # "$5 and $6": prices, and not a formula
-_VERB = re.compile(
+_CLAUSE = regex(r",?\s+(?:since|because|as|so|which)\s|;\s|,\s+(?:and\s+)?not\s+(?=[-$0-9\\*])")  # 4, since 2 + 2 = 4
+_WORD = regex("[A-Za-z]{3}")
+_FORMULA = regex(r"\\\((.+?)\\\)|\\\[(.+?)\\\]|\$\$?([^$]+)\$")  # \(4\), \[4\], $4$, $$4$$
+_WORD_IN_DOLLARS = regex(r"(?<![\\A-Za-z{])[A-Za-z]{3}")  # "$5 and $6": prices, and not a formula
+_VERB = regex(
     rf"\b(?:{any_word('is are equals? be gives? makes?')})(?:\s+(?:therefore|thus|then|just|now))?[\s:]+", re.I
 )
-_CONDITION = re.compile(r"\b(?:where|if|when|such\s+that|not)\b|n['\u2019]t\b", re.I)
-_CHINESE = re.compile("[\u4e00-\u9fff]")
-_NAMED_NUMBER = re.compile(r"(?!Total|Answer|About|In |Rs|Only|Just|Year)[A-Z][a-z]{2,20} [0-9]{1,4}")  # Apollo 11
-_AND = re.compile(r"\s*,?\s(?:and|or)\s\s*", re.I)
-_APPROXIMATELY = re.compile(
+_CONDITION = regex(r"\b(?:where|if|when|such\s+that|not)\b|n['\u2019]t\b", re.I)
+_CHINESE = regex("[\u4e00-\u9fff]")
+_NAMED_NUMBER = regex(r"(?!Total|Answer|About|In |Rs|Only|Just|Year)[A-Z][a-z]{2,20} [0-9]{1,4}")  # Apollo 11
+_AND = regex(r"\s*,?\s(?:and|or)\s\s*", re.I)
+_APPROXIMATELY = regex(
     r"\\approx(?![a-z])|\u2248|\\simeq|\\sim(?![a-z])|\bor\s+(?:about|approximately)\b|\(\s*(?:about|approximately)\b"
 )
-_UNCERTAIN = re.compile(
+_UNCERTAIN = regex(
     rf"\b{any_word('maybe perhaps possibly either neither probably unsure unclear cannot')}\b|\?\s*$"
     r"|\b(?:could|may|might)\s+(?:also\s+)?be\b|\bused\s+to\s+be\b|\bno\s+longer\b",
     re.I,
@@ -60,7 +58,7 @@ _BEFORE_WORDS = frozenset(
     "is are was were be as the a an called named by its in to answer label option choice: = ".split()
 )
 _LINKS = frozenset("of in on at for".split())  # within "Paris, the capital of France"
-_EXCLUDED = re.compile(r"\b(?:besides|except|apart\s+from|other\s+than|another|else|both|two|three|all)\b", re.I)
+_EXCLUDED = regex(r"\b(?:besides|except|apart\s+from|other\s+than|another|else|both|two|three|all)\b", re.I)
 _AFTER_WORDS = frozenset("is are was were because since as which for has have and, would will should".split())
 
 
@@ -386,7 +384,7 @@ def _gaps(text: str, matches: Sequence[re.Match[str]]) -> list[str]:
 
 # --- options ----------------------------------------------------------------------------------------------------------
 
-_OPTION_FORMS = re.compile(
+_OPTION_FORMS = regex(
     any_of(
         r"^\W{0,3}([A-J])[\s).:,*\]}]*$",
         r"^\W{0,3}([A-J])(?:\s*[).:]|\s+[-\u2013]\s|,?\s+(?:because|since|as|is)\b)",
@@ -395,9 +393,9 @@ _OPTION_FORMS = re.compile(
         r"\u9009\u9879?\s*([A-J])",
     )
 )
-_CHINESE_NOT = re.compile("\u4e0d(?:\u9009|\u6b63\u786e|\u662f|\u5bf9)|\u9519\u8bef|\u6392\u9664")
-_BARE_LETTER = re.compile(r"(?<![A-Za-z'\u2019$\\])([B-HJ])(?![A-Za-z'\u2019])")
-_OPTION_LINE = re.compile(r"^[\s*_>#-]{0,8}\(?([A-J])(?:\)\.?|[.:])[*_]{0,2}\s*(\S[^\n]*)$", re.M)
+_CHINESE_NOT = regex("\u4e0d(?:\u9009|\u6b63\u786e|\u662f|\u5bf9)|\u9519\u8bef|\u6392\u9664")
+_BARE_LETTER = regex(r"(?<![A-Za-z'\u2019$\\])([B-HJ])(?![A-Za-z'\u2019])")
+_OPTION_LINE = regex(r"^[\s*_>#-]{0,8}\(?([A-J])(?:\)\.?|[.:])[*_]{0,2}\s*(\S[^\n]*)$", re.M)
 
 
 def _decide_option(

@@ -10,18 +10,18 @@ from __future__ import annotations
 
 import re
 
+from ..patterns import Rule, any_of, any_word, either, regex
 from .final_number import LONGEST, NUMBER_BEGINS, Found, Number, number_at, with_magnitude
-from .patterns import Rule, any_of, any_word, either
 from .question import WORD, Question
 from .units import stem, unit_of
 
 _REACH = 40  # characters before a number in which a tie is looked for
-_MARKUP = re.compile(r"[*_`\u201c\u201d\"]+")
-_RELATION = re.compile(r"\\approx|\u2248|(?<![<>!])=")
-_LABEL = re.compile(  # before "=": x = 4 and y; 3x; x + y; x + 2
+_MARKUP = regex(r"[*_`\u201c\u201d\"]+")
+_RELATION = regex(r"\\approx|\u2248|(?<![<>!])=")
+_LABEL = regex(  # before "=": x = 4 and y; 3x; x + y; x + 2
     r"(?:[0-9]\W*(?:\band\s+)?|[-+*/^]\s*)(?<![A-Za-z])[A-Za-z]\s*$|(?<![A-Za-z])[A-Za-z]\s*[-+*/^]\s*[0-9.]+\s*$"
 )
-_THEREFORE = re.compile(
+_THEREFORE = regex(
     any_of(
         rf"\b{any_word('so thus hence therefore altogether leaving making giving totaling totalling meaning')}\b",
         r"\btotal\s+of\b",
@@ -32,15 +32,15 @@ _THEREFORE = re.compile(
     re.I,
 )
 _VERB = any_word("is are was were equals? makes? gives? gets? leaves? has have becomes?")
-_CLAIMS = re.compile(  # is 4; is equal to just 4; totals to 4
+_CLAIMS = regex(  # is 4; is equal to just 4; totals to 4
     rf"(?:\b{_VERB}|\b(?:equal|equivalent)\s+to|\btotals?(?:\s+of|\s+to)?)"
     rf"(?:\s+{any_word('simply just exactly now then about approximately')})?[\s$]*$",
     re.I,
 )
-_OTHER_CLAIM = re.compile(rf"\b{_VERB}\s+\$?-?[0-9]", re.I)
-_CONDITION = re.compile(r"\b(?:where|if|when|such\s+that)\b", re.I)
-_EARLIER = re.compile(rf"\b{any_word('before until originally initially previously if unless would')}\b", re.I)
-_ASIDE = re.compile(  # beside other numbers: for 5 days
+_OTHER_CLAIM = regex(rf"\b{_VERB}\s+\$?-?[0-9]", re.I)
+_CONDITION = regex(r"\b(?:where|if|when|such\s+that)\b", re.I)
+_EARLIER = regex(rf"\b{any_word('before until originally initially previously if unless would')}\b", re.I)
+_ASIDE = regex(  # beside other numbers: for 5 days
     rf"\b{any_word('for every each in with at within after before during')}\s+"
     rf"(?:{any_word('the all its his her')}\s+)?$",
     re.I,
@@ -86,7 +86,7 @@ TIE_RULES = [  # what stands before a number makes it a part of something else; 
         None,
     ),
 ]
-TIED = re.compile(either(TIE_RULES) + "$", re.I)
+TIED = regex(either(TIE_RULES) + "$", re.I)
 TAILS = [  # what stands after a number makes it a part of something else; the verdict: the number that is read
     Rule("glued", r"[0-9_^\\{}(*/\u00b1-\u00b9\u00bc-\u00be\u2070-\u209f\u221a\u03c0]", "It is 4^2", None),
     Rule("parts", r"[.,:-][0-9]", "It is 4:30", None),
@@ -96,7 +96,7 @@ TAILS = [  # what stands after a number makes it a part of something else; the v
     Rule("alternative", r"\s+(?:and|or|to)\s+(?:an?\s+)?(?:half|quarter|third|more|so|less|\$?[0-9])", "4 or so", None),
     Rule("time", r"\s*[ap]\.?m\b", "It is 4 am", None),
 ]
-_TAIL = re.compile(either(TAILS), re.I)
+_TAIL = regex(either(TAILS), re.I)
 NEXT_PHRASE = frozenset(
     "in on at per for is are was were from with by to every each that which who because since as when where if so and "
     "but of left remaining total altogether the a an this has have had will would can could makes make".split()
@@ -106,11 +106,11 @@ _MEASURES = frozenset(  # Chinese: words between a number and the thing that is 
     "\u79cd\u5ea7\u76d2\u7bb1\u888b\u74f6\u676f\u6735\u9897\u7c92\u5934\u5339\u7ec4\u884c\u5217\u6392\u6b65\u516c\u5398"
     "\u5e74\u6708\u65e5\u70b9\u79d2\u5ea6\u4f4d\u53f0\u4ef6\u6839\u9053\u9898\u5c42\u95f4\u90e8\u7bc7\u5c0f\u5206"
 )
-_PHRASE = re.compile(r"[^,.;:!?\u3002\uff0c\uff1b]*(?:\.(?=[A-Za-z0-9])[^,.;:!?\u3002\uff0c\uff1b]*)*")
-_SIGN_BEFORE = re.compile(
+_PHRASE = regex(r"[^,.;:!?\u3002\uff0c\uff1b]*(?:\.(?=[A-Za-z0-9])[^,.;:!?\u3002\uff0c\uff1b]*)*")
+_SIGN_BEFORE = regex(
     r"(?:^|(?<=[\s:(\uff1a=$\u4e00-\u9fff]))((?<![A-Za-z]\s)-\s\$?|-\$?|\$-|(?:minus|negative)\s+\$?|\u8d1f)$", re.I
 )
-_MONEY_BEFORE = re.compile(r"(?:\$|\u20ac|\u00a3|\u00a5|\u20b9|\brs\.?)\s*-?$", re.I)
+_MONEY_BEFORE = regex(r"(?:\$|\u20ac|\u00a3|\u00a5|\u20b9|\brs\.?)\s*-?$", re.I)
 
 
 def sentence_number(sentence: str, question: Question, known: frozenset[str] = frozenset()) -> Number | None:

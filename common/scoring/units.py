@@ -11,6 +11,8 @@ from __future__ import annotations
 import functools
 import re
 
+from ..patterns import regex
+
 _UNITS = {  # dimension: units, each with its spellings; plural forms and case are dealt with elsewhere
     "length": "mm millimeter millimetre, cm centimeter centimetre, dm decimeter, m meter metre, "
     "km kilometer kilometre, in inch inches, ft foot feet, yd yard, mi mile, nm nanometer, \u00b5m micrometer micron, "
@@ -35,7 +37,7 @@ _SPELLINGS = {
 }
 _DIMENSIONS = {group.split()[0]: dimension for dimension, groups in _UNITS.items() for group in groups.split(", ")}
 _SAME_UNIT = {"mph": "mi/h", "kph": "km/h"}
-_DEGREES = re.compile(r"\b(?:degrees?|deg)\s*(?:of\s+)?(celsius|fahrenheit|centigrade|c|f)\b", re.I)
+_DEGREES = regex(r"\b(?:degrees?|deg)\s*(?:of\s+)?(celsius|fahrenheit|centigrade|c|f)\b", re.I)
 
 MAGNITUDES = {
     "hundred": 100,

@@ -13,15 +13,13 @@ import math
 import resource
 import time
 from dataclasses import astuple, dataclass
-from typing import Any, Awaitable, Callable, Container, NamedTuple, Sequence, TypeVar
+from typing import TYPE_CHECKING, Any, Awaitable, Callable, Container, NamedTuple, Sequence, TypeVar
 
 from ..errors import RequestFailed, Retryable, RunStopped, ServerBusy, ServerGone, Unreachable, UsageError
 from ..fast_json import dumps
 from ..records import Answer, Record
 from . import auto_concurrency
 from .auto_concurrency import Tuner
-from .batch_api import BatchApi
-from .connection import Connection, HttpReply
 from .deadlines import Deadlines
 from .health import CircuitBreaker, Sleep, patience, pause, report_silences
 from .notices import Notices
@@ -41,6 +39,10 @@ from .replies import (
 )
 from .slots import Pool, Server
 from .urls import root_endpoint
+
+if TYPE_CHECKING:
+    from .batch_api import BatchApi
+    from .connection import Connection, HttpReply
 
 LARGE = 1 << 16  # bytes of messages that are not copied for each request
 MAX_GIVEN_UP, ENTRIES_GIVEN_UP = 10, 3  # requests, and their entries, without a success between: the servers are gone
@@ -142,7 +144,7 @@ class ChatClient:
         self.traffic = Traffic()
         self.kept_up = False  # whether this process starts its server again if it ends: then it is always waited for
         self.pool = Pool([], concurrency or auto_concurrency.START)
-        self._api_key = api_key
+        self.api_key = api_key
         self._without_key = KeyRemover(api_key)
         self._sleep = sleep
         self._rate_limit = rate_limit
@@ -157,10 +159,12 @@ class ChatClient:
         self._given_up: list[str] = []  # the entries of the requests given up since the last success
 
     async def __aenter__(self) -> ChatClient:
+        from .connection import Connection  # aiohttp takes 0.1 s, and a run that is complete sends nothing
+
         self.pool = Pool(self.urls, self.concurrency or auto_concurrency.START * len(self.urls))
         self._breaker = self._make_breaker()
         self._refusals = self._make_refusals()
-        servers, key = self.pool.servers, self._api_key
+        servers, key = self.pool.servers, self.api_key
         self._connections = {server: Connection(server.url, key, self._notices, self.sends) for server in servers}
         helpers = [self._deadlines.watch(), report_silences(self.pool, self._notices)]
         if self.concurrency is None:
@@ -195,7 +199,9 @@ class ChatClient:
 
     def batch_api(self) -> BatchApi:
         """OpenAI's batches at the first of the servers, with this client's key."""
-        return BatchApi(self.urls[0], self._api_key, self.max_retries, self._sleep)
+        from .batch_api import BatchApi
+
+        return BatchApi(self.urls[0], self.api_key, self.max_retries, self._sleep)
 
     def stop(self, error: RunStopped) -> None:
         """Sends nothing from now on: each request that waits for a slot raises ``error``."""
@@ -208,6 +214,10 @@ class ChatClient:
     def least_seconds(self, requests: float, prompt_tokens: float, completion_tokens: float) -> float:
         """The least time in which the limits per minute let so much pass."""
         return self._rate_limit.least_seconds(requests, prompt_tokens + completion_tokens) if self._rate_limit else 0.0
+
+    def has_room(self) -> bool:
+        """Whether ``room`` would return at once."""
+        return self.pool.has_room()
 
     async def room(self, depth: int = 1) -> None:
         """Returns once fewer than ``depth`` x ``concurrency`` requests wait for a slot, and few are backing off."""

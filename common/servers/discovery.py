@@ -11,7 +11,6 @@ from typing import Any, Sequence
 
 from ..errors import Retryable, ServerGone, ToolkitError, Unreachable, UsageError, printable
 from ..fast_json import loads, small_int
-from .connection import Connection
 from .redaction import KeyRemover
 from .replies import failure, is_retryable
 from .urls import endpoint, has_version, with_version
@@ -65,6 +64,8 @@ async def _models_of(url: str, api_key: str | None, max_retries: int) -> list[st
 
 async def _listed(url: str, api_key: str | None, max_retries: int) -> list[str]:
     """The models that are listed below a base URL. ToolkitError if the server is away, or refuses the key."""
+    from .connection import Connection  # it brings aiohttp, which not every run needs
+
     connection = Connection(url, api_key)
     try:
         for tries in range(max_retries + 1):

@@ -15,8 +15,6 @@ import time
 from dataclasses import dataclass
 from typing import Awaitable, Callable
 
-import tenacity
-
 from ..errors import RunStopped, ServerBusy, ServerGone, Unreachable
 from .notices import Notices
 from .slots import Pool, Server
@@ -29,7 +27,6 @@ PROBE_LIMIT = 10  # seconds that a probe may take
 LONG_WAIT = 60  # seconds: a longer wait or silence is reported
 MOST_JITTER = 5  # seconds on top of the wait that a server asks for
 GROWTH = 1 / 8  # of the requests in flight, for each that is answered after a pause; at least one for all of them
-BACK_OFF = tenacity.wait_random_exponential(multiplier=1, max=60)  # seconds
 
 START_IT = "start it and run the same command again"
 
@@ -39,10 +36,12 @@ IsBack = Callable[[Server], Awaitable[bool]]
 
 def pause(number: int, wished: float | None = None) -> float:
     """Seconds to wait for the ``number``th time in a row: random and growing, and no less than a server wishes."""
+    import tenacity
+
     state = tenacity.RetryCallState(tenacity.Retrying(), fn=None, args=(), kwargs={})
     state.attempt_number = number
     jitter = random.uniform(0, min(MOST_JITTER, (wished or 0) / 10))
-    return max(float(BACK_OFF(state)), (wished or 0) + jitter)
+    return max(float(tenacity.wait_random_exponential(multiplier=1, max=60)(state)), (wished or 0) + jitter)
 
 
 def patience(probes: int, longest_wait: float) -> float:

@@ -16,6 +16,8 @@ import re
 from itertools import chain
 from typing import NamedTuple, Sequence
 
+from ..patterns import regex
+
 
 class Metrics(NamedTuple):
     """The names of the Prometheus gauges that tell how busy a server is."""
@@ -134,12 +136,12 @@ _FAILED = frozenset(chain(*FAILED_FINISH_REASONS.values()))
 
 
 def _any_of(patterns: Sequence[tuple[str, str]]) -> re.Pattern[str]:
-    return re.compile("|".join(pattern for _, pattern in patterns))
+    return regex("|".join(pattern for _, pattern in patterns))
 
 
 _FINAL_500, _FINAL_429 = _any_of(FINAL_500_MESSAGES), _any_of(FINAL_429_MESSAGES)
 _OUT_OF_CREDIT = _any_of(OUT_OF_CREDIT_MESSAGES)
-_OUT_OF_CREDIT_CODE = re.compile(  # not in a prompt that the server repeats
+_OUT_OF_CREDIT_CODE = regex(  # not in a prompt that the server repeats
     rb"(?:^|[\"'](?:code|type|error|message|status)\\*[\"']\s*:\s*\\*[\"'])(?:%b)\b"
     % "|".join(OUT_OF_CREDIT_CODES).encode()
 )

@@ -15,6 +15,8 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import Iterator, Mapping
 
+from ..patterns import regex
+
 LONGEST_TEXT = 20_000  # bytes of a body that are searched
 PROXY_PREFIX = "llm_provider-"  # LiteLLM puts it before the headers of the server behind it
 EPOCH, EPOCH_MS = 1e9, 1e11  # a larger number is no duration but a time, in seconds or milliseconds
@@ -23,15 +25,15 @@ UNITS = {"ms": 0.001, "millis": 0.001, "s": 1, "sec": 1, "m": 60, "min": 60, "h"
 UNITS.update({"millisecond": 0.001, "second": 1, "minute": 60, "hour": 3600, "day": 86400})
 _PART = rf"(?:\d+(?:\.\d+)?)\s*(?:(?:{'|'.join(sorted(UNITS, key=len, reverse=True))})s?)(?![a-z])"
 _DURATION = rf"{_PART}(?:[\s,]*(?:and\s+)?{_PART})*"
-_WHOLE_DURATION = re.compile(_DURATION, re.I)
-_NUMBER_AND_UNIT = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)", re.I)
-_IN_WORDS = re.compile(rf"\b(?:again|retry|wait)(?:\s+\w+){{0,4}}?\s+({_DURATION})", re.I)  # "try again in 7.66s"
-_IN_JSON = re.compile(  # "retryDelay": "34.07s", "retry_after": 7, "retry_after_ms": 120
+_WHOLE_DURATION = regex(_DURATION, re.I)
+_NUMBER_AND_UNIT = regex(r"(\d+(?:\.\d+)?)\s*([a-z]+)", re.I)
+_IN_WORDS = regex(rf"\b(?:again|retry|wait)(?:\s+\w+){{0,4}}?\s+({_DURATION})", re.I)  # "try again in 7.66s"
+_IN_JSON = regex(  # "retryDelay": "34.07s", "retry_after": 7, "retry_after_ms": 120
     r"retry[_-]?(?:after|delay)(?:[_-]?(ms)|[_-]?seconds)?[\"'\\]*\s*[:=][\s\"'\\{]*(?:seconds[\"'\\:\s]*)?"
     r"(\d+(?:\.\d+)?)(ms)?",
     re.I,
 )
-_RESET_IN_JSON = re.compile(r"\"([\w-]*ratelimit[\w-]*reset[\w-]*)\"\s*:\s*\"?([^\",}]+)", re.I)
+_RESET_IN_JSON = regex(r"\"([\w-]*ratelimit[\w-]*reset[\w-]*)\"\s*:\s*\"?([^\",}]+)", re.I)
 
 
 def wished_wait(headers: Mapping[str, str], body: bytes) -> float | None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common.patterns import regex
 from common.scoring import judge_forms, judge_reply
 from common.scoring.judge_forms import Markup, Rule
 from common.scoring.judge_reply import folded, parse_verdict, read_verdict, weighed_verdict
@@ -475,7 +476,7 @@ PATTERNS: Dict[str, Any] = {
     f"{name} {place}": item[0] if isinstance(item, tuple) else item
     for name, value in vars(judge_reply).items()
     for place, item in enumerate(value if isinstance(value, list) else [value])
-    if isinstance(item[0] if isinstance(item, tuple) else item, re.Pattern)
+    if isinstance(item[0] if isinstance(item, tuple) else item, type(regex("")))
 }
 WHOLE = ("_AS_ASKED", "_FENCED_OBJECT", "_SCORE_KEY", "_OVERALL_KEY", "_OWN_KEY")  # these must match a whole text
 

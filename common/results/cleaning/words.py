@@ -10,14 +10,15 @@ A word is a run of letters and digits, in one case; in scripts that put no space
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from typing import AbstractSet, FrozenSet
 
+from ...patterns import regex
+
 SHINGLE = 3  # words, or signs, that follow each other
 UNSPACED = "\u0e00-\u0edf\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"  # Thai to Chinese
-WORD = re.compile(f"[{UNSPACED}]|[^\\W_{UNSPACED}]+")
-WORD_OR_SIGN = re.compile(f"[{UNSPACED}]|[^\\W{UNSPACED}]+|[^\\w\\s]")
+WORD = regex(f"[{UNSPACED}]|[^\\W_{UNSPACED}]+")
+WORD_OR_SIGN = regex(f"[{UNSPACED}]|[^\\W{UNSPACED}]+|[^\\w\\s]")
 
 
 def words(text: str) -> list[str]:

@@ -1,16 +1,17 @@
-"""The tables of patterns: each example needs its rule, and is read as its verdict says."""
+"""A pattern is compiled at its first use. Each example of a table needs its rule, and is read as its verdict says."""
 
 from __future__ import annotations
 
+import pickle
 import re
 from typing import Callable, Optional, Sequence
 
 import pytest
 
+from common.patterns import Rule, either, regex
 from common.scoring.answer_value import Value, read_value
 from common.scoring.final_answer import SECOND_THOUGHTS, STATEMENTS, find_final_answer
 from common.scoring.math_equal import MISREAD, compare_formulas
-from common.scoring.patterns import Rule, either
 from common.scoring.question import about
 from common.scoring.sentence_number import TAILS, TIE_RULES, sentence_number
 
@@ -61,3 +62,14 @@ def test_the_rules_of_a_table_have_names_of_their_own_and_make_one_pattern(
 ) -> None:
     assert len({rule.name for rule in rules}) == len(rules)
     re.compile(either(rules), flags)
+
+
+def test_a_pattern_is_compiled_at_its_first_use_and_once() -> None:
+    wrong = regex("(")
+    with pytest.raises(re.error):
+        wrong.search("(")
+    year = regex(r"\b[12][0-9]{3}\b", re.I)
+    assert year.search("in 1815") is not None
+    assert year.search is year.search
+    assert (year.sub("Y", "1815-1852"), year.flags & re.I) == ("Y-Y", re.I)
+    assert pickle.loads(pickle.dumps(year)).findall("from 1815") == ["1815"]
