@@ -39,7 +39,7 @@ HIGHER_EVERY, LOWER_EVERY, LONGEST = 4, 16, 8  # measurements between two trials
 SPARE = 1.25  # times a lower limit that cost nothing: what stays in flight
 ENOUGH, NEEDED = 2.5, 0.9  # times the requests that are enough: no higher trial above, no unasked lower trial below
 MORE, SURE = 0.05, 2.0  # share of the rate that a higher limit must bring, and standard errors of it
-SAME = 0.95  # times the rate, or more: a lower limit costs nothing
+SAME, LOST = 0.95, 0.85  # times the rate, or more: a lower limit costs nothing; or less: it costs much
 FASTER, SLOWER = 1.2, 0.75  # times the rate at the same limit: the server has changed
 
 # Refusals
@@ -236,9 +236,11 @@ class Climber:
         """Keeps a lower limit, with something to spare, if it cost nothing, and tries the next; otherwise goes back."""
         known, self._since_lower = self._rate or done.rate, 0
         if done.rate < SAME * known:
-            self._work = max(self._work, self.limit / done.rate)
+            if done.rate < LOST * known:  # every request was worked on
+                self._work = max(self._work, self.limit / done.rate)
+                base = max(base, math.ceil(SPARE * known * self._work))
             self._lower_every = min(2 * self._lower_every, LONGEST * LOWER_EVERY)
-            self._go_back(max(base, math.ceil(SPARE * known * self._work)), now)
+            self._go_back(base, now)
             return
         self._rate = max(done.rate, known)  # many small losses would add up
         self._base = min(base, math.ceil(self.limit * SPARE))
