@@ -185,9 +185,9 @@ class Climber:
     def _end_slow_start(self, rate: float, now: float) -> None:
         self._slow_start, self._rate = False, None
         self._work = min(self._works[-2:])
-        enough = math.ceil(KEPT * rate * self._work) if len(self._works) > 1 else self._begun_with
+        enough = rate * self._work if len(self._works) > 1 else self._begun_with  # nothing more was of use
         self._measure(now, skip=self.limit)
-        self._move_to(min(self.limit, enough))
+        self._move_to(min(self.limit, math.ceil(KEPT * enough)))
         self._since_higher = self._higher_every  # in case that it was chance
 
     def _consider(self, rate: float, now: float) -> None:
