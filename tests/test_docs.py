@@ -66,6 +66,7 @@ OTHER_PROGRAMS = {
     *"--metrics --temprature --name --data --pairs --plot --rounds --seconds --api_key --model --n_ctx --slots".split(),
     *("--help", "--version", "--humaneval", "--records", "--verify"),  # --verify: of select
     *("--runner", "--max_len", "--reward_pretrain"),  # vLLM's and OpenRLHF's
+    *("--hold", "--length", "--seeds", "--sweep_only"),  # of the benchmarks of auto
 }
 
 
