@@ -75,6 +75,7 @@ OTHER_PROGRAMS = {
         "--entries",
     ),  # --verify: of select
     *("--runner", "--max_len", "--reward_pretrain"),  # vLLM's and OpenRLHF's
+    *("--hold", "--length", "--seeds", "--sweep_only"),  # of the benchmarks of auto
 }
 
 
