@@ -1,4 +1,4 @@
-"""What all tests need of the processes that they start: Ctrl-C works, and modules are compiled once, as a user's are."""
+"""What all tests need of the processes that they start: Ctrl-C works, and modules are compiled once, as for a user."""
 
 from __future__ import annotations
 
