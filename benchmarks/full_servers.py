@@ -27,13 +27,28 @@ import uvloop
 from benchmarks.simulated import SimulatedServer
 from tests.helpers import ROOT, conversation, environment, questions, write_input
 
-CASES = {  # the busier server's median is 1, in units of --median
-    "generator alone": (1.0, 0.0),
-    "judge alone": (0.0, 1.0),
-    "generator-bound": (1.0, 0.5),
-    "judge-bound": (0.5, 1.0),
-    "balanced": (1.0, 1.0),
+
+class Case(NamedTuple):
+    """The medians of the two servers' times, in units of --median (0: the case has no such server), and the scorer."""
+
+    generator: float
+    judge: float
+    scorer: str = "judge"
+
+
+CASES = {
+    "generator alone": Case(1.0, 0.0, ""),
+    "judge alone": Case(0.0, 1.0),
+    "generator-bound": Case(1.0, 0.5),
+    "judge-bound": Case(0.5, 1.0),
+    "balanced": Case(1.0, 1.0),
+    "reward alone": Case(0.0, 1.0, "reward"),
+    "reward, balanced": Case(1.0, 1.0, "reward"),
+    "majority": Case(1.0, 0.0, "majority"),
+    "compare alone": Case(0.0, 1.0, "compare"),
+    "compare, judge-bound": Case(1.0, 1.0, "compare"),
 }
+TEXTS = {"judge": "Score: 7", "compare": "Best: A"}  # what the second server says
 Server = Optional[SimulatedServer]
 
 
@@ -54,6 +69,7 @@ class Measured(NamedTuple):
     greedy: float
     bound: float
     in_flight: Dict[str, float]  # by role: busy slots, the mean from the first request to the last reply
+    requests: int  # to the busier server
 
 
 def measure(servers: Servers, way: Callable[[], None]) -> Measured:
@@ -66,25 +82,26 @@ def measure(servers: Servers, way: Callable[[], None]) -> Measured:
     stats = {role: server.stats() for role, server in zip(Servers._fields, servers) if server is not None}
     busier = max(stats.values(), key=lambda one: float(one["greedy"]))
     in_flight = {role: one["work"] / one["seconds"] for role, one in stats.items()}
-    return Measured(wall, busier["greedy"], busier["bound"], in_flight)
+    return Measured(wall, busier["greedy"], busier["bound"], in_flight, busier["requests"])
 
 
-def script(folder: Path, servers: Servers, args: argparse.Namespace) -> List[str]:
+def script(folder: Path, servers: Servers, scorer: str, args: argparse.Namespace) -> List[str]:
     """The command of the script that a case is for, but for its output."""
     generator, judge = servers
-    asked = ["--input_file", questions(folder / "in.json", args.entries), "--answers_per_question", args.answers]
-    words: List[object]
     if generator is None:
-        assert judge is not None
-        words = ["score.py", "--input_file", sampled(folder, args), "--model_name", "j", "--api_port", judge.port]
-        words += ["--concurrency", args.slots]
-    elif judge is None:
-        words = ["sampling.py", *asked, "--model_name", "m", "--port", generator.port]
-        words += ["--concurrent_requests", args.slots]
+        words: List[object] = ["score.py", "--input_file", sampled(folder, args)]
     else:
-        words = ["reject.py", *asked, "--generator_model", "m", "--generator_port", generator.port]
-        words += ["--scorer_model", "j", "--scorer_port", judge.port, "--concurrency", args.slots]
-    return list(map(str, words))
+        name = "reject.py" if scorer else "sampling.py"
+        model = "--generator_" if scorer else "--"
+        words = [name, "--input_file", questions(folder / "in.json", args.entries)]
+        words += ["--answers_per_question", args.answers, f"{model}port", generator.port]
+        words += [f"{model}model" if scorer else "--model_name", "m"]
+    if scorer:
+        words += ["--scorer", scorer]
+    if judge is not None:
+        port, model = ("--api_port", "--model_name") if generator is None else ("--scorer_port", "--scorer_model")
+        words += [port, judge.port, model, "j"]
+    return list(map(str, [*words, "--concurrency", args.slots]))
 
 
 def run(words: Sequence[str]) -> None:
@@ -166,16 +183,17 @@ def loop(name: str, servers: Servers, args: argparse.Namespace) -> None:
 
 def rows_of(case: str, args: argparse.Namespace) -> Iterator[str]:
     """The table's lines of one case."""
-    medians = [args.median * part for part in CASES[case]]
+    generator, judge, scorer = CASES[case]
+    medians = [args.median * part for part in (generator, judge)]
     flags = ["--slots", args.slots, "--sigma", args.sigma]
-    texts = ("Answer {n} {pad}", "Score: 7")
+    texts = ("Answer {n} {pad}", TEXTS.get(scorer, ""))
     with tempfile.TemporaryDirectory() as name:
         one, two = (SimulatedServer(*flags, "--median", m, "--text", text) for m, text in zip(medians, texts))
         with one, two:
             servers = Servers(one if medians[0] else None, two if medians[1] else None)
-            command = script(Path(name), servers, args)
+            command = script(Path(name), servers, scorer, args)
             ways = {"script": partial(run, command), **{way: partial(loop, way, servers, args) for way in LOOPS}}
-            for way in args.ways:
+            for way in args.ways if scorer in ("", "judge") else ["script"]:
                 rounds = [measure(servers, ways[way]) for _ in range(args.rounds)]
                 yield row(case, command[0] if way == "script" else way, rounds)
 
@@ -186,7 +204,7 @@ def row(case: str, way: str, rounds: Sequence[Measured]) -> str:
     busy = ", ".join(f"{role} {mean:.1f}" for role, mean in middle.in_flight.items())
     return (
         f"| {case} | {way} | {middle.wall:.1f} s | {middle.greedy:.1f} s | {middle.bound:.1f} s "
-        f"| {middle.wall / middle.greedy:.3f} | {middle.wall / middle.bound:.3f} | {busy} |"
+        f"| {middle.wall / middle.greedy:.3f} | {middle.wall / middle.bound:.3f} | {busy} | {middle.requests} |"
     )
 
 
@@ -203,8 +221,8 @@ def main() -> None:
     parser.add_argument("--ways", nargs="+", choices=["script", *LOOPS], default=["script", *LOOPS])
     args = parser.parse_args()
     uvloop.install()
-    print("| case | way | wall | greedy | bound | wall / greedy | wall / bound | in flight |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("| case | way | wall | greedy | bound | wall / greedy | wall / bound | in flight | requests |")
+    print("|---|---|---|---|---|---|---|---|---|")
     for case in args.cases:
         for line in rows_of(case, args):
             print(line, flush=True)

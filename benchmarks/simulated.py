@@ -28,6 +28,9 @@ from typing import Any, Deque, Dict, List, Optional, Tuple, cast
 
 import uvloop
 
+from tests.scripted_server import Request
+from tests.toy_rewards import ToyRewards
+
 ROOT = Path(__file__).resolve().parent.parent
 LENGTH = re.compile(rb"\r\nContent-Length: *(\d+)", re.IGNORECASE)
 CHOICES = re.compile(rb'"n": ?(\d+)')
@@ -35,6 +38,7 @@ EDGE = 400  # bytes at a body's two ends that its parameters are looked for in
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 NOT_FOUND = HEAD.replace(b"200 OK", b"404 Not Found")
 REFUSED = b"HTTP/1.1 429 Too Many Requests\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+REWARDS = ToyRewards("vllm")
 NUMBER = b"000000000"  # where a choice's number goes
 
 
@@ -107,12 +111,21 @@ class Load:
             return b"%b%09d%b" % (pieces[0], self.choices, pieces[1])
         return b"".join(b"%b%09d" % (piece, self.choices + at) for at, piece in enumerate(pieces[:-1])) + pieces[-1]
 
-    def take(self, body: bytes, transport: asyncio.Transport) -> None:
-        """Serves a request at once, or when a slot is free."""
+    def chat(self, body: bytes, transport: asyncio.Transport) -> None:
+        """Serves a chat request."""
+        found = CHOICES.search(body, max(0, len(body) - EDGE)) or CHOICES.search(body, 0, EDGE)
+        self.take(body, transport, self.reply(int(found[1]) if found else 1))
+
+    def classify(self, body: bytes, transport: asyncio.Transport) -> None:
+        """Serves a request to vLLM's reward API; the toy rewards need it to prefer the good answers of the check."""
+        reply = REWARDS.reply(Request(0, json.loads(body), {}, "/classify"))
+        data = json.dumps(reply.body).encode()
+        self.take(body, transport, HEAD % len(data) + data)
+
+    def take(self, body: bytes, transport: asyncio.Transport, reply: bytes) -> None:
+        """Sends a reply at once, or when a slot has decoded it."""
         self.came.append(time.monotonic())
         self.bytes += len(body)
-        found = CHOICES.search(body, max(0, len(body) - EDGE)) or CHOICES.search(body, 0, EDGE)
-        reply = self.reply(int(found[1]) if found else 1)
         if not self.median:
             transport.write(reply)
             self.ended = time.monotonic()
@@ -130,7 +143,8 @@ class Load:
 
     def draw(self, body: bytes) -> float:
         """The time that a request decodes: the same for the same messages, and another when they come again."""
-        said = json.dumps(json.loads(body)["messages"]).encode()
+        asked = json.loads(body)
+        said = json.dumps(asked["messages"] if "messages" in asked else asked["input"]).encode()
         self._times[said] += 1
         chance = random.Random(said + b"%d" % self._times[said])
         return chance.lognormvariate(math.log(self.median), self.sigma)
@@ -229,7 +243,11 @@ class Connection(asyncio.Protocol):
 
     def _answer(self, whole: bytes, head: int) -> None:
         if whole.startswith(b"POST /v1/chat/completions"):
-            self._load.take(whole[head : self._needed], self._transport)
+            self._load.chat(whole[head : self._needed], self._transport)
+        elif whole.startswith(b"POST /classify"):
+            self._load.classify(whole[head : self._needed], self._transport)
+        elif whole.startswith(b"POST /tokenize"):
+            self._transport.write(NOT_FOUND % 0)
         elif whole.startswith(b"POST /reset"):
             self._load.reset()
             self._json({})

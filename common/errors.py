@@ -38,6 +38,15 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else " " if c.isspace() else ascii(c)[1:-1] for c in text)
 
 
+def plural(number: int, singular: str, plural_form: str = "") -> str:
+    """A number with its noun.
+
+    >>> plural(1, "answer"), plural(1200, "answer")
+    ('1 answer', '1,200 answers')
+    """
+    return f"{number:,} {singular if number == 1 else plural_form or singular + 's'}"
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A hint for an unknown name: the known one that it resembles; nothing if none does.
 

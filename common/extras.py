@@ -24,7 +24,8 @@ EXTRAS = {  # the same as requirements/NAME.txt and the extras of the package; a
     "report": ("plotly>=5.24,<8", "jinja2>=3.1,<4", "cmarkgfm>=2024.11.20,<2027", "pygments>=2.15,<3"),
     "zstd": ("zstandard>=0.22,<1",),
 }
-NEWER_PYTHON = {"local": (3, 10), "math": (3, 10), "ray": (3, 10)}  # the oldest Python that an extra's packages need
+# the oldest Python that an extra's packages need
+NEWER_PYTHON = {"clean": (3, 9), "local": (3, 10), "math": (3, 10), "ray": (3, 10)}
 
 
 def install_command(extra: str) -> str:

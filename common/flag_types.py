@@ -51,11 +51,17 @@ class Parser(argparse.ArgumentParser):
         given: dict[str, str] = {}
         for name in _flags_among(words, self._option_string_actions):
             if name not in self._option_string_actions:
-                self.error(f"unrecognized arguments: {name}{did_you_mean(name, self._option_string_actions)}")
+                self.error(f"unrecognized arguments: {name}{self._meant(name)}")
             destination = self._option_string_actions[name].dest
             if given.setdefault(destination, name) != name:
                 self.error(f"{given[destination]} and {name} are two names of one flag; give one of them")
         return given
+
+    def _meant(self, name: str) -> str:
+        """A hint for an unknown flag. Another script's name of a flag is its destination here."""
+        own = (action.option_strings[0] for action in self._actions if f"--{action.dest}" == name)
+        meant = next(own, None)
+        return f"; did you mean {meant}?" if meant else did_you_mean(name, self._option_string_actions)
 
     def format_help(self) -> str:
         """The help of the basic flags."""

@@ -61,6 +61,7 @@ class Entry:
 
 
 ANSWER_DETAILS = ("finish_reason", "reasoning", "usage", "max_tokens")
+MAKER = ("model", "made_by", "generator")  # the details that say who made an answer
 
 
 @dataclass
@@ -75,6 +76,7 @@ class Answer:
     max_tokens: Optional[int] = None  # the limit that it was asked with, as far as it is known
     model: Optional[str] = None  # who made it, and the fingerprint of all settings, where the output's do not say it
     made_by: Optional[str] = None
+    generator: Optional[str] = None  # the name of its generator, where that is not the model
 
     @property
     def cut(self) -> bool:
@@ -171,7 +173,7 @@ def origin_of(record: Record) -> Optional[Origin]:
 
 
 def _detail(answer: Answer, score: Optional[Score]) -> Dict[str, Any]:
-    own = {name: getattr(answer, name) for name in ("model", "made_by") if getattr(answer, name) is not None}
+    own = {name: getattr(answer, name) for name in MAKER if getattr(answer, name) is not None}
     limit = {"max_tokens": answer.max_tokens} if answer.cut and answer.max_tokens is not None else {}
     return {**_said(answer), **limit, **own, **({} if score is None else score.details())}
 

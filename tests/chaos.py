@@ -25,6 +25,7 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Se
 from common.errors import ToolkitError
 from common.input.conversations import entry_from_conversation
 from common.records import PendingEntry
+from common.running.generators import Generators
 from common.running.job import Job, Pipeline
 from common.running.run import run
 from common.running.sampler import Sampler
@@ -720,7 +721,7 @@ def job(world: World) -> Job:
         ledger_file=str(world.cache),
         keep_ledger=True,
         read=lambda item, line: PendingEntry(entry_from_conversation(item, line), None),
-        pipeline=Pipeline(clients, Sampler(clients[0], ANSWERS), judge.Judge(clients[1], 0, 10)),
+        pipeline=Pipeline(clients, Generators([Sampler(clients[0], ANSWERS)]), judge.Judge(clients[1], 0, 10)),
         quiet=True,
     )
 

@@ -45,7 +45,7 @@ extra_body: {top_k: 20}
 - The command line wins. Relative paths are relative to the folder where the command runs.
 - An unknown name is refused.
 - A run's own `OUTPUT.settings.json` can be read back. It holds what made the answers and the scores. It does not hold
-  files, servers, the selection and the text of a judge's prompt.
+  files, servers, the selection and the text of a judge's prompt. If the run had several generators, name them again.
 """
 
 

@@ -46,6 +46,8 @@ NOT_RUN = {  # by its exact text: why a command of the pages is not run here
     "python sampling.py --input_file data/input.json --output_file out/sampled.jsonl --ray auto --port 8000 "
     "--model_name Qwen/Qwen2.5-7B-Instruct --concurrent_requests 64 --answers_per_question 16": "needs a cluster; "
     "tests/running/test_ray_cluster.py runs such commands",
+    "python sampling.py --input_file data/input.json --output_file out/three.jsonl --generators generators.yaml "
+    "--answers_per_question 10": "needs three servers; tests/running/test_generators.py runs such commands",
     "#!/bin/bash": "needs Slurm; its syntax is checked below",
     "rejection-sampling serve --port 31415": "runs until it is killed; tests/servers/test_local.py starts it",
     "python -m benchmarks.compatibility --base_url http://127.0.0.1:8000/v1 --model_name NAME --name myserver "

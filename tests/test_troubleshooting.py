@@ -183,6 +183,14 @@ def wrong_model(folder: Path) -> str:
     return against(lambda _: reply, folder)
 
 
+@fault
+def lost_generator(folder: Path) -> str:
+    """The servers of one of several generators are gone, or refuse its model."""
+    refusal = Reply({"error": {"message": "model other does not exist"}}, status=404)
+    script = lambda request: refusal if request.body["model"] == "other" else good(request)
+    return against(script, folder, "--model_name", "my-model", "other")
+
+
 class Listing(ScriptedServer):
     """A server that lists two models."""
 

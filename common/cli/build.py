@@ -23,6 +23,7 @@ from ..results.examples import RowOptions
 from ..results.export import check_selection, settled
 from ..results.selection import Selection
 from ..running.early_stopping import StopRule, StopSure
+from ..running.generators import Generators
 from ..running.job import Job, Pipeline, Results
 from ..running.sampler import Sampler
 from ..scoring.judge_prompt import check_names, read_judge_prompt
@@ -36,9 +37,10 @@ from ..servers.notices import Notices
 from ..servers.rate_limit import RateLimit
 from ..servers.urls import base_url, proxy_of
 from ..storage.held import check_place
-from ..storage.run_files import settings_of
+from ..storage.run_files import generators_in, settings_of
 from .effects import check_effects
 from .flags import Role
+from .generator_flags import LABEL, WEIGHT, each_generator, servers_of
 from .selected_file import command_line, make_cleaning
 
 log = logging.getLogger(__name__)
@@ -62,6 +64,7 @@ def make_job(
     take_labelled(args)
     args.input_file, *more_inputs = different_files(args.input_file)
     check_files(args, more_inputs)
+    args.each_generator = [] if generator is None else each_generator(args, generator)
     results, _ = make_results(args), make_stop_rule(args)  # both refuse flags before a server is asked
     pipeline, roles = make_pipeline(args, read, generator, scorer)
     if args.calibration is not None:
@@ -95,10 +98,11 @@ def make_pipeline(
 ) -> tuple[Pipeline, list[Role]]:
     """What samples and scores, and the roles that have servers. Sets the thresholds that a calibration gives."""
     notices = Notices()
-    samples = None if generator is None else make_client(args, generator, notices)
+    generators = None if generator is None else make_generators(args, generator, notices, read)
+    generating = [] if generators is None else generators.clients
     asks = scorer is not None and needs_client(named_scorers(args))
-    judges = make_clients(args, scorer, notices, samples) if scorer is not None and asks else []
-    clients = [*([] if samples is None else [samples]), *judges]
+    judges = make_clients(args, scorer, notices, generating) if scorer is not None and asks else []
+    clients = [*generating, *judges]
     need_open_files(clients)
     roles = [role for role in (generator, scorer) if role is not None and (role is generator or judges)]
     if args.ray is not None:
@@ -108,7 +112,7 @@ def make_pipeline(
         take_thresholds(args, made_scorer.settings)
     pipeline = Pipeline(
         clients=clients,
-        sampler=None if samples is None else make_sampler(args, samples, read),
+        sampler=generators,
         scorer=made_scorer,
         stop_rule=make_stop_rule(args),
     )
@@ -279,8 +283,24 @@ def make_folder(flag: str, path: str) -> None:
         raise UsageError(f"{flag}: cannot make the folder of {path}: {error.strerror}") from error
 
 
+def make_generators(args: argparse.Namespace, role: Role, notices: Notices, read: Read) -> Generators:
+    """The generators, which share the role's limits per minute. UsageError if two cannot be told apart."""
+    rate_limit, samplers = make_rate_limit(args, role), []
+    for own in args.each_generator:
+        client = make_client(own, role, notices, rate_limit=rate_limit)
+        samplers.append(make_sampler(own, client, read))
+    for what, why in (("name", "give one of them another name"), ("settings_id", "make one of them with all servers")):
+        first: dict[str, Sampler] = {}
+        for sampler in samplers:
+            other = first.setdefault(getattr(sampler, what), sampler)
+            if other is not sampler:
+                title = "name" if what == "name" else "settings"
+                raise UsageError(f"two generators have the same {title}, {other.name} and {sampler.name}: {why}")
+    return Generators(samplers)
+
+
 def make_clients(
-    args: argparse.Namespace, role: Role, notices: Notices, generator: ChatClient | None = None
+    args: argparse.Namespace, role: Role, notices: Notices, generators: Sequence[ChatClient] = ()
 ) -> list[ChatClient]:
     """The scorer's clients, one per model. They share the role's ``concurrency`` and its limits per minute.
 
@@ -289,7 +309,7 @@ def make_clients(
     models: Any = role.value(args, "model") or []
     own = own_server(args.scorer)
     if len(models) < 2 or (own and any(vars(args)[f"{own}_{part}"] for part in ("port", "base_url", "model"))):
-        return [make_scorer_client(args, role, notices, generator)]
+        return [make_scorer_client(args, role, notices, generators)]
     if len(set(models)) < len(models):
         raise UsageError(f"{role.model_flag} {' '.join(models)} names a model twice")
     if args.local is not None and not named_urls(args, role):
@@ -299,48 +319,33 @@ def make_clients(
         mine = {"model": [model], **servers_of(args, role, place, len(models))}
         slots = args.concurrency and max(1, (args.concurrency + place) // len(models))
         values = {**vars(args), **{f"{role.name}_{name}": value for name, value in mine.items()}, "concurrency": slots}
-        clients.append(make_client(argparse.Namespace(**values), role, notices, generator, rate_limit))
+        clients.append(make_client(argparse.Namespace(**values), role, notices, generators, rate_limit))
     return clients
-
-
-def servers_of(args: argparse.Namespace, role: Role, place: int, models: int) -> dict[str, Any]:
-    """The ports or the base URLs of one of several models, by the names of their flags; none if no flag names any."""
-    ranges: Any = role.value(args, "port") or []
-    named: Any = role.value(args, "base_url") or []
-    ports = [[port] for one in ranges for port in one]
-    if len(ports) != models and len(ranges) == models:
-        ports = ranges  # each model has several servers
-    for name, flag, servers in (("port", role.port_flag, ports), ("base_url", role.url_flag, named)):
-        if len(servers) not in (0, 1, models):
-            raise UsageError(f"{flag} names {len(servers)} servers for {models} models: name {models}, or one for all")
-        if servers and not (ranges and named):
-            return {name: [servers[place if len(servers) > 1 else 0]]}
-    return {}
 
 
 def make_client(
     args: argparse.Namespace,
     role: Role,
     notices: Notices,
-    generator: ChatClient | None = None,
+    generators: Sequence[ChatClient] = (),
     rate_limit: RateLimit | None = None,
 ) -> ChatClient:
     """The client of a role. It has no URLs if the embedded server of ``--local`` serves it.
 
-    A judge without a server of its own uses the generator's server and model.
+    A judge without a server of its own uses the server and the model of the ``generators``, if they are one.
     """
     urls = named_urls(args, role)
     is_local = args.local is not None and not urls
-    shared = generator if not urls and not is_local else None
-    key = None if is_local else role_key(args, role, shared is not None)
+    shared = shared_server(role, generators) if not urls and not is_local else None
+    key = None if is_local else role_key(args, role, shared)
     if not urls and not is_local:
         urls = list(shared.urls) if shared is not None else [default_url(role)]
     for url in urls:
         proxy_of(url)
     named: Any = role.value(args, "model")
     model = named[0] if isinstance(named, list) else named
-    if not model and generator is not None and set(urls) == set(generator.urls):
-        model = generator.model
+    if not model:
+        model = model_of_generators(role, urls, generators)
     if not model:
         model = model_name(args.local or default_model()) if is_local else served_model(args, role, urls, key)
     return ChatClient(
@@ -357,14 +362,29 @@ def make_client(
     )
 
 
+def shared_server(role: Role, generators: Sequence[ChatClient]) -> ChatClient | None:
+    """The generator whose server a judge without one of its own uses. UsageError if their servers are different."""
+    if len({frozenset(one.urls) for one in generators}) > 1:
+        raise UsageError(f"{role.port_flag} or {role.url_flag} is required: the generators have different servers")
+    return generators[0] if generators else None
+
+
+def model_of_generators(role: Role, urls: Sequence[str], generators: Sequence[ChatClient]) -> str | None:
+    """The model of the generators at a judge's servers. UsageError if they are several."""
+    models = sorted({one.model for one in generators if set(one.urls) == set(urls)})
+    if len(models) > 1:
+        raise UsageError(f"{role.model_flag} is required: its server has several generators: {', '.join(models)}")
+    return models[0] if models else None
+
+
 def make_scorer_client(
-    args: argparse.Namespace, role: Role, notices: Notices, generator: ChatClient | None
+    args: argparse.Namespace, role: Role, notices: Notices, generators: Sequence[ChatClient]
 ) -> ChatClient:
     """The client of the scorer: of its own server, if its flags name one."""
     name = own_server(named_scorers(args))
     if name is None:
-        return make_client(args, role, notices, generator)
-    client = make_client(args, take_own_server(args, role, name), notices, generator)
+        return make_client(args, role, notices, generators)
+    client = make_client(args, take_own_server(args, role, name), notices, generators)
     if not client.urls:
         raise UsageError(f"--scorer {name}: --local has no such model; name its server with --{name}_port")
     return client
@@ -413,10 +433,10 @@ def default_url(role: Role) -> str:
     return url
 
 
-def role_key(args: argparse.Namespace, role: Role, is_shared: bool) -> str | None:
+def role_key(args: argparse.Namespace, role: Role, shared: ChatClient | None) -> str | None:
     """The API key of a role: the generator's, if the judge uses its server and no flag names another."""
     own: Any = role.value(args, "api_key_env")
-    return api_key(own or (args.generator_api_key_env if is_shared else "OPENAI_API_KEY"))
+    return shared.api_key if shared is not None and not own else api_key(own or "OPENAI_API_KEY")
 
 
 def served_model(args: argparse.Namespace, role: Role, urls: Sequence[str], key: str | None) -> str:
@@ -481,7 +501,8 @@ def make_local(args: argparse.Namespace, clients: Sequence[ChatClient]) -> Local
 
 
 def make_sampler(args: argparse.Namespace, client: ChatClient, read: Read) -> Sampler:
-    """The sampler of the generator, for the entries that ``read`` makes."""
+    """The sampler of a generator, for the entries that ``read`` makes."""
+    label = vars(args).get(LABEL)
     return Sampler(
         client,
         count=args.answers_per_question,
@@ -492,6 +513,8 @@ def make_sampler(args: argparse.Namespace, client: ChatClient, read: Read) -> Sa
         seed=args.seed,
         system_prompt=args.system_prompt,
         prompt_template=read.columns.template if isinstance(read, ItemReader) else None,
+        label=None if label == client.model else label,
+        weight=vars(args).get(WEIGHT) or 1.0,
     )
 
 
@@ -619,8 +642,8 @@ def kept_system_prompt(args: argparse.Namespace) -> str | None:
         return None
     inputs = vars(args).get("outputs") or args.input_file
     inputs = [inputs] if isinstance(inputs, str) else inputs
-    sampled = [settings_of(path).get("generator system_prompt") for path in inputs]
-    prompts = {args.system_prompt} if "system_prompt" in vars(args) else set(sampled)
+    sampled = [one.get("system_prompt") for path in inputs for one in generators_in(settings_of(path))]
+    prompts = {one.system_prompt for one in vars(args).get("each_generator", ())} or set(sampled) or {None}
     found = prompts.pop()
     if prompts:
         raise UsageError("--keep_system_prompt: the answers were sampled with different system prompts")

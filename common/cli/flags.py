@@ -57,6 +57,7 @@ ABSENT: Dict[str, Any] = {  # the values of the flags that not every command has
     "per_entry": None,
     "rejected": REJECTED[0],
     "report_file": None,
+    "generators": None,
     "batch_out": None,
     "batch_in": [],
     "batch_submit": False,
@@ -245,12 +246,13 @@ def add_server(parser: argparse.ArgumentParser, role: Role) -> argparse._Argumen
         metavar="URL",
     )
     default_model = "the generator's on the same server, else " if shares else ""
-    panel = "; several are a panel of judges, with a port or a base URL each, or one for all" if is_scorer else ""
+    are = "a panel of judges" if is_scorer else "generators that share the answers"
+    several = f"; several are {are}, with a port or a base URL each, or one for all"
     add(
         role.model_flag,
         "model",
-        f"the name of the model at the server (default: {default_model}the one that the server lists){panel}",
-        nargs="+" if is_scorer else None,
+        f"the name of the model at the server (default: {default_model}the one that the server lists){several}",
+        nargs="+",
         metavar="NAME",
     )
     add(
@@ -262,6 +264,13 @@ def add_server(parser: argparse.ArgumentParser, role: Role) -> argparse._Argumen
         metavar="NAME",
     )
     _add_requests(group, role)
+    if not is_scorer:
+        group.add_argument(
+            "--generators",
+            type=path,
+            metavar="FILE",
+            help="generators that share the answers, in a .yaml, .toml or .json file: the model, the port, ... of each",
+        )
     return group
 
 

@@ -13,7 +13,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any, Iterator
 
-from ..errors import UsageError
+from ..errors import UsageError, plural
 from ..records import Record
 from ..results.record_view import OutputReader
 from ..running.job import Results
@@ -175,7 +175,7 @@ def select(wanted: Reading | Verification) -> int:
 
     rows = verify(wanted.selected_file, wanted.output_file)
     if not wanted.quiet:
-        say(f"verified  {wanted.selected_file}: each byte is the same ({rows:,} rows)", sys.stdout)
+        say(f"verified  {wanted.selected_file}: each byte is the same ({plural(rows, 'row')})", sys.stdout)
     return 0
 
 

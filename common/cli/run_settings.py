@@ -16,6 +16,7 @@ from ..scoring.judge import MAX_TOKENS
 from ..scoring.judge_prompt import ENDINGS, JUDGE_PROMPT
 from ..scoring.scorers import SCORERS
 from ..storage.result_files import WRITTEN
+from ..storage.run_files import MIX, POPULATION, generators_in
 
 # What the settings hold and not every command has a flag for.
 WITHOUT_FLAG = {
@@ -23,7 +24,7 @@ WITHOUT_FLAG = {
     *"input answers_per_question max_tokens accept_score stop_after give_up_after stop_sure".split(),
 }
 
-TEMPLATE = "generator prompt_template"
+TEMPLATE = "prompt_template"  # of a generator
 
 
 def is_settings(values: Mapping[Any, Any]) -> bool:
@@ -44,16 +45,21 @@ def flags_of_settings(
     ``named`` lacks one too.
     """
     found: dict[str, Any] = {}
-    if TEMPLATE in settings and "prompt_template" in flags and "prompt_template" not in named:
+    has_template = any(TEMPLATE in one for one in generators_in(dict(settings)))
+    if has_template and TEMPLATE in flags and TEMPLATE not in named:
         raise UsageError(f"{path} does not hold the prompt template: name it with --prompt_template")
     for name, value in settings.items():
-        if name == TEMPLATE:
+        if name in (f"{POPULATION}{TEMPLATE}", MIX):
             continue
         role, space, rest = str(name).partition(" ")
         flag = next((one for one in (f"{role}_{rest}", rest if space else name) if one in flags), None)
         is_mistaken = not space and name not in WITHOUT_FLAG and did_you_mean(role, flags)
         if flag is not None or is_mistaken:
             found[flag or name] = value
+    if isinstance(settings.get(MIX), list):
+        if isinstance(found.get("max_tokens"), list):
+            del found["max_tokens"]  # each generator has a limit of its own
+        found.update(_of_mix(settings, path, flags, named))
     if isinstance(found.get("scorer"), str):
         found["scorer"] = specs_of(found["scorer"])
     mode = str(settings.get("scorer judge_mode"))
@@ -66,6 +72,19 @@ def flags_of_settings(
                 f"{path} does not hold the judge's prompt, which was not ours: name it with --judge_prompt"
             )
     return found
+
+
+def _of_mix(settings: Mapping[str, Any], path: str, flags: Collection[str], named: Collection[str]) -> dict[str, Any]:
+    """The flags that hold for all of several generators. UsageError unless ``named`` says where these are."""
+    if "generators" in flags and not {"generators", "generator_model"} & set(named):
+        raise UsageError(
+            f"{path} is of several generators, and holds no servers: name them with --generators or --generator_model"
+        )
+    first, *others = generators_in(dict(settings))
+    common = {name: value for name, value in first.items() if all(one.get(name) == value for one in others)}
+    common.pop(TEMPLATE, None)
+    places = {name: next((one for one in (f"generator_{name}", name) if one in flags), None) for name in common}
+    return {flag: common[name] for name, flag in places.items() if flag is not None}
 
 
 def specs_of(scorer: str) -> list[str]:

@@ -9,7 +9,7 @@ import logging
 from typing import Any, Dict, List, Optional, Set
 
 from ..errors import BadEntry
-from ..records import ANSWER_DETAILS, ROLES, Answer, Entry, PendingEntry, Turn, entry_id_of, origin_of
+from ..records import ANSWER_DETAILS, MAKER, ROLES, Answer, Entry, PendingEntry, Turn, entry_id_of, origin_of
 from .columns import BY_NAME, EMPTY, Columns, Conversation, conversation_of, lookup
 from .turns import are_plain, check_turns
 
@@ -112,7 +112,7 @@ def work_from_record(item: object, line: Optional[int] = None) -> PendingEntry:
         _record_turns(turns), _record_images(item.get("images")), line, given, _record_extra(item.get("extra"))
     )
     entry.origin = origin_of(item)
-    keep = (*ANSWER_DETAILS, "model", "made_by")
+    keep = (*ANSWER_DETAILS, *MAKER)
     answers = [Answer(t, **{k: d[k] for k in keep if k in d}) for t, d in zip(texts, details)]
     return PendingEntry(entry, answers, item.get("stopped_by"))
 

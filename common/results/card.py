@@ -16,7 +16,7 @@ from typing import Any, Iterable, Iterator, Mapping, Sequence
 
 from ..errors import UsageError
 from ..patterns import regex
-from .how_made import Facts, value_text
+from .how_made import Facts, setting_rows, value_text
 
 CARD = ".md"  # after the name of the selected file
 STARTS = (b"---\n",)  # of a card
@@ -61,8 +61,7 @@ def setting_facts(settings: Mapping[str, Any], servers: Mapping[str, Sequence[st
     """What the settings of an output say of its generator and its scorer, and the servers of both."""
     common = [(name, value) for name, value in settings.items() if name.isidentifier() and _is_plain(value)]
     for role in ("generator", "scorer"):
-        own = [(name[len(role) + 1 :], value) for name, value in settings.items() if name.startswith(f"{role} ")]
-        rows = [(name.replace("_", " "), value_text(value)) for name, value in own if value not in (None, {}, [], "")]
+        rows = list(setting_rows(settings, f"{role} "))
         rows += [("server", ", ".join(servers[role]))] if servers.get(role) else []
         yield Facts(role.capitalize(), rows)
     yield Facts("Run", [(name.replace("_", " "), value_text(value)) for name, value in common])

@@ -9,7 +9,7 @@ import math
 import os
 from typing import Any, Iterator, NamedTuple, Sequence
 
-from ..errors import UsageError
+from ..errors import UsageError, plural
 from ..records import ROLES, number_text
 from ..storage.run_files import settings_of
 from .comparison import (
@@ -31,7 +31,7 @@ from .page import Data, write_page
 from .quantiles import sample_of
 from .record_view import OutputReader, RecordView, turns_of
 from .report_rows import clipped, html_of, short_id, shown_answer, shown_turn
-from .report_text import DASH, RHO, Card, percent, plural
+from .report_text import DASH, RHO, Card, percent
 from .selection import Selection
 from .tally import Totals, count
 

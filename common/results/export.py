@@ -20,7 +20,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import IO, Any, Iterable, Iterator, NamedTuple, Sequence, Tuple
 
-from ..errors import BadEntry, RunStopped, UsageError
+from ..errors import BadEntry, RunStopped, UsageError, plural
 from ..extras import require
 from ..fast_json import exact_float, loads
 from ..records import Entry, Record, origin_of
@@ -90,7 +90,7 @@ class Selected(NamedTuple):
 
     def summary_rows(self) -> list[tuple[str, str]]:
         """(kind, text) of the entries without a row."""
-        return [("left out", f"{number:,} entries: {reason}") for reason, number in self.without]
+        return [("left out", f"{plural(number, 'entry', 'entries')}: {reason}") for reason, number in self.without]
 
 
 @dataclass
@@ -323,13 +323,13 @@ def _flags(example: Example, shape: FileShape, layout: Format) -> int | None:
 def _warn_of_rows(path: str, shape: FileShape, layout: Format) -> None:
     """Says which rows are left out, and which the readers of the format may leave out."""
     if shape.unreadable:
-        log.warning("%s: %d records hold no readable conversation and are left out", path, shape.unreadable)
+        log.warning("%s: left out %s without a readable conversation", path, plural(shape.unreadable, "record"))
     for reason, number in shape.left_out().items():
         if reason != UNREADABLE:
-            log.warning("%s: %d rows are left out: %s", path, number, reason)
+            log.warning("%s: left out %s: %s", path, plural(number, "row"), reason)
     if shape.odd_turns:
-        text = "the turns of %d rows do not alternate between human and gpt; %s"
-        log.warning(f"%s: {text}", path, shape.odd_turns, layout.odd_turns)
+        text = "the turns do not alternate between human and gpt in %s; %s"
+        log.warning(f"%s: {text}", path, plural(shape.odd_turns, "row"), layout.odd_turns)
 
 
 def _place_of(record: Record) -> Place:

@@ -82,7 +82,7 @@ class Format(NamedTuple):
     pairs: RowForm | None = None
     thoughts: str = "field"  # where the thoughts go: field, or think (into the text), which has no field
     reader_marks: str = ""  # a pattern of what its readers take for media wherever it stands in a text
-    odd_turns: str = "some chat templates (Gemma, Mistral) refuse them"  # what its readers do with odd turn orders
+    odd_turns: str = "some chat templates (Gemma, Mistral) refuse such rows"  # what its readers do with odd turn orders
 
 
 def row_form(name: str, pairs: bool) -> RowForm:
@@ -262,7 +262,7 @@ FORMATS: dict[str, Format] = {
         pairs=RowForm(sharegpt_pair_row, {"conversations": [TURN], "chosen": TURN, "rejected": TURN}),
         thoughts="think",
         reader_marks=SWIFT_MARKS,
-        odd_turns="LLaMA-Factory leaves them out",
+        odd_turns="LLaMA-Factory leaves such rows out",
     ),
     "messages": Format(
         "messages of role and content, for TRL and axolotl",

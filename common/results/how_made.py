@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import os
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, Iterator, NamedTuple
+from typing import TYPE_CHECKING, Any, Iterator, Mapping, NamedTuple
 
 from ..storage.rewrite import settings_file
+from ..storage.run_files import MIX
 
 if TYPE_CHECKING:
     from .tally import Totals
@@ -30,8 +31,8 @@ def how_made(settings: dict[str, Any], output_file: str, totals: Totals) -> list
     """What is known of the making of an output, without titles that have nothing to tell."""
     facts = [
         Facts("Output", list(_output(settings, output_file, totals))),
-        Facts("Generator", [*_settings(settings, "generator "), *_sampling(settings), *_answers(totals)]),
-        Facts("Scorer", [*_settings(settings, "scorer "), *_judging(totals)]),
+        Facts("Generator", [*setting_rows(settings, "generator "), *_sampling(settings), *_answers(totals)]),
+        Facts("Scorer", [*setting_rows(settings, "scorer "), *_judging(totals)]),
     ]
     return [one for one in facts if one.rows]
 
@@ -65,11 +66,27 @@ def time_text(seconds: float) -> str:
     return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%d %H:%M} UTC"
 
 
-def _settings(settings: dict[str, Any], start: str) -> Iterator[tuple[str, str]]:
-    """The settings of a role, without those that are not set."""
+def setting_rows(settings: Mapping[str, Any], start: str) -> Iterator[tuple[str, str]]:
+    """The settings of a role, without those that are not set; of several generators, a row for each."""
     for name, value in settings.items():
-        if name.startswith(start) and value not in (None, {}, [], ""):
+        if not name.startswith(start) or value in (None, {}, [], ""):
+            continue
+        if name == MIX and isinstance(value, list):
+            yield from (generator_row(one) for one in value if isinstance(one, dict))
+        else:
             yield name[len(start) :].replace("_", " "), value_text(value)
+
+
+def generator_row(settings: Mapping[str, Any]) -> tuple[str, str]:
+    """The name and the settings of one of several generators.
+
+    >>> generator_row({"name": "cold", "weight": 1, "model": "a", "top_p": None, "temperature": 0.2})
+    ('cold', 'weight 1, model a, temperature 0.2')
+    """
+    own = {name: value for name, value in settings.items() if name != "name" and value not in (None, {}, [], "")}
+    return str(settings.get("name")), ", ".join(
+        f"{name.replace('_', ' ')} {value_text(value)}" for name, value in own.items()
+    )
 
 
 def _sampling(settings: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -19,6 +19,7 @@ from typing import Any, Callable, Iterator
 from ..errors import UsageError
 from ..storage.run_files import settings_of
 from .agreement import Agreement
+from .by_generator import ByGenerator
 from .calibration import Calibration
 from .curves import Curves, curves_of
 from .how_made import how_made
@@ -67,15 +68,18 @@ def write_report(
     table = CandidateTable(image_root, stay_inside, read_answer)
     settings = settings_of(output_file)
     agreement = _agreement(settings, selection, score_range)
+    by_generator = ByGenerator(settings.get("generator model"), totals.threshold)
     for view in reader.views(selection):
         agreement.add(view)
+        by_generator.add(view)
         table.add(view, count(totals, view))
     table.close()
     curves = curves_of(totals.histories.items, totals.low, totals.high) if totals.answers["scored"] else None
     text = ReportText(totals, table, curves, selection, count_failures(errors_file), torn=reader.torn)
     made = how_made(settings, output_file, totals)
     panels = agreement.panels(calibration, selection.accept_score)
-    values = {"text": text, "made": made, "panels": panels, "name": os.path.basename(output_file), "script": script}
+    values = {"text": text, "made": made, "tables": by_generator.panels(), "panels": panels, "script": script}
+    values["name"] = os.path.basename(output_file)
     write_page(path, "report", values, _data(text))
 
 

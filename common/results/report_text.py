@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import Iterator, NamedTuple
 
+from ..errors import plural
 from ..records import number_text
 from .curves import Curves
 from .estimators import spearman
@@ -329,15 +330,6 @@ def short(number: float) -> str:
         if number >= size:
             return f"{number / size:.3g}{unit}" if number < 999.5 * size else f"{number / size:.0f}{unit}"
     return f"{number:.0f}"
-
-
-def plural(number: int, singular: str, plural_form: str = "") -> str:
-    """A number with its noun.
-
-    >>> plural(1, "answer"), plural(1200, "answer")
-    ('1 answer', '1,200 answers')
-    """
-    return f"{number:,} {singular if number == 1 else plural_form or singular + 's'}"
 
 
 def signed(value: float, digits: int = 2) -> str:

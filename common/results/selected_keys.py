@@ -16,11 +16,11 @@ from typing import Any, Sequence
 
 from ..errors import BadEntry, UsageError
 from ..input.columns import as_text, lookup
-from ..records import SCORE_DETAILS, Record
+from ..records import MAKER, SCORE_DETAILS, Record
 from .formats import TEXT, RowForm
 from .selection import Pick, entry_of
 
-OF_ANSWER = ("score", "index", "finish_reason", "model", "made_by", "reasoning", "usage", "max_tokens", *SCORE_DETAILS)
+OF_ANSWER = ("score", "index", "finish_reason", *MAKER, "reasoning", "usage", "max_tokens", *SCORE_DETAILS)
 OF_RECORD = ("entry_id", "file", "line", "stopped_by", "majority_answer", "majority_share")
 MARGIN = "margin"  # of the scores of a pair
 ARROW = {"int": "int64", "float": "double", "bool": "bool"}  # of a column whose values are of one kind; else text

@@ -122,7 +122,7 @@ def _count_tokens(totals: Totals, view: RecordView) -> None:
             usage = candidate.detail.get("judge_usage")
             for name in ("prompt_tokens", "completion_tokens"):
                 totals.tokens[f"judge {name}"] += tokens_in(usage, name)
-    for indices in _requests(view.candidates):
+    for indices in requests_of(view.candidates):
         spent = tokens_in(view.candidates[indices[0]].detail.get("usage"), "completion_tokens")
         totals.tokens["answered"] += spent
         totals.tokens["prompts"] += tokens_in(view.candidates[indices[0]].detail.get("usage"), "prompt_tokens")
@@ -135,13 +135,17 @@ def _count_tokens(totals: Totals, view: RecordView) -> None:
             totals.tokens["selected"] += share if index in view.selected else 0
 
 
-def _requests(candidates: list[Candidate]) -> list[list[int]]:
-    """The indices of the answers of each request; only the first answer of a request has its usage."""
+def requests_of(candidates: list[Candidate]) -> list[list[int]]:
+    """The indices of the answers of each request, which has one maker; only its first answer has its usage."""
     requests: list[list[int]] = []
+    latest: dict[object, list[int]] = {}
     for index, candidate in enumerate(candidates):
-        if "usage" in candidate.detail or not requests:
-            requests.append([])
-        requests[-1].append(index)
+        maker = candidate.detail.get("made_by")
+        key = maker if isinstance(maker, str) else None
+        if "usage" in candidate.detail or key not in latest:
+            latest[key] = []
+            requests.append(latest[key])
+        latest[key].append(index)
     return requests
 
 

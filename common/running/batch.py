@@ -17,7 +17,7 @@ import hashlib
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Sequence
 
-from ..errors import Postponed, UsageError
+from ..errors import Postponed, UsageError, plural
 from ..records import fingerprint, id_key
 from ..scoring.reward import Reward
 from ..servers.replies import FiledReply, error_message, is_retryable
@@ -92,12 +92,12 @@ class Batch:
             names = ("taken", "failed", "doubled", "other settings", "unreadable")
             parts = [f"{counts[name]:,} {name}" for name in names if counts[name] or name == "taken"]
             parts += [f"{self._replies.left:,} not needed"] if self._replies.left else []
-            rows.append(("replies", f"{counts['lines']:,} lines: {', '.join(parts)}"))
+            rows.append(("replies", f"{plural(counts['lines'], 'line')}: {', '.join(parts)}"))
         if self._writer is not None and self._writer.lines:
-            files = f"{self._writer.files:,} file{'s' * (self._writer.files != 1)}"
-            rows.append(("batch", f"{self._writer.lines:,} requests in {files}: {self._writer.folder}"))
+            files = plural(self._writer.files, "file")
+            rows.append(("batch", f"{plural(self._writer.lines, 'request')} in {files}: {self._writer.folder}"))
         elif self.missing:
-            rows.append(("batch", f"{self.missing:,} requests have no reply"))
+            rows.append(("batch", f"no reply to {plural(self.missing, 'request')}"))
         return rows
 
     def next_steps(self, postponed: int) -> list[str]:
@@ -136,7 +136,8 @@ def settings_id_of(job: Job) -> str:
     """The fingerprint of all that makes a job's requests what they are."""
     sampler, scorer = job.pipeline.sampler, job.pipeline.scorer
     if sampler is not None:
-        return fingerprint([sampler.settings_id, sampler.max_tokens])
+        [generator] = sampler.samplers
+        return fingerprint([generator.settings_id, generator.max_tokens])
     return "" if scorer is None else scorer.settings_id
 
 

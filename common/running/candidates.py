@@ -135,10 +135,10 @@ class Candidates:
         elif self._sampler is not None and self._to_sample and self._failure is None:
             indices, later = self._to_sample[:wanted], self._to_sample
             del later[:wanted]
-            for request in self._sampler.requests(self._state.entry, self._state.messages, indices, self._take, later):
+            for request in self._sampler.requests(self._state.entry, self._state.prompts, indices, self._take, later):
                 self._begin(request)
             if not self._to_sample:
-                self._state.messages = b""  # megabytes, where there are images
+                self._state.prompts = {}  # megabytes, where there are images
 
     def _wanted(self) -> int:
         """How many more answers are to be sampled or scored now."""
@@ -157,10 +157,11 @@ class Candidates:
     def _take(self, index: int, answer: Answer) -> None:
         """Keeps an answer that arrived, and has it scored."""
         assert self._sampler is not None
-        settings_id, limit = self._sampler.settings_id, self._sampler.max_tokens
-        self._keep(answer_line(self._state.entry.entry_id, index, settings_id, answer, limit))
-        answer.max_tokens = limit
-        self._state.answers[index] = self._sampler.signed(answer)
+        entry_id = self._state.entry.entry_id
+        sampler = self._sampler.of(entry_id, index)
+        self._keep(answer_line(entry_id, index, sampler.settings_id, answer, sampler.max_tokens))
+        answer.max_tokens = sampler.max_tokens
+        self._state.answers[index] = self._sampler.signed(answer, sampler)
         if self._entry_scorer is not None and self._entry_scorer.counts_copies:
             self._state.scores.clear()  # they were those of fewer answers
         self._score(index, answer)

@@ -37,6 +37,7 @@ class Counts:
     postponed: int = 0  # begun, and left for the next run
     there: int = 0  # answers that the entries had when they were begun
     answers: int = 0  # sampled in this run
+    sampled_by: Counter[str] = field(default_factory=Counter)  # these answers, by the settings of their generator
     recalled: int = 0  # answers taken from the ledger
     scored: int = 0  # answers at hand that the scorer is done with, also in entries that are not complete
     unneeded: int = 0  # answers that early stopping made unnecessary

@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Awaitable, Iterator
 
-from ..errors import BrokenInput, EntryFailed, printable
+from ..errors import BrokenInput, EntryFailed, plural, printable
 from ..input.joined import open_input
 from ..records import Answer, PendingEntry
 from ..scoring.shapes import AnswerScorer, EntryScorer, Scorer
@@ -27,6 +27,7 @@ from .run import check_results, fill, read_ahead, show
 from .survey import Survey
 
 PLACEHOLDER = "(an answer of the generator)"
+GENERATOR = "generator "  # before the name of one of several
 ANOTHER = "(another answer of the generator)"
 FREE_PORT = "http://127.0.0.1:0/v1"  # the address of an embedded server that is not started
 
@@ -53,7 +54,7 @@ def dry_run(job: Job) -> int:
     with contextlib.closing(open_input(job.input_files)) as source, hold(job) as held:
         check_results(job, held.results)
         if job.pipeline.sampler is not None:
-            job.pipeline.sampler.signs = held.is_mixed
+            job.pipeline.sampler.is_mixed = held.is_mixed
         try:
             for item in islice(read_ahead(source, job), job.limit):
                 pending = survey.look(job, item)
@@ -102,17 +103,18 @@ def add(job: Job, held: Held, plan: Plan, pending: PendingEntry) -> None:
         return
     plan.entries["to do"] += 1
     count(job.pipeline, plan, state)
-    sends = [role for role in roles_of(job) if role == "scorer" or state.missing(job.pipeline.sampler)]
-    if not plan.first.keys() >= set(sends):
+    sends = {name for name in senders(job) if name == "scorer" or missing_of(name, state, job.pipeline)}
+    if not plan.first.keys() >= sends:
         asyncio.run(make_requests(job, plan, state))
 
 
 def count(pipeline: Pipeline, plan: Plan, state: EntryState) -> None:
     """Adds the answers, the scores and the requests that an entry needs at most."""
-    missing = len(state.missing(pipeline.sampler))
+    indices = state.missing(pipeline.sampler)
+    missing = len(indices)
     if pipeline.sampler is not None:
         plan.answers += missing
-        plan.requests["generator"] += -(-missing // pipeline.sampler.group_size)
+        plan.requests["generator"] += pipeline.sampler.request_count(state.entry.entry_id, indices)
     scorer = pipeline.scorer
     if scorer is not None:
         unscored = {one.digest for _, one in state.whole_answers() if one.digest not in state.scores}
@@ -137,11 +139,11 @@ async def make_requests(job: Job, plan: Plan, state: EntryState) -> None:
     try:
         await fill(state, job)
         async with contextlib.AsyncExitStack() as stack:
-            for role, clients in roles_of(job).items():
-                if role not in plan.first:
+            for name, clients in senders(job).items():
+                if name not in plan.first:
                     for client in clients:
                         await stack.enter_async_context(paper(client))
-                    await note(plan, role, asks_of(role, pipeline, plan, state))
+                    await note(plan, name, asks_of(name, pipeline, plan, state))
     except EntryFailed:
         return
 
@@ -154,12 +156,33 @@ def paper(client: ChatClient) -> ChatClient:
     return client
 
 
-def asks_of(role: str, pipeline: Pipeline, plan: Plan, state: EntryState) -> Iterator[Awaitable[object]]:
-    """What makes a role send its requests for an entry."""
-    if role == "generator":
-        if state.missing(pipeline.sampler):
-            alone = pipeline._replace(scorer=None)
-            yield Candidates(state, alone, lambda line: None, lambda error: None).run()
+def senders(job: Job) -> dict[str, list[ChatClient]]:
+    """The clients by their roles; several generators by their names."""
+    roles, generators = roles_of(job), job.pipeline.sampler
+    if generators is None or not generators.are_several:
+        return roles
+    del roles["generator"]
+    return {**{f"{GENERATOR}{one.name}": [one.client] for one in generators.samplers}, **roles}
+
+
+def missing_of(name: str, state: EntryState, pipeline: Pipeline) -> list[int]:
+    """The missing answers that are one generator's, by its name among the senders."""
+    generators, missing = pipeline.sampler, state.missing(pipeline.sampler)
+    if generators is None or not name.startswith(GENERATOR):
+        return missing
+    entry_id = state.entry.entry_id
+    return [index for index in missing if generators.of(entry_id, index).name == name[len(GENERATOR) :]]
+
+
+def asks_of(name: str, pipeline: Pipeline, plan: Plan, state: EntryState) -> Iterator[Awaitable[object]]:
+    """What makes a role, or one of several generators, send its requests for an entry."""
+    if name != "scorer":
+        wanted = missing_of(name, state, pipeline)
+        others = {index: Answer(PLACEHOLDER) for index in state.missing(pipeline.sampler) if index not in wanted}
+        if wanted:
+            own = replace(state, answers={**state.answers, **others})
+            alone = pipeline._replace(scorer=None, stop_rule=None if others else pipeline.stop_rule)
+            yield Candidates(own, alone, lambda line: None, lambda error: None).run()
         return
     unscored = [one for _, one in state.whole_answers() if one.digest not in state.scores]
     plan.with_placeholder = not unscored
@@ -217,7 +240,7 @@ def planned(job: Job, plan: Plan) -> Iterator[tuple[str, str]]:
     found = plan.entries
     more = f", {found['from the ledger']:,} from the ledger" if found["from the ledger"] else ""
     twice = found["duplicate"]
-    again = f", {twice:,} duplicate{'s' * (twice != 1)} left out" if twice else ""
+    again = f", {plural(twice, 'duplicate')} left out" if twice else ""
     yield "entries", f"{found['to do']:,} to do, {found['done']:,} done before{more}{again}"
     pipeline = job.pipeline
     most = "up to " if pipeline.stop_rule is not None else ""
@@ -242,7 +265,7 @@ def lines_of(rows: list[tuple[str, str]]) -> list[str]:
 
 def requests_of(job: Job, plan: Plan) -> Iterator[str]:
     """The first request of each role, as it would be sent."""
-    for role in roles_of(job):
+    for role in senders(job):
         yield ""
         request = plan.first.get(role)
         if request is None:

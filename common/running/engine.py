@@ -61,7 +61,7 @@ class LocalEngine:
         self._all_admitted = False
         self._resources = contextlib.AsyncExitStack()
         if pipeline.sampler is not None and check_budget is not None:
-            pipeline.sampler.client.may_start = check_budget
+            pipeline.sampler.may_start(check_budget)
 
     async def __aenter__(self) -> LocalEngine:
         async with contextlib.AsyncExitStack() as stack:
@@ -81,7 +81,7 @@ class LocalEngine:
         """Returns once few requests wait for the servers of each role."""
         _, sampler, scorer, _ = self._pipeline
         if sampler is not None:
-            await sampler.client.room()
+            await sampler.room()
         if scorer is not None:
             await scorer.room(1 if sampler is None else SCORER_QUEUE)
 
@@ -98,7 +98,7 @@ class LocalEngine:
             raise BudgetSpent(reason)
 
         if self._pipeline.sampler is not None:
-            self._pipeline.sampler.client.may_start = refuse
+            self._pipeline.sampler.may_start(refuse)
 
     def end(self, error: RunStopped) -> None:
         for client in self._pipeline.clients:
@@ -107,5 +107,5 @@ class LocalEngine:
     def _servers_idle(self) -> bool:
         """Whether the servers have nothing better to do than requests that may turn out to be unnecessary."""
         _, sampler, scorer, _ = self._pipeline
-        both_idle = sampler is not None and sampler.client.idle() and scorer is not None and scorer.idle()
+        both_idle = sampler is not None and sampler.idle() and scorer is not None and scorer.idle()
         return self._all_admitted and both_idle

@@ -34,8 +34,8 @@ from ..servers.known_servers import ended_by_itself
 from ..storage.ledger_lines import is_vote
 from ..storage.run_files import scorer_of
 from .early_stopping import Standing, StopRule, StopSure
+from .generators import Generators
 from .job import Pipeline
-from .sampler import Sampler
 
 
 @dataclass
@@ -43,7 +43,8 @@ class EntryState:
     """``answers`` are by index, ``scores`` by the digest of the answer's text: equal texts share one score.
 
     ``parts`` are scores that the scorer's own would contain, ``verdicts`` the ledger lines that save it requests.
-    ``images`` are URLs and ``messages`` is the JSON of the prompt; both are filled only if a request needs them.
+    ``images`` are URLs, and ``prompts`` the JSON of the messages by the generator's settings; both are filled only if a
+    request needs them.
     """
 
     entry: Entry
@@ -52,7 +53,7 @@ class EntryState:
     parts: dict[str, Score] = field(default_factory=dict)
     verdicts: list[Record] = field(default_factory=list)
     images: list[str] = field(default_factory=list)
-    messages: bytes = b""
+    prompts: dict[str, bytes] = field(default_factory=dict)
 
     def recall(self, lines: Iterable[Record], pipeline: Pipeline) -> None:
         """Takes from ledger lines the answers and the scores that the pipeline's settings would make again.
@@ -88,12 +89,13 @@ class EntryState:
         """The fingerprint of what the scorer reads of the entry's own keys; None if it reads none."""
         return None if scorer is None else row_id(scorer.settings, self.entry.extra)
 
-    def _take_answer(self, line: Record, sampler: Sampler | None) -> None:
-        if sampler is None or line["made_by"] != sampler.settings_id or not isinstance(line["answer"], str):
+    def _take_answer(self, line: Record, generators: Generators | None) -> None:
+        """Takes an answer of the generator that its index has now."""
+        if generators is None or line["index"] >= generators.count or not isinstance(line["answer"], str):
             return
-        answer = answer_from_line(line)
-        if line["index"] < sampler.count and sampler.usable(answer, line.get("max_tokens")):
-            self.answers[line["index"]] = sampler.signed(answer)
+        sampler, answer = generators.of(self.entry.entry_id, line["index"]), answer_from_line(line)
+        if line["made_by"] == sampler.settings_id and sampler.usable(answer, line.get("max_tokens")):
+            self.answers[line["index"]] = generators.signed(answer, sampler)
 
     def take_record(self, record: Record, before: dict[str, Any], pipeline: Pipeline) -> list[Record]:
         """Takes what an output whose settings were ``before`` has of the entry. All its answers count, if usable.
@@ -104,10 +106,11 @@ class EntryState:
         answers = work_from_record(record).answers or []
         sampler = pipeline.sampler
         for place, answer in enumerate(answers if sampler is not None else ()):
-            limit = before.get("max_tokens") if answer.max_tokens is None else answer.max_tokens
-            if sampler is not None and sampler.usable(answer, limit):
+            limit = limit_before(before) if answer.max_tokens is None else answer.max_tokens
+            index = index_of(record, place)
+            if sampler is not None and sampler.usable(answer, self.entry.entry_id, index, limit):
                 answer.max_tokens = limit
-                self.answers[index_of(record, place)] = answer
+                self.answers[index] = answer
         lines = list(score_lines(record, answers, scorer_of(before), pipeline.scorer))
         self.recall(lines, pipeline)
         own = pipeline.scorer.settings_id if pipeline.scorer is not None else ""
@@ -133,7 +136,7 @@ class EntryState:
     def _whole(self) -> list[Answer]:
         return [answer for _, answer in self.whole_answers()]
 
-    def missing(self, sampler: Sampler | None) -> list[int]:
+    def missing(self, sampler: Generators | None) -> list[int]:
         """The indices of the answers that are still to be sampled, if all are wanted."""
         return [] if sampler is None else [index for index in range(sampler.count) if index not in self.answers]
 
@@ -206,6 +209,15 @@ def sizes_of_classes(scores: Iterable[Score]) -> list[int]:
     """How many answers each class has, the largest first, as the ``vote`` of the scores says."""
     votes = {score.vote["answer"]: int(score.vote["votes"]) for score in scores if score.vote and "votes" in score.vote}
     return sorted(votes.values(), reverse=True)
+
+
+def limit_before(settings: dict[str, Any]) -> int | None:
+    """The limit of tokens of an output's answers whose details say none.
+
+    Where its generators had different limits, these answers had none.
+    """
+    limit = settings.get("max_tokens")
+    return limit if isinstance(limit, int) else None
 
 
 def index_of(record: Record, place: int) -> int:

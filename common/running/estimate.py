@@ -24,11 +24,10 @@ from ..records import Entry, Record, id_key
 from ..results.estimators import Estimate
 from ..results.forecast import SPENT, TOKENS, Sample, figures_of_line, figures_of_record, places
 from ..results.selection import selectable
-from ..scoring.shapes import EntryScorer, Scorer
+from ..scoring.shapes import EntryScorer
 from ..servers.client import ChatClient
 from ..storage.append_file import scan
 from .job import Job
-from .sampler import Sampler
 from .survey import Survey, size_of
 
 FULL = 0.8  # of the slots, on average: below that the time is uncertain
@@ -90,10 +89,10 @@ class Pilot:
 
     def _is_ours(self, line: Record) -> bool:
         """Whether this job's settings paid for a ledger line. A score whose part is in a line of its own is free."""
-        maker: Sampler | Scorer | None = self._job.pipeline.sampler
-        if "answer" not in line:
-            scorer = self._job.pipeline.scorer
-            maker = (scorer.part or scorer) if isinstance(scorer, EntryScorer) else scorer
+        generators, scorer = self._job.pipeline.sampler, self._job.pipeline.scorer
+        if "answer" in line:
+            return generators is not None and generators.maker(line["made_by"]) is not None
+        maker = (scorer.part or scorer) if isinstance(scorer, EntryScorer) else scorer
         return maker is not None and str(line["made_by"]).startswith(maker.settings_id)
 
     def paid(self, line: Record) -> None:
@@ -221,11 +220,9 @@ class Pilot:
 
 def roles_of(job: Job) -> dict[str, list[ChatClient]]:
     """The clients of a job by their roles: generator, scorer."""
-    sampler = job.pipeline.sampler
     roles: dict[str, list[ChatClient]] = {}
     for client in job.pipeline.clients:
-        role = "generator" if sampler is not None and client is sampler.client else "scorer"
-        roles.setdefault(role, []).append(client)
+        roles.setdefault(job.pipeline.role_of(client), []).append(client)
     return roles
 
 

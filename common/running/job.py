@@ -19,8 +19,8 @@ from ..servers.client import ChatClient
 from ..servers.local import LocalServer
 from ..storage.ledger_lines import ANY, Range
 from .early_stopping import StopRule, StopSure
+from .generators import Generators
 from .progress import LINE_EVERY
-from .sampler import Sampler
 
 if TYPE_CHECKING:
     from ..results.calibration import Calibration
@@ -33,9 +33,14 @@ class Pipeline(NamedTuple):
     """What each entry goes through. A Ray worker gets a pickled copy of it."""
 
     clients: Sequence[ChatClient]  # of all roles
-    sampler: Sampler | None = None  # None: the answers come with the input
+    sampler: Generators | None = None  # None: the answers come with the input
     scorer: Scorer | None = None  # None: the answers are only sampled
     stop_rule: StopRule | StopSure | None = None  # None: each entry gets all its answers
+
+    def role_of(self, client: ChatClient) -> str:
+        """What a client is for: it is a generator's, or the scorer's."""
+        is_generator = self.sampler is not None and any(client is one for one in self.sampler.clients)
+        return "generator" if is_generator else "scorer"
 
 
 @dataclass
@@ -117,8 +122,7 @@ class Job:
         _, sampler, scorer, stop_rule = self.pipeline
         settings: dict[str, Any] = {}
         if sampler is not None:
-            settings.update(answers_per_question=sampler.count, max_tokens=sampler.max_tokens)
-            settings.update({f"generator {name}": value for name, value in sampler.settings().items()})
+            settings.update(sampler.settings())
         else:
             settings["input"] = [version_of(path) for path in self.input_files]
         if scorer is not None:

@@ -67,7 +67,7 @@ class RemoteEntry:
 
     def end(self, outcome: BaseException | str | None) -> None:
         """Ends the wait for the entry: with a failure, or with the flag that stopped its sampling."""
-        self.state.messages = b""  # megabytes, where there are images
+        self.state.prompts = {}  # megabytes, where there are images
         if self.outcome.done():
             return
         if isinstance(outcome, BaseException):
@@ -119,7 +119,7 @@ class RayEngine:
         self._failures: dict[str, int] = {}  # of each node's workers
         self._rest_until: dict[str, float] = {}
         self._number = 0
-        self._slots = max([client.concurrency or MANY for client in pipeline.clients] or [16])
+        self._slots = slots_of(pipeline)
         self._all_admitted = False
         self._over = False
         self._asking: asyncio.Future[Any] | None = None  # Ray, for its nodes
@@ -370,6 +370,14 @@ class RayEngine:
         failure = EntryFailed(f"this entry ends its worker: {lost}; {reason}")
         failure.stage = "sample" if entry.state.missing(self._pipeline.sampler) else "score"
         return failure
+
+
+def slots_of(pipeline: Pipeline) -> int:
+    """How many requests may wait at a worker: as many as its fullest role has in flight."""
+    by_role: collections.Counter[str] = collections.Counter()
+    for client in pipeline.clients:
+        by_role[pipeline.role_of(client)] += client.concurrency or MANY
+    return max(by_role.values(), default=16)
 
 
 def death(error: BaseException) -> str:

@@ -51,7 +51,8 @@ from .job import Job
 from .opening import check_opening
 from .progress import Progress, show_progress
 from .results import Output, Written, check_result_files, send_selection, write_result_files
-from .summary import Ending, next_steps, server_rows, summary, warnings
+from .sampler import Sampler
+from .summary import Ending, generator_rows, next_steps, server_rows, summary, warnings
 
 if TYPE_CHECKING:
     from .estimate import Pilot
@@ -131,9 +132,10 @@ def open_files(job: Job) -> RunFiles:
         allow_mixed=job.allow_mixed,
         score_range=job.ledger_range,
         look_again=job.pipeline.scorer is not None and job.pipeline.scorer.retry_unscored,
+        **({} if job.pipeline.sampler is None else {"wants": job.pipeline.sampler.wants}),
     )
     if job.pipeline.sampler is not None:
-        job.pipeline.sampler.signs = files.is_mixed
+        job.pipeline.sampler.is_mixed = files.is_mixed
     return files
 
 
@@ -227,18 +229,17 @@ def write_results(job: Job, files: RunFiles, path: str, written: Written) -> Non
 
 def servers_of(job: Job) -> dict[str, list[str]]:
     """The servers that answered requests of this run, by role, without what follows their paths."""
-    clients, sampler = job.pipeline.clients, job.pipeline.sampler
-    found = {}
-    for client in clients:
-        role = "generator" if sampler is not None and client is sampler.client else "scorer"
+    found: dict[str, dict[str, None]] = {}
+    for client in job.pipeline.clients:
         if client.traffic.requests:
-            found[role] = [EMBEDDED] if job.local is not None else [url.partition("?")[0] for url in client.urls]
-    return found
+            urls = [EMBEDDED] if job.local is not None else [url.partition("?")[0] for url in client.urls]
+            found.setdefault(job.pipeline.role_of(client), {}).update(dict.fromkeys(urls))
+    return {role: list(urls) for role, urls in found.items()}
 
 
 def generator_of(job: Job, files: RunFiles) -> str | None:
     """The model that made the answers, as far as the settings of the output or of the input say it."""
-    settings = files.settings if job.pipeline.sampler is not None else settings_of(job.input_file)
+    settings = files.before if job.pipeline.sampler is not None else settings_of(job.input_file)
     model = settings.get("generator model")
     return model if isinstance(model, str) else None
 
@@ -267,6 +268,7 @@ class Run:
         self.counts = Counts(accept_score=job.results.selection.accept_score)
         self.is_over = False  # whether nothing stopped the run before its end
         self.cut_short: BudgetSpent | None = None
+        self._lost: RunStopped | None = None  # why a generator is lost, while others are left
         if job.results.score_range is None:
             self.counts.sample = ScoreSample()
         self._job = job
@@ -275,6 +277,8 @@ class Run:
         self._pilot = pilot
         self._files = files
         self._engine: Engine = make_engine(job, self)
+        if job.pipeline.sampler is not None and job.ray is None:
+            job.pipeline.sampler.lose = self._lose
         self._stopped: asyncio.Future[BaseException] | None = None  # made in the event loop
         self._broken: BrokenInput | None = None
         self._keys_of: dict[int, int] = {}  # by entry: the hash of its other keys, if it has any
@@ -284,7 +288,8 @@ class Run:
     def summary(self, seconds: float, written: Written) -> str:
         """The end of the run as a person reads it."""
         job, clients = self._job, self._job.pipeline.clients
-        rows = [row for client in clients for row in server_rows(client.pool.servers, client.concurrency is None)]
+        rows = [] if job.pipeline.sampler is None else generator_rows(job.pipeline.sampler, self.counts)
+        rows += [row for client in clients for row in server_rows(client.pool.servers, client.concurrency is None)]
         rows += job.pipeline.scorer.summary_rows() if job.pipeline.scorer is not None else []
         if self.counts.sample is not None and not self.counts.sample.is_empty:
             rows.append(("quantiles", self.counts.sample.text()))
@@ -318,10 +323,9 @@ class Run:
 
     def _traffic(self) -> dict[str, Traffic]:
         """The traffic of each role."""
-        clients, sampler = self._job.pipeline.clients, self._job.pipeline.sampler
         found: dict[str, Traffic] = {}
-        for client in clients:
-            role = "generator" if sampler is not None and client is sampler.client else "scorer"
+        for client in self._job.pipeline.clients:
+            role = self._job.pipeline.role_of(client)
             found[role] = found.get(role, Traffic()).plus(client.traffic)
         return found
 
@@ -340,12 +344,19 @@ class Run:
         self._files.complete = self.cut_short is None and self._pilot is None and not self.counts.postponed
         if self._files.complete and self._job.limit is None:
             self._leftover = self._files.not_in_input()
+        if self._lost is not None and self.counts.postponed:
+            raise self._lost
 
     def stop(self, error: BaseException) -> None:
         """Ends the run with ``error``: nothing more is sent."""
         if self._stopped is not None and not self._stopped.done():
             self._stopped.set_result(error)
         self._engine.end(error if isinstance(error, RunStopped) else RunStopped(str(error)))
+
+    def _lose(self, sampler: Sampler, error: RunStopped) -> None:
+        """A generator is lost: the run goes on with the others, and ends with the error."""
+        self._lost = type(error)(f"the generator {sampler.name} is lost: {error}")
+        log.warning("%s; the others go on, and its answers wait for the next run", self._lost)
 
     def check_budget(self) -> None:
         """Raises BudgetSpent once the run has spent its budget, RunStopped if a server does not report its tokens."""
@@ -571,7 +582,9 @@ class Run:
 
     def _keep(self, line: Record) -> None:
         self._files.ledger.append(line)
-        self.counts.answers += "answer" in line
+        if "answer" in line:
+            self.counts.answers += 1
+            self.counts.sampled_by[line["made_by"]] += 1
         scorer = self._job.pipeline.scorer
         self.counts.scored += "digest" in line and scorer is not None and is_score_of(scorer, line)
         if self._pilot is not None:
@@ -603,12 +616,15 @@ async def fill(state: EntryState, job: Job) -> None:
         where = (job.image_folder, job.image_root is not None, job.max_image_bytes)
         state.images = await loop.run_in_executor(None, load_images, state.entry.images, *where)
     sampler = job.pipeline.sampler
-    if sampler is not None and state.missing(sampler):
+    groups = [] if sampler is None else sampler.groups(state.entry.entry_id, state.missing(sampler))
+    for one, _ in groups:
         if state.images:  # base64 of megabytes: off the event loop
-            state.messages = await loop.run_in_executor(None, _prompt, state, sampler.system_prompt)
+            prompt = await loop.run_in_executor(None, _prompt, state, one)
         else:
-            state.messages = _prompt(state, sampler.system_prompt)
+            prompt = _prompt(state, one)
+        same = (known for known in state.prompts.values() if known == prompt)
+        state.prompts[one.settings_id] = next(same, prompt)  # equal prompts are kept once
 
 
-def _prompt(state: EntryState, system_prompt: str | None) -> bytes:
-    return dumps(chat_messages(state.entry, state.images, system_prompt))
+def _prompt(state: EntryState, sampler: Sampler) -> bytes:
+    return dumps(chat_messages(state.entry, state.images, sampler.system_prompt))

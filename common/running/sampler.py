@@ -1,5 +1,7 @@
 """Entry -> answers: the requests that sample an entry's missing answers, one or several choices per request.
 
+A sampler has one generator. ``Generators`` says which sampler each answer is for.
+
 Example: ``for request in sampler.requests(entry, messages, [2, 3], keep=lambda index, answer: ...): await request``
 """
 
@@ -29,7 +31,13 @@ class Sampler:
     seed: int | None = None
     system_prompt: str | None = None
     prompt_template: str | None = None  # the text around each question, which the entries have already
-    signs: bool = False  # each answer says who made it: the output has answers of other settings
+    label: str | None = None  # the generator's own name, where it is not that of its model
+    weight: float = 1.0  # its share of the answers, if there are several generators
+
+    @property
+    def name(self) -> str:
+        """The generator's name: its model, unless it has one of its own."""
+        return self.label or self.client.model
 
     def settings(self) -> dict[str, Any]:
         """All that makes an answer what it is, except the entry and the token limit."""
@@ -54,9 +62,8 @@ class Sampler:
         return not (was_smaller and answer.finish_reason is not None and is_cut(answer.finish_reason))
 
     def signed(self, answer: Answer) -> Answer:
-        """An answer of this sampler, which says so if it is to."""
-        if self.signs:
-            answer.model, answer.made_by = self.client.model, self.settings_id
+        """An answer of this sampler, which says so."""
+        answer.model, answer.made_by, answer.generator = self.client.model, self.settings_id, self.label
         return answer
 
     @property

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Iterable, Mapping, NamedTuple, Sequence
 
-from ..errors import printable
+from ..errors import plural, printable
 from ..records import Record
 from ..results.export import Selected
 from ..results.reasons import ReasonCounts
@@ -17,6 +17,7 @@ from ..scoring.same_answer import FREE_TEXT, NO_REFERENCE
 from ..servers.client import Traffic
 from ..servers.slots import Server
 from .counts import Counts
+from .generators import Generators
 
 MOST_REASONS = 5  # reasons in each list
 MANY = 0.05  # share of cut answers from which a larger limit is advised
@@ -38,9 +39,22 @@ def server_rows(servers: Sequence[Server], found: bool) -> list[tuple[str, str]]
     every = sum(server.requests for server in servers)
     rows = []
     for server in servers:
-        share = f"{server.requests:,} requests ({server.requests / max(1, every):.0%}), {server.errors:,} errors"
+        share = f"{plural(server.requests, 'request')} ({server.requests / max(1, every):.0%})"
+        share += f", {plural(server.errors, 'error')}"
         each = f"{server.seconds / max(1, server.requests):.2f} s each, up to {server.peak} in flight"
         rows.append(("server", f"{server.url}: {share}, {each}" + (f", {server.limit} at the end" if found else "")))
+    return rows
+
+
+def generator_rows(generators: Generators, counts: Counts) -> list[tuple[str, str]]:
+    """(kind, text) per generator, if there are several: its answers and its tokens in this run."""
+    if not generators.are_several:
+        return []
+    rows = []
+    for sampler in generators.samplers:
+        answers, traffic = counts.sampled_by[sampler.settings_id], sampler.client.traffic
+        tokens = f"{traffic.prompt_tokens:,} prompt and {traffic.tokens:,} completion tokens"
+        rows.append(("generator", f"{sampler.name}: {answers:,} answers, {tokens}"))
     return rows
 
 
@@ -71,7 +85,7 @@ def _entries(counts: Counts, seconds: float) -> tuple[str, str]:
         parts.append(f"{counts.postponed:,} postponed")
     if counts.duplicates:
         others = f" ({counts.other_keys:,} differ in their other keys)" if counts.other_keys else ""
-        parts.append(f"{counts.duplicates:,} duplicate{'s' * (counts.duplicates != 1)} left out{others}")
+        parts.append(f"{plural(counts.duplicates, 'duplicate')} left out{others}")
     return "entries", ", ".join(parts) + f" in {seconds:.1f} s ({counts.done / max(seconds, 1e-9):.1f}/s)"
 
 
@@ -173,8 +187,8 @@ def selection_warnings(selected: Selected, accept_score: float | None, lowest_sc
     texts = []
     if selected.lowest and lowest_score is not None:
         texts.append(
-            f"{selected.lowest:,} of the {selected.rows:,} selected answers have the lowest score, "
-            f"{lowest_score:g}: --accept_score S selects only answers that score at least S"
+            f"the lowest score, {lowest_score:g}, is that of {selected.lowest:,} of "
+            f"{plural(selected.rows, 'selected answer')}: --accept_score S selects only answers that score at least S"
         )
     if selected.records and not selected.rows:
         least = "" if accept_score is None else f": none scores at least {accept_score:g} (--accept_score)"

@@ -144,7 +144,7 @@ class ChatClient:
         self.traffic = Traffic()
         self.kept_up = False  # whether this process starts its server again if it ends: then it is always waited for
         self.pool = Pool([], concurrency or auto_concurrency.START)
-        self._api_key = api_key
+        self.api_key = api_key
         self._without_key = KeyRemover(api_key)
         self._sleep = sleep
         self._rate_limit = rate_limit
@@ -164,7 +164,7 @@ class ChatClient:
         self.pool = Pool(self.urls, self.concurrency or auto_concurrency.START * len(self.urls))
         self._breaker = self._make_breaker()
         self._refusals = self._make_refusals()
-        servers, key = self.pool.servers, self._api_key
+        servers, key = self.pool.servers, self.api_key
         self._connections = {server: Connection(server.url, key, self._notices, self.sends) for server in servers}
         helpers = [self._deadlines.watch(), report_silences(self.pool, self._notices)]
         if self.concurrency is None:
@@ -200,7 +200,7 @@ class ChatClient:
         """OpenAI's batches at the first of the servers, with this client's key."""
         from .batch_api import BatchApi
 
-        return BatchApi(self.urls[0], self._api_key, self.max_retries, self._sleep)
+        return BatchApi(self.urls[0], self.api_key, self.max_retries, self._sleep)
 
     def stop(self, error: RunStopped) -> None:
         """Sends nothing from now on: each request that waits for a slot raises ``error``."""
@@ -213,6 +213,10 @@ class ChatClient:
     def least_seconds(self, requests: float, prompt_tokens: float, completion_tokens: float) -> float:
         """The least time in which the limits per minute let so much pass."""
         return self._rate_limit.least_seconds(requests, prompt_tokens + completion_tokens) if self._rate_limit else 0.0
+
+    def has_room(self) -> bool:
+        """Whether ``room`` would return at once."""
+        return self.pool.has_room()
 
     async def room(self, depth: int = 1) -> None:
         """Returns once fewer than ``depth`` x ``concurrency`` requests wait for a slot, and few are backing off."""

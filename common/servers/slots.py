@@ -173,7 +173,7 @@ class Pool:
 
     async def room(self, depth: int) -> None:
         """Returns once fewer than ``depth`` x ``concurrency`` requests wait for a slot, and few are backing off."""
-        while not self._has_room(depth):
+        while not self.has_room(depth):
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._room_waiters.append((depth, waiter))
             await waiter
@@ -189,17 +189,18 @@ class Pool:
 
     def wake_waiters(self) -> None:
         """Wakes those who wait for ``room`` if there is some now."""
-        if self._room_waiters and self._has_room(self._room_waiters[0][0]):
-            for _, waiter in self._room_waiters:
-                if not waiter.done():
-                    waiter.set_result(None)
-            self._room_waiters.clear()
+        for one in list(self._room_waiters):
+            if one[1].done() or self.has_room(one[0]):
+                self._room_waiters.remove(one)
+                if not one[1].done():
+                    one[1].set_result(None)
 
     def has_free_slot(self, server: Server) -> bool:
         """Whether a request may be sent to this server now."""
         return server.is_open and server.in_flight < server.most and self._in_flight < self.concurrency
 
-    def _has_room(self, depth: int) -> bool:
+    def has_room(self, depth: int = 1) -> bool:
+        """Whether fewer than ``depth`` x ``concurrency`` requests wait for a slot, and few are backing off."""
         return self.queued < depth * self.concurrency and self.backing_off < MAX_BACKING_OFF * self.concurrency
 
     def _occupy(self, server: Server) -> None:

@@ -15,10 +15,12 @@ from array import array
 from typing import BinaryIO, Callable, Collection, Container
 
 from ..records import Record, id_key
-from .append_file import LEDGER, PIECE, AppendFile, scan
+from .append_file import LEDGER, OUR_TAIL, PIECE, TAIL_LENGTH, AppendFile, scan
 from .ledger_lines import ANY, Range, from_line, to_checked_line
 
 log = logging.getLogger(__name__)
+
+Wants = Callable[[int, int, str], bool]  # whether an entry's answer at an index is to have these settings
 
 NAMED = 10  # damaged lines that are named; the others are counted
 
@@ -101,15 +103,20 @@ class Ledger(LedgerIndex):
         """Whether lines of entries that were not recalled are still in it."""
         return bool(self._latest)
 
-    def holds_only(self, sampler: str, count: int, scorers: Collection[str]) -> bool:
-        """Whether all its lines are answers to ``count`` per entry and scores with these fingerprints of settings."""
+    def holds_only(self, wants: Wants, scorers: Collection[str]) -> bool:
+        """Whether all its lines are answers that the job wants, and scores with these fingerprints of settings."""
         with open(self.path, "rb") as file:
             for line in file:
                 start = START.match(line)
                 if start is None:
                     return False
-                of_sampler = start["made_by"] == sampler.encode() and int(start["index"]) < count
-                if not (of_sampler if start["kind"] == b"answer" else start["scorer"].decode() in scorers):
+                if start["kind"] != b"answer":
+                    is_in_output = start["scorer"].decode() in scorers
+                else:
+                    tail = OUR_TAIL.search(line[-TAIL_LENGTH:])
+                    made_by, index = start["made_by"].decode(), int(start["index"])
+                    is_in_output = tail is not None and wants(int(tail[1], 16), index, made_by)
+                if not is_in_output:
                     return False
         return True
 

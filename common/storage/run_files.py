@@ -28,7 +28,7 @@ from .append_file import (
     set_aside,
     write_whole,
 )
-from .ledger import Ledger
+from .ledger import Ledger, Wants
 from .ledger_lines import ANY, Range
 from .result_files import WRITTEN, ResultFiles
 from .rewrite import Rewrite, new_file, recover, settings_file
@@ -38,13 +38,14 @@ log = logging.getLogger(__name__)
 STAYS = "%s stays as it was, since %d of its entries are not in the input and keep other scores; the new ones are in %s"
 ROW_KEYS = "scorer row_keys"  # of a scorer that reads an entry's own keys
 POPULATION = "generator "  # how the settings begin that make an answer what it is
+MIX = "generator mix"  # the settings of each of several generators, with its name and its weight
 
 
 class RunFiles:
     """Opens a run's files, used as ``with``; UsageError if one cannot be used.
 
     ``keep_ledger`` says that the ledger is the user's own file, which stays when the run is complete. ``look_again``
-    says that records of the same settings may lack something too.
+    says that records of the same settings may lack something too. ``wants`` says which answers the run samples.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class RunFiles:
         allow_mixed: bool = False,
         score_range: Range = ANY,
         look_again: bool = False,
+        wants: Wants = lambda key, index, made_by: False,
     ) -> None:
         self.complete = False  # whether the output holds all that the ledger holds; the run sets it at its end
         self.first_error: str | None = None
@@ -67,6 +69,7 @@ class RunFiles:
         self._errors_file = os.path.abspath(output_file) + ".errors.jsonl"  # a user's function may change the folder
         self._errors: AppendFile | None = None
         self._keep_ledger = keep_ledger
+        self._wants = wants
         self._is_obsolete = False  # whether the ledger is
         self._open_files = contextlib.ExitStack()
         with contextlib.ExitStack() as stack:
@@ -171,10 +174,9 @@ class RunFiles:
         """Whether the output holds all that the ledger holds, and the ledger is not the user's."""
         if self._keep_ledger or not self.complete or self._errors is not None or self.damaged or self.ledger.leftover:
             return False
-        count, sampler = self.settings.get("answers_per_question", 0), part_of(self.settings, POPULATION)
         scorer = scorer_of(self.settings)
         scorers = [fingerprint(scorer), str(scorer.get("vote_weight_id"))]  # records hold the scores of both
-        is_in_output = self.ledger.holds_only(fingerprint(sampler), count, scorers)
+        is_in_output = self.ledger.holds_only(self._wants, scorers)
         return is_in_output and not os.path.exists(new_file(self._output_file))
 
     def records(self, path: str) -> Iterator[Any]:
@@ -242,10 +244,24 @@ def with_larger_limits(settings: dict[str, Any], before: dict[str, Any]) -> dict
     if not all(name in one for name in names for one in (settings, before)):
         return settings
     (count, limit), (old_count, old_limit) = ([one[name] for name in names] for one in (settings, before))
-    larger = None if None in (limit, old_limit) else max(limit, old_limit)
+    larger = larger_limit(limit, old_limit)
     if larger != old_limit and count < old_count:
         return settings
     return {**settings, "answers_per_question": max(count, old_count), "max_tokens": larger}
+
+
+def larger_limit(limit: Any, other: Any) -> Any:
+    """The larger limit of tokens; of generators with limits of their own, the larger of each. None is the largest.
+
+    >>> larger_limit(32, 64), larger_limit(32, None), larger_limit([32, None], [16, 8]), larger_limit([32, 16], 64)
+    (64, None, [32, None], 64)
+    """
+    if not (isinstance(limit, list) or isinstance(other, list)):
+        return None if None in (limit, other) else max(limit, other)
+    count = max(len(one) for one in (limit, other) if isinstance(one, list))
+    both = [one if isinstance(one, list) else [one] * count for one in (limit, other)]
+    found = [larger_limit(*pair) for pair in zip(*both)]
+    return found if len(set(found)) > 1 else found[0]
 
 
 def differs(before: dict[str, Any], now: dict[str, Any]) -> bool:
@@ -256,6 +272,22 @@ def differs(before: dict[str, Any], now: dict[str, Any]) -> bool:
 def scorer_of(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings of the scorer; empty if there is none."""
     return part_of(settings, "scorer ")
+
+
+def generators_in(settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """The settings of each generator, without its name and its weight; none if there are none.
+
+    >>> generators_in({"generator model": "a", "scorer model": "b"})
+    [{'model': 'a'}]
+    >>> generators_in({"generator mix": [{"name": "one", "weight": 1, "model": "a"}]})
+    [{'model': 'a'}]
+    """
+    mix = settings.get(MIX)
+    if isinstance(mix, list):
+        every = [one for one in mix if isinstance(one, dict)]
+        return [{name: value for name, value in one.items() if name not in ("name", "weight")} for one in every]
+    own = part_of(settings, POPULATION)
+    return [own] if own else []
 
 
 def part_of(settings: dict[str, Any], start: str) -> dict[str, Any]:
@@ -293,19 +325,31 @@ def check_settings(output_file: str, before: dict[str, Any], settings: dict[str,
     would take its scores away.
     """
     names = [name for name in {**before, **settings} if name.startswith(POPULATION)]
+    names = [MIX] if MIX in names else names
     if scorer_of(before) and not scorer_of(settings):
         names.append("scorer scorer")
-    changed = [
-        f"{name} {before.get(name)!r}, now {settings.get(name)!r}"
-        for name in names
-        if before.get(name) != settings.get(name)
-    ]
+    changed = [_change(name, before, settings) for name in names if before.get(name) != settings.get(name)]
     if changed and not allow_mixed:
         raise UsageError(
             f"{output_file} was written with {'; '.join(changed)}: name another --output_file, or add to this one with "
             "--allow_mixed"
         )
     return bool(changed)
+
+
+def _change(name: str, before: dict[str, Any], settings: dict[str, Any]) -> str:
+    """What is another setting now; of several generators, only their names."""
+    if name != MIX:
+        return f"{name} {before.get(name)!r}, now {settings.get(name)!r}"
+    old, new = (_names(one) for one in (before, settings))
+    return f"the generators {old}, now {new if new != old else 'with other settings or weights'}"
+
+
+def _names(settings: dict[str, Any]) -> str:
+    mix = settings.get(MIX)
+    if not isinstance(mix, list):
+        return str(settings.get(f"{POPULATION}model"))
+    return ", ".join(sorted(str(one.get("name")) for one in mix if isinstance(one, dict)))
 
 
 def _write_settings(path: str, settings: dict[str, Any]) -> None:

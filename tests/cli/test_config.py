@@ -52,7 +52,7 @@ def write(path: Path, content: Any) -> Path:
 @pytest.mark.parametrize(("name", "text"), [("c.yaml", YAML), ("c.yml", YAML), ("c.toml", TOML)])
 def test_a_file_sets_flags_as_the_command_line_does(name: str, text: str, tmp_path: Path) -> None:
     args = read("sample", write(tmp_path / name, text))
-    assert (args.temperature, args.generator_model, args.quiet, args.allow_mixed) == (0.3, "m", True, False)
+    assert (args.temperature, args.generator_model, args.quiet, args.allow_mixed) == (0.3, ["m"], True, False)
     assert (args.generator_port, args.generator_extra_body) == ([[8000], [8002, 8003]], {"top_k": 5})
     assert args.system_prompt == "-be brief"
     assert args.top_p is None
@@ -193,4 +193,4 @@ def test_settings_do_not_hold_the_prompt_of_a_judge(tmp_path: Path) -> None:
     assert args.scorer == ["match", "python:my check.py:f", "judge"]
     assert (args.judge_temperature, args.judge_max_tokens, args.scorer_model) == (None, None, ["j"])
     read("reject", path, "--scorer", "match")
-    assert read("sample", path).generator_model == "g"
+    assert read("sample", path).generator_model == ["g"]

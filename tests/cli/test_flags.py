@@ -105,8 +105,7 @@ def test_port_model_and_concurrency_mean_the_same_in_all_commands(name: str) -> 
     args = COMMANDS[name].make_parser().parse_args(f"--input_file a --output_file b {NAMES_IN_ALL}".split())
     role = "scorer" if name == "score" else "generator"
     values = vars(args)
-    model = ["m"] if name == "score" else "m"
-    assert (values[f"{role}_port"], values[f"{role}_model"], args.concurrency) == ([[8000]], model, 3)
+    assert (values[f"{role}_port"], values[f"{role}_model"], args.concurrency) == ([[8000]], ["m"], 3)
     if name == "reject":  # the judge has the generator's server
         assert (args.scorer_port, args.scorer_model) == (None, None)
 
@@ -145,6 +144,18 @@ def test_an_unknown_flag_names_the_one_that_was_meant(
         COMMANDS["reject"].make_parser().parse_args([word, "1"])
     assert caught.value.code == 2
     assert f"unrecognized arguments: {word.partition('=')[0]}; did you mean {meant}?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "word", "meant"),
+    [("score", "--scorer_port", "--api_port"), ("sample", "--generator_model", "--model_name")],
+)
+def test_another_scripts_name_of_a_flag_names_this_scripts(
+    name: str, word: str, meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        COMMANDS[name].make_parser().parse_args([word, "1"])
+    assert f"unrecognized arguments: {word}; did you mean {meant}?" in capsys.readouterr().err
 
 
 def test_a_value_may_look_like_a_flag_if_it_has_a_space() -> None:

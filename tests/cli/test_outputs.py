@@ -129,7 +129,7 @@ def test_a_file_that_is_not_an_output_is_named_and_stays(tmp_path: Path, command
 @pytest.mark.parametrize(
     ("scores", "details", "says"),
     [
-        ([0, 0], [{}, {}], "1 of the 1 selected answers have the lowest score, 0"),
+        ([0, 0], [{}, {}], "the lowest score, 0, is that of 1 of 1 selected answer"),
         ([None, None], [{"unscored": "no reference"}] * 2, "2 because no reference"),
         ([9, 9], [{"finish_reason": "length"}] * 2, "no answer is selected: each is cut or has no score"),
         (None, [{}, {}], "no answer is selected: the output has no scores"),

@@ -231,7 +231,7 @@ def test_a_text_that_trainers_would_take_for_a_medium_is_left_out_and_counted(
     with caplog.at_level(logging.WARNING):
         selected = write_selected(records, str(tmp_path / "x.jsonl"), how, form)
     assert selected == Selected(5, 2, 2, without_rows=((MARKS, 3),))
-    assert "3 rows are left out" in caplog.text
+    assert "left out 3 rows" in caplog.text
 
 
 TEXT = "string"

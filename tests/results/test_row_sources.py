@@ -77,8 +77,8 @@ def test_steps_have_labels_and_answers_without_scores_of_steps_are_counted(
         {"prompt": "2+2?", "completions": ["a", "b", "c"], "labels": [True, True, False]},
         {"prompt": "2+2?", "completions": ["d"], "labels": [True]},
     ]
-    assert "1 rows are left out: it has no scores of its steps" in caplog.text
-    assert "1 rows are left out: the scores of its steps are not from 0 to 1" in caplog.text
+    assert "left out 1 row: it has no scores of its steps" in caplog.text
+    assert "left out 1 row: the scores of its steps are not from 0 to 1" in caplog.text
 
 
 def test_prompts_have_a_row_per_entry_with_what_rl_needs(tmp_path: Path) -> None:
@@ -168,4 +168,6 @@ def test_turns_that_do_not_alternate_are_reported(
     item = {"conversations": [{"from": role, "value": role} for role in roles]}
     with caplog.at_level(logging.WARNING):
         assert len(written(tmp_path, [record([9], item=item), record([9])], Selection(), "sharegpt")) == 2
-    assert "the turns of 1 rows do not alternate between human and gpt; LLaMA-Factory leaves them out" in caplog.text
+    assert (
+        "the turns do not alternate between human and gpt in 1 row; LLaMA-Factory leaves such rows out" in caplog.text
+    )

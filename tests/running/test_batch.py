@@ -74,7 +74,7 @@ def test_answers_through_files(tmp_path: Path) -> None:
         file.write(json.dumps(lines[190])[:30])
     said = sampled(tmp_path, "out.jsonl", "--batch_in", replies, code=1)
     assert "201 lines: 160 taken, 20 failed, 20 doubled, 1 unreadable" in said
-    assert "20 requests have no reply" in said
+    assert "no reply to 20 requests" in said
     failures = read_lines(tmp_path / "out.jsonl.errors.jsonl")
     assert {(one["stage"], one["status"]) for one in failures} == {("sample", 500), ("sample", 400)}
     said = sampled(tmp_path, "out.jsonl", "--batch_out", tmp_path / "b2")

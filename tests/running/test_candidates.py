@@ -14,6 +14,7 @@ from common.records import Entry, Record, Score
 from common.running.candidates import Candidates
 from common.running.early_stopping import StopRule
 from common.running.entry_state import EntryState
+from common.running.generators import Generators
 from common.running.job import Pipeline
 from common.running.sampler import Sampler
 from common.scoring.shapes import AnswerScorer, EntryScorer, Scorer
@@ -66,9 +67,10 @@ def play(
         ledger = Ledger(str(folder / "ledger.jsonl"), ())
         try:
             async with ChatClient([server.url], "m", 16, max_retries=0) as client:
-                sampler = Sampler(client, count, per_request)
-                pipeline = Pipeline([client], sampler, scorer or NumberScorer(), rule)
-                state = EntryState(ENTRY, messages=b'[{"role": "user", "content": "q?"}]')
+                generators = Generators([Sampler(client, count, per_request)])
+                pipeline = Pipeline([client], generators, scorer or NumberScorer(), rule)
+                [own] = generators.samplers
+                state = EntryState(ENTRY, prompts={own.settings_id: b'[{"role": "user", "content": "q?"}]'})
                 state.recall(ledger.recall(ENTRY.entry_id), pipeline)
                 candidates = Candidates(state, pipeline, ledger.append, lambda error: None, lambda: servers_idle)
                 stopped_by = await candidates.run()

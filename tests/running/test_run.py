@@ -11,6 +11,7 @@ from typing import Any, Dict, List, Optional
 
 from common.input.conversations import entry_from_conversation
 from common.records import PendingEntry
+from common.running.generators import Generators
 from common.running.job import Job, Pipeline
 from common.running.run import run
 from common.running.sampler import Sampler
@@ -32,7 +33,9 @@ def make_job(folder: Path, generator: ScriptedServer, judge: Optional[ScriptedSe
         "ledger_file": str(folder / "ledger"),
         "keep_ledger": False,
         "read": lambda item, line: PendingEntry(entry_from_conversation(item, line), None),
-        "pipeline": Pipeline(clients, Sampler(clients[0], 4), Judge(clients[1], 0, 10) if judge is not None else None),
+        "pipeline": Pipeline(
+            clients, Generators([Sampler(clients[0], 4)]), Judge(clients[1], 0, 10) if judge is not None else None
+        ),
         "quiet": True,
         **options,
     }

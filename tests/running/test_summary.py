@@ -230,7 +230,7 @@ def test_answers_that_are_only_cut_are_not_the_scorers_fault() -> None:
 
 def test_a_selected_answer_with_the_lowest_score_is_a_warning() -> None:
     (warning,) = warnings(Counts(), ending(selected=Selected(4, 4, 4, lowest=3)))
-    assert warning.startswith("3 of the 4 selected answers have the lowest score, 0: --accept_score S")
+    assert warning.startswith("the lowest score, 0, is that of 3 of 4 selected answers: --accept_score S")
 
 
 def test_an_empty_selection_is_a_warning_and_nothing_to_train_on() -> None:
@@ -276,7 +276,7 @@ def test_wrong_answers_are_selected_if_the_flags_say_so_and_the_summary_warns(
     questions(tmp_path / "in.json", 2)
     with ScriptedServer(wrong) as server:
         (warning,) = rows(rejected(tmp_path, server, "--scorer", "match", *flags), "warning")
-    assert warning.startswith("1 of the 2 selected answers have the lowest score, 0")
+    assert warning.startswith("the lowest score, 0, is that of 1 of 2 selected answers")
 
 
 def test_a_function_that_finds_all_answers_wrong_is_warned_of(tmp_path: Path) -> None:
@@ -284,7 +284,7 @@ def test_a_function_that_finds_all_answers_wrong_is_warned_of(tmp_path: Path) ->
     (tmp_path / "check.py").write_text("def f(question, reference, answer):\n    return False\n")
     with ScriptedServer(wrong) as server:
         (warning,) = rows(rejected(tmp_path, server, "--scorer", f"python:{tmp_path / 'check.py'}:f"), "warning")
-    assert warning.startswith("2 of the 2 selected answers have the lowest score, 0")
+    assert warning.startswith("the lowest score, 0, is that of 2 of 2 selected answers")
 
 
 def test_a_rule_without_references_is_warned_of(tmp_path: Path) -> None:

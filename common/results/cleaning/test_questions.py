@@ -16,7 +16,7 @@ import contextlib
 import logging
 from typing import Iterable, NamedTuple, Sequence
 
-from ...errors import BadEntry, BrokenInput, UsageError
+from ...errors import BadEntry, BrokenInput, UsageError, plural
 from ...input.conversations import entry_from_conversation
 from ...input.files import InputFile
 from ...records import ROLES, Entry, Turn
@@ -83,7 +83,8 @@ def read_tests(paths: Sequence[str], size: int, tell: bool = False) -> tuple[Tes
             raise UsageError(f"--decontaminate {path}: no question can be read: {reason}")
         if unread and tell:
             first = unread[0]
-            log.warning("--decontaminate %s: %d entries cannot be read and are left out: %s", path, len(unread), first)
+            number = plural(len(unread), "unreadable entry", "unreadable entries")
+            log.warning("--decontaminate %s: left out %s: %s", path, number, first)
     return questions, references
 
 
