@@ -20,6 +20,7 @@ ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assi
 
 NOT_NEEDED = "not needed: its entry was settled before"  # ``unscored`` of an answer that early stopping left out
 CUT = "cut: it did not end by itself, but by "  # ``unscored`` of such an answer; its finish reason follows
+LOOPED = "repetition"  # the finish reason of an answer that was ended because it repeated itself
 MARK = "<image>"  # stands in a human turn where the next of the entry's images goes
 Turn = Dict[str, Any]  # {"from": ..., "value": ...} as the dataset has it
 Record = Dict[str, Any]  # one line of an output file
@@ -82,6 +83,11 @@ class Answer:
     def cut(self) -> bool:
         """Whether the token limit ended it."""
         return self.finish_reason == "length"
+
+    @property
+    def looped(self) -> bool:
+        """Whether it was ended because it repeated itself."""
+        return self.finish_reason == LOOPED
 
     @cached_property
     def digest(self) -> str:

@@ -15,7 +15,7 @@ import socket
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, List, Optional, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple, Union
 
 from aiohttp import web
 
@@ -41,7 +41,7 @@ class Request:
 @dataclass
 class Reply:
     """What the server does with a request. ``drop`` closes the connection instead of answering, ``cut_after`` so many
-    bytes of the body."""
+    bytes of the body. ``pieces`` are written one by one, as long as the client listens; ``drop`` closes after them."""
 
     body: Union[Dict[str, Any], List[Any], str, bytes] = b""
     status: int = 200
@@ -49,6 +49,7 @@ class Reply:
     delay: float = 0.0
     drop: bool = False
     cut_after: Optional[int] = None
+    pieces: Optional[Iterable[bytes]] = None
 
 
 Script = Callable[[Request], Reply]
@@ -65,6 +66,22 @@ def completion(
     ]
     usage = {"prompt_tokens": 5, "completion_tokens": tokens, "total_tokens": 5 + tokens}
     return Reply({"object": "chat.completion", "choices": choices, "usage": usage}, delay=delay)
+
+
+def event(*deltas: Dict[str, Any], finish: Optional[str] = None, **more: Any) -> bytes:
+    """A chunk of a streamed completion, with the next part of each choice; ``more`` are keys beside these."""
+    choices = [{"index": index, "delta": delta, "finish_reason": finish} for index, delta in enumerate(deltas)]
+    return b"data: " + json.dumps({"object": "chat.completion.chunk", "choices": choices, **more}).encode() + b"\n\n"
+
+
+def streamed(pieces: Iterable[str], finish: str = "stop", field: str = "content", tokens: int = 7) -> Iterator[bytes]:
+    """A whole completion with one choice, as the events of a server that counts its tokens at the end."""
+    yield event({"role": "assistant", "content": ""})
+    for piece in pieces:
+        yield event({field: piece})
+    yield event({}, finish=finish)
+    yield event(usage={"prompt_tokens": 5, "completion_tokens": tokens, "total_tokens": 5 + tokens})
+    yield b"data: [DONE]\n\n"
 
 
 async def turns(count: int) -> None:
@@ -84,6 +101,10 @@ class ScriptedServer:
         self.chats: List[Request] = []
         self.posted: List[Request] = []  # to other paths
         self.probes = 0  # requests to /v1/models
+        self.schema: Optional[Dict[str, Any]] = None  # what /openapi.json tells; None: there is none
+        self.asked_for_schema = 0
+        self.sent = 0  # pieces of streams
+        self.left = 0  # streams that the client left before their end
         self.in_flight = 0
         self.peak = 0
         self.timeline: List[Tuple[float, int]] = []  # (time, requests in flight) at each change
@@ -130,6 +151,7 @@ class ScriptedServer:
         app.router.add_post("/{base:.*}chat/completions", self._chat)
         app.router.add_post("/{path:.*}", self._other)
         app.router.add_get("/v1/models", self._models)
+        app.router.add_get("/openapi.json", self._describe)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.01)
         await runner.setup()
         listening = socket.create_server(("127.0.0.1", self.port), backlog=1024)
@@ -148,6 +170,10 @@ class ScriptedServer:
     async def _models(self, _: web.Request) -> web.Response:
         self.probes += 1
         return web.json_response({"data": []})
+
+    async def _describe(self, _: web.Request) -> web.Response:
+        self.asked_for_schema += 1
+        return web.json_response(self.schema or {}, status=200 if self.schema else 404)
 
     def _change(self, by: int) -> None:
         self.in_flight += by
@@ -172,6 +198,8 @@ class ScriptedServer:
                 await asyncio.sleep(reply.delay)
         finally:
             self._change(-1)
+        if reply.pieces is not None:
+            return await self._stream(http, reply, reply.pieces)
         if reply.drop:
             assert http.transport is not None
             http.transport.abort()
@@ -184,6 +212,24 @@ class ScriptedServer:
             return await self._in_pieces(http, reply, data)
         headers = {"Content-Type": "application/json", **reply.headers}
         return web.Response(body=data, status=reply.status, headers=headers)
+
+    async def _stream(self, http: web.Request, reply: Reply, pieces: Iterable[bytes]) -> web.StreamResponse:
+        response = web.StreamResponse(
+            status=reply.status, headers={"Content-Type": "text/event-stream", **reply.headers}
+        )
+        await response.prepare(http)
+        try:
+            for piece in pieces:
+                await response.write(piece)
+                self.sent += 1
+                await asyncio.sleep(0)
+                if http.transport is None or http.transport.is_closing():
+                    raise ConnectionResetError
+        except ConnectionError:
+            self.left += 1
+        if reply.drop and http.transport is not None:
+            http.transport.abort()
+        return response
 
     async def _in_pieces(self, http: web.Request, reply: Reply, data: bytes) -> web.StreamResponse:
         """Sends a reply that is long, or that breaks off."""

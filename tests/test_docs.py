@@ -23,7 +23,7 @@ from common.extras import EXTRAS
 from common.input.conversations import entry_from_conversation
 from tests import flags_page
 from tests.helpers import ROOT, environment, read_lines, run_script
-from tests.scripted_server import Reply, Request, ScriptedServer, completion
+from tests.scripted_server import Reply, Request, ScriptedServer, completion, streamed
 from tests.toy_rewards import TAG, ToyRewards
 
 TOP_PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md")
@@ -110,6 +110,8 @@ def answer(request: Request) -> Reply:
         return completion('{"reasoning": "Right.", "score": 9}')
     if "Score:" in request.question:
         return completion("Score: 9")
+    if request.body.get("stream"):
+        return Reply(pieces=streamed([f"answer {request.number}"]))
     return completion(*[f"answer {request.number}.{n}" for n in range(request.body.get("n", 1))])
 
 

@@ -348,7 +348,7 @@ def make_client(
         model = model_of_generators(role, urls, generators)
     if not model:
         model = model_name(args.local or default_model()) if is_local else served_model(args, role, urls, key)
-    return ChatClient(
+    client = ChatClient(
         urls,
         model,
         args.concurrency,
@@ -360,6 +360,8 @@ def make_client(
         rate_limit=rate_limit or make_rate_limit(args, role),
         notices=notices,
     )
+    client.stops_loops = args.stop_loops and role.name == "generator"
+    return client
 
 
 def shared_server(role: Role, generators: Sequence[ChatClient]) -> ChatClient | None:
@@ -471,7 +473,7 @@ def make_extra_body(args: argparse.Namespace, role: Role) -> dict[str, Any]:
         more = "--samples_per_request" if role.name == "generator" else "--judge_samples"
         raise UsageError(f"{flag} must not contain n, the number of choices of a request: see {more}")
     if fields.get("stream"):
-        raise UsageError(f"{flag} must not contain stream: replies are read as a whole")
+        raise UsageError(f"{flag} must not contain stream: only --stop_loops streams replies")
     return dict(fields)
 
 

@@ -28,7 +28,7 @@ SERVER = "base_url api_key_env extra_body requests_per_minute tokens_per_minute"
 
 
 BATCH = "batch_out batch_in batch_submit".split()
-ONE_BY_ONE = "token_budget longest_wait local ray dry_run estimate request_timeout".split()
+ONE_BY_ONE = "token_budget stop_loops longest_wait local ray dry_run estimate request_timeout".split()
 
 
 class Source(NamedTuple):

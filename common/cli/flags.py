@@ -24,6 +24,7 @@ ABSENT: Dict[str, Any] = {  # the values of the flags that not every command has
     "dry_run": False,
     "answers_per_question": 0,
     "token_budget": None,
+    "stop_loops": False,
     "stop_after": None,
     "give_up_after": None,
     "stop_sure": None,
@@ -362,6 +363,11 @@ def add_sampling(parser: argparse.ArgumentParser, answers: int) -> None:
         type=int_between(1),
         metavar="T",
         help="request no further answers after T completion tokens",
+    )
+    add(
+        "--stop_loops",
+        action="store_true",
+        help="end an answer that repeats itself: by vLLM's own means, elsewhere by closing the connection of a stream",
     )
 
 

@@ -273,7 +273,9 @@ def requests_of(job: Job, plan: Plan) -> Iterator[str]:
             continue
         unlike = f'; "{PLACEHOLDER}" stands for the answer' if role == "scorer" and plan.with_placeholder else ""
         local = "; the embedded server's port is chosen when it starts" if request.url.startswith(FREE_PORT) else ""
-        yield f"{role}: the first request{unlike}{local}"
+        can_loop = role == "generator" and any(client.stops_loops for client in roles_of(job)[role])
+        loops = "; a server that finds loops itself is told to, and not to stream" if can_loop else ""
+        yield f"{role}: the first request{unlike}{local}{loops}"
         yield f"POST {request.url}"
         yield from (f"{name}: {printable(value)}" for name, value in request.headers.items())
         yield ""

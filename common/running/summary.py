@@ -115,7 +115,28 @@ def _requests(traffic: Mapping[str, Traffic], rate: float) -> list[tuple[str, st
             ("tokens", f"{role}: {one.prompt_tokens:,} prompt, {one.tokens:,} completion ({one.tokens * rate:.0f}/s)")
             for role, one in traffic.items()
         ),
+        *(("loops", loops_text(one)) for one in traffic.values() if one.loops),
     ]
+
+
+def loops_text(traffic: Traffic) -> str:
+    """The loops that were stopped: the tokens of these answers, and those that they would have taken besides.
+
+    How long they would have gone on is not known: at most to the limit of tokens, where there is one. Else the mean of
+    the answers that the server's own limit cut is a guess.
+
+    >>> loops_text(Traffic(loops=2, loop_tokens=2100, loop_room=61900))
+    '2 answers stopped after 2,100 tokens; up to 61,900 saved, if they had gone on to the token limit'
+    >>> loops_text(Traffic(loops=2, loop_tokens=2000, cut=1, cut_tokens=4000))
+    '2 answers stopped after 2,000 tokens; about 6,000 saved, if they were as long as answers cut by length (1 here)'
+    """
+    answers = f"{plural(traffic.loops, 'answer')} stopped after {plural(traffic.loop_tokens, 'token')}"
+    if traffic.loop_room:
+        return f"{answers}; up to {traffic.loop_room:,} saved, if they had gone on to the token limit"
+    if traffic.cut:
+        more = max(0, round(traffic.loops * traffic.cut_tokens / traffic.cut) - traffic.loop_tokens)
+        return f"{answers}; about {more:,} saved, if they were as long as answers cut by length ({traffic.cut:,} here)"
+    return answers
 
 
 def _scores(counts: Counts) -> list[tuple[str, str]]:

@@ -9,6 +9,7 @@ Example: ``answers = await client.complete(b'[{"role": "user", ...}]', {"tempera
 from __future__ import annotations
 
 import asyncio
+import functools
 import math
 import resource
 import time
@@ -22,6 +23,7 @@ from . import auto_concurrency
 from .auto_concurrency import Tuner
 from .deadlines import Deadlines
 from .health import CircuitBreaker, Sleep, patience, pause, report_silences
+from .loop_stopping import Asked, LoopStopping, limit_of, tokens_of_each
 from .notices import Notices
 from .rate_limit import RateLimit
 from .redaction import KeyRemover
@@ -66,6 +68,11 @@ class Traffic:
     tokens: int = 0  # completion tokens, also as the servers counted them
     cancelled: int = 0  # requests given up in flight, since their answers were no longer needed
     uncounted: int = 0  # replies without a count of tokens
+    loops: int = 0  # answers that were stopped since they repeated themselves
+    loop_tokens: int = 0  # tokens of these
+    loop_room: int = 0  # tokens that the limit of tokens, if there is one, would have let these have besides
+    cut: int = 0  # answers that the limit of tokens cut; like the next, counted only where loops are stopped
+    cut_tokens: int = 0  # tokens of these
 
     def plus(self, other: Traffic) -> Traffic:
         """The counts of both."""
@@ -111,8 +118,9 @@ class ChatClient:
     seconds a server may ask to wait. ``may_start`` is called before each request is sent, and raises RunStopped if no
     more may be. ``observe`` is told the entry of each request that was answered or timed out, and its seconds.
     ``answered_before`` says that an earlier run of the same job got answers. ``sends`` False: each request raises
-    NotSent, which holds the request, in place of being sent. ``filed`` gives the replies to chat requests in place of
-    the servers: it raises Postponed for a request without a reply. ``notices`` are those of all clients of a run.
+    NotSent, which holds the request, in place of being sent. ``stops_loops``: answers that repeat themselves are ended.
+    ``filed`` gives the replies to chat requests in place of the servers: it raises Postponed for a request without a
+    reply. ``notices`` are those of all clients of a run.
     """
 
     def __init__(
@@ -140,6 +148,7 @@ class ChatClient:
         self.observe: Callable[[str, float], None] = observe_nothing
         self.answered_before = False
         self.sends = True
+        self.stops_loops = False
         self.filed: Filed | None = None
         self.traffic = Traffic()
         self.kept_up = False  # whether this process starts its server again if it ends: then it is always waited for
@@ -153,6 +162,7 @@ class ChatClient:
         self._notices = notices or Notices()
         self._breaker = self._make_breaker()
         self._refusals = self._make_refusals()
+        self._loop_stopping: LoopStopping | None = None
         self._connections: dict[Server, Connection] = {}
         self._tuners: dict[Server, Tuner] = {}
         self._helpers: list[asyncio.Task[None]] = []
@@ -166,6 +176,8 @@ class ChatClient:
         self._refusals = self._make_refusals()
         servers, key = self.pool.servers, self.api_key
         self._connections = {server: Connection(server.url, key, self._notices, self.sends) for server in servers}
+        if self.stops_loops:
+            self._loop_stopping = LoopStopping(self._notices, self.sends, self._without_key)
         helpers = [self._deadlines.watch(), report_silences(self.pool, self._notices)]
         if self.concurrency is None:
             self._tuners = {server: Tuner(max_limit=self.max_concurrency) for server in self.pool.servers}
@@ -193,6 +205,8 @@ class ChatClient:
         for helper in self._helpers:
             helper.cancel()
         self._breaker.close()
+        if self._loop_stopping is not None:
+            self._loop_stopping.close()
         for connection in self._connections.values():
             await connection.close()
 
@@ -251,7 +265,13 @@ class ChatClient:
                 request["seed"] += 1  # the same seed would bring the same empty reply
 
         async def ask(server: Server, body: Sequence[bytes], sent: float) -> list[Answer]:
-            return await self._ask(server, body, sent, empty_ok, entry_id)
+            connection, stopping = self._connections[server], self._loop_stopping
+            if stopping is None:
+                return await self._ask(server, connection.post_chat(body), sent, empty_ok, entry_id)
+            exchange = stopping.post(Asked(server, connection, request, functools.partial(_body, messages)))
+            answers = await self._ask(server, exchange, sent, empty_ok, entry_id)
+            self._count_ends(answers, limit_of(request))
+            return answers
 
         sending = Sending(entry_id, ABOUT_FIELDS if tentative else (), begin, vary)
         return await self._send(lambda: _body(messages, request), ask, sending)
@@ -364,10 +384,10 @@ class ChatClient:
             asyncio.get_running_loop().call_soon(self.pool.give_back, server)
 
     async def _ask(
-        self, server: Server, body: Sequence[bytes], sent: float, empty_ok: bool, entry_id: str
+        self, server: Server, exchange: Awaitable[HttpReply], sent: float, empty_ok: bool, entry_id: str
     ) -> list[Answer]:
         """The answers of one request to one server."""
-        reply = await self._post(server, self._connections[server].post_chat(body), entry_id)
+        reply = await self._post(server, exchange, entry_id)
         self._check(server, reply)
         answers, usage = read_completion(reply.body, empty_ok, self._without_key)
         self._count_success(server, time.monotonic() - sent, usage, token_count(usage, "completion_tokens"))
@@ -445,6 +465,15 @@ class ChatClient:
             self._tuners[server].completed(tokens or 1)
         if self._rate_limit is not None and usage:
             self._rate_limit.spent(token_count(usage, "total_tokens") or tokens or 0)
+
+    def _count_ends(self, answers: Sequence[Answer], limit: int | None) -> None:
+        """Counts the loops that were stopped, and the answers that the limit of tokens cut."""
+        for answer, tokens in zip(answers, tokens_of_each(answers)):
+            self.traffic.loops += answer.looped
+            self.traffic.loop_tokens += tokens * answer.looped
+            self.traffic.loop_room += max(0, (limit or 0) - tokens) * answer.looped
+            self.traffic.cut += answer.cut
+            self.traffic.cut_tokens += tokens * answer.cut
 
     def _count_failure(self, server: Server, entry_id: str, sent: float, error: Retryable) -> None:
         """A server that is too busy gets fewer requests. Other failures may send the next try elsewhere."""

@@ -6,6 +6,7 @@ Example: ``reply = await Connection("http://127.0.0.1:8000/v1", api_key=None).po
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import ssl
@@ -21,6 +22,7 @@ from ..errors import Retryable, RunStopped, Unreachable
 from .known_servers import SERVER_KEEPALIVE
 from .notices import Notices
 from .redaction import KeyRemover
+from .streaming import Stream
 from .tls import TLS_ALERT, TLS_WANTED, speaks_tls, tls_fault
 from .unpacking import ACCEPTED, unpacked
 from .urls import endpoint, has_version, metrics_url, proxy_of, root_endpoint, with_version, without_password
@@ -33,11 +35,16 @@ CONNECT_LIMIT = 30  # seconds until a connection must be made
 GET_LIMIT = aiohttp.ClientTimeout(total=30)
 TRANSFER_LIMIT = aiohttp.ClientTimeout(sock_connect=CONNECT_LIMIT, sock_read=300)
 METRICS_LIMIT = aiohttp.ClientTimeout(total=5)
+SCHEMA_LIMIT = aiohttp.ClientTimeout(total=15)  # FastAPI makes it at the first request
 LARGEST_REPLY = 100 << 20  # bytes; anything larger is not a completion
 LARGEST_ERROR = 1 << 20  # bytes of the body of an error that are read
 LARGEST_HEADER = 1 << 16  # bytes
 REST = 0.005  # seconds that a connection rests before its next request, while no more than SPARE are idle
 SPARE = 16
+GATHER = 0.01  # of the time that a stream has taken, its next tokens may wait to be read
+SHORTEST_GATHER, LONGEST_GATHER = 0.02, 0.25  # seconds
+GRACE = 5.0  # seconds for what may follow the last finish reason of a stream: the count of its tokens
+END = 0.5  # seconds for its end, once it said that it is done
 PLAIN_BODY = 1 << 20  # bytes; aiohttp warns of a larger body that is sent in one piece
 
 
@@ -89,19 +96,19 @@ class Connection:
     async def close(self) -> None:
         await self._session.close()
 
-    async def post_chat(self, body: Sequence[bytes]) -> HttpReply:
-        """The reply to a chat request, whose body comes in pieces.
+    async def post_chat(self, body: Sequence[bytes], stream: Stream | None = None) -> HttpReply:
+        """The reply to a chat request, whose body comes in pieces. The body of a success goes to a ``stream``.
 
         Raises Unreachable if nothing was sent, and Retryable if the connection was lost after that.
         """
         try:
-            reply = await self._exchange("POST", self._chat_url, data=_payload(body))
+            reply = await self._exchange("POST", self._chat_url, stream, data=_payload(body))
         except NotSent as request:
             request.body = b"".join(body)
             request.headers = {name: self._redact(value) for name, value in request.headers.items()}
             raise
         if reply.status in (404, 405) and not has_version(self._base_url):
-            return await self._post_with_version(body, reply)
+            return await self._post_with_version(body, reply, stream)
         if reply.status == 400 and TLS_WANTED.search(reply.body):
             raise self._wants_tls()
         return reply
@@ -131,9 +138,8 @@ class Connection:
 
     async def save(self, path: str, file: BinaryIO) -> HttpReply:
         """Writes the body of the reply to a GET to ``file``, of any size. Raises as ``post_chat``."""
-        headers = {"Accept-Encoding": "identity"}
         url = endpoint(self._base_url, path)
-        return await self._exchange("GET", url, file, headers=headers, timeout=TRANSFER_LIMIT)
+        return await self._exchange("GET", url, file, timeout=TRANSFER_LIMIT)
 
     async def is_back(self) -> bool:
         """Whether the server answers, and not with the status of a server (or of its proxy) that is still loading."""
@@ -150,12 +156,25 @@ class Connection:
             return None
         return reply.body.decode("utf-8", "replace") if reply.status == 200 else ""
 
-    async def _exchange(self, method: str, url: URL, file: BinaryIO | None = None, **options: Any) -> HttpReply:
-        """A request and its reply, whose body goes to a ``file`` if there is one; Unreachable or Retryable if not."""
+    async def schema(self) -> bytes | None:
+        """The server's description of its API: empty if it has none, None if it did not answer."""
+        try:
+            url = root_endpoint(self._base_url, "openapi.json")
+            reply = await self._exchange("GET", url, timeout=SCHEMA_LIMIT)
+        except (Unreachable, Retryable, asyncio.TimeoutError):
+            return None
+        return reply.body if reply.status == 200 else b""
+
+    async def _exchange(
+        self, method: str, url: URL, sink: BinaryIO | Stream | None = None, **options: Any
+    ) -> HttpReply:
+        """A request and its reply, whose body goes to a ``sink`` if there is one; Unreachable or Retryable if not."""
+        if sink is not None:
+            options["headers"] = {"Accept-Encoding": "identity"}
         try:
             response = await self._session.request(method, url, allow_redirects=False, proxy=self._proxy, **options)
             try:
-                reply = HttpReply(response.status, response.headers, await _read(response, file))
+                reply = HttpReply(response.status, response.headers, await _read(response, sink))
             finally:
                 response.release()
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError) as error:
@@ -166,10 +185,10 @@ class Connection:
         self._has_answered = True
         return reply
 
-    async def _post_with_version(self, body: Sequence[bytes], refusal: HttpReply) -> HttpReply:
+    async def _post_with_version(self, body: Sequence[bytes], refusal: HttpReply, stream: Stream | None) -> HttpReply:
         """The reply at a base URL with /v1, which is used from now on, unless that is not found either."""
         url = with_version(self._base_url)
-        reply = await self._exchange("POST", endpoint(url, "chat/completions"), data=_payload(body))
+        reply = await self._exchange("POST", endpoint(url, "chat/completions"), stream, data=_payload(body))
         if reply.status in (404, 405):
             return refusal
         if not has_version(self._base_url):
@@ -287,14 +306,18 @@ def _payload(body: Sequence[bytes]) -> aiohttp.payload.Payload:
     return _Body(body)
 
 
-async def _read(response: aiohttp.ClientResponse, file: BinaryIO | None = None) -> bytes:
+async def _read(response: aiohttp.ClientResponse, sink: BinaryIO | Stream | None = None) -> bytes:
     """The body; only its beginning if it is a long error. Retryable if it is too large, ValueError if it is damaged.
 
-    The body of a success goes to a ``file`` if there is one.
+    The body of a success goes to a ``sink`` if there is one.
     """
-    if file is not None and response.status < 300:
+    if isinstance(sink, Stream):
+        if response.status < 300:
+            await _follow(response, sink)
+            return b""
+    elif sink is not None and response.status < 300:
         async for piece in response.content.iter_any():
-            file.write(piece)
+            sink.write(piece)
         return b""
     limit = LARGEST_REPLY if response.status < 300 else LARGEST_ERROR
     length = response.content_length
@@ -309,6 +332,43 @@ async def _read(response: aiohttp.ClientResponse, file: BinaryIO | None = None) 
         del data  # the error would keep it alive
         raise Retryable(f"{response.url}: a reply of more than {limit >> 20} MB", response.status)
     return data[:limit]
+
+
+async def _follow(response: aiohttp.ClientResponse, stream: Stream) -> None:
+    """Gives a stream what comes, until it is over. A connection that has more to say is closed: nobody listens."""
+    if response.headers.get("Content-Encoding"):  # although it was not asked for: read as a whole
+        stream.take(await _read(response))
+        return stream.end()
+    begun = time.monotonic()
+    try:
+        while not stream.is_over:
+            waiting = response.content.readany()
+            piece = await (asyncio.wait_for(waiting, GRACE) if stream.is_whole else waiting)
+            if not piece:
+                return stream.end()
+            stream.take(piece)
+            if not (stream.is_whole or stream.is_over):
+                await _gather(response, min(LONGEST_GATHER, (time.monotonic() - begun) * GATHER))
+    except (aiohttp.ClientError, asyncio.TimeoutError):
+        if not stream.has_answer:
+            raise
+    if stream.is_done and not response.content.at_eof():  # the rest of this reply: then the connection serves again
+        with contextlib.suppress(aiohttp.ClientError, asyncio.TimeoutError):
+            await asyncio.wait_for(response.content.readany(), END)
+    if not response.content.at_eof():
+        response.close()
+
+
+async def _gather(response: aiohttp.ClientResponse, seconds: float) -> None:
+    """Lets the next pieces gather in the system: to read many at once takes less CPU than to read each."""
+    protocol = response.connection.protocol if response.connection is not None else None
+    if seconds < SHORTEST_GATHER or protocol is None:
+        return
+    protocol.pause_reading()
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        protocol.resume_reading()
 
 
 async def _beginning(response: aiohttp.ClientResponse, limit: int) -> bytes:

@@ -16,6 +16,7 @@ import re
 from itertools import chain
 from typing import NamedTuple, Sequence
 
+from ..fast_json import loads
 from ..patterns import regex
 
 
@@ -123,6 +124,18 @@ FAILED_FINISH_REASONS = {
     "TensorRT-LLM, watsonx": ("timeout", "time_limit", "cancelled", "canceled", "user_cancel", "not_finished"),
 }
 
+# The server, or this client, ended the answer since it repeated itself. Each of these is kept as "repetition".
+LOOP_FINISH_REASONS = {"vLLM": ("repetition",)}
+
+# The fields by which vLLM (since 0.17) ends an answer that repeats itself: its tail is 16 copies of a pattern of 64 to
+# 127 tokens. Shorter patterns count by their multiples, so it is 1,024 tokens at least. vLLM compares the tail with
+# each size of pattern after every token, so a wider range would cost its scheduler time.
+STOP_LOOPS = {"repetition_detection": {"min_pattern_size": 64, "max_pattern_size": 127, "min_count": 16}}
+# The fields of a request that limit the tokens of each answer.
+LIMITS = ("max_tokens", "max_completion_tokens")
+# The fields of a streamed request: with the tokens at its end, and with those so far in each chunk.
+STREAM_OPTIONS = ("include_usage", "continuous_usage_stats")
+
 # Request fields that let a server continue the assistant message that ends the conversation.
 # vLLM and SGLang need them. llama.cpp continues the message without them.
 CONTINUE_LAST_MESSAGE = {"continue_final_message": True, "add_generation_prompt": False}
@@ -133,6 +146,7 @@ SERVER_KEEPALIVE = 5
 _WHOLE = frozenset(chain(*WHOLE_FINISH_REASONS.values()))
 _CUT = frozenset(chain(*CUT_FINISH_REASONS.values()))
 _FAILED = frozenset(chain(*FAILED_FINISH_REASONS.values()))
+_LOOP = frozenset(chain(*LOOP_FINISH_REASONS.values()))
 
 
 def _any_of(patterns: Sequence[tuple[str, str]]) -> re.Pattern[str]:
@@ -186,6 +200,40 @@ def is_server_fault(finish_reason: str) -> bool:
     (True, False)
     """
     return _plain(finish_reason) in _FAILED
+
+
+def is_loop(finish_reason: str) -> bool:
+    """Whether a finish reason says that the answer was ended because it repeated itself.
+
+    >>> is_loop("repetition"), is_loop("length")
+    (True, False)
+    """
+    return _plain(finish_reason) in _LOOP
+
+
+class Abilities(NamedTuple):
+    """What a server can do about loops: find them itself, and count the tokens of what it streams."""
+
+    finds_loops: bool = False
+    stream_options: Sequence[str] = STREAM_OPTIONS[:1]
+
+
+def abilities(schema: bytes) -> Abilities:
+    """The abilities that a server's /openapi.json tells of. vLLM, SGLang and others built on FastAPI have one.
+
+    A server ignores the fields that it does not know, so a field that is not named there cannot be relied on.
+
+    >>> abilities(b"<html>")
+    Abilities(finds_loops=False, stream_options=('include_usage',))
+    """
+    try:
+        schemas = loads(schema)["components"]["schemas"]
+        request = schemas["ChatCompletionRequest"]["properties"]
+        options = schemas.get("StreamOptions", {}).get("properties", {})
+        known = tuple(name for name in STREAM_OPTIONS if name in options)
+        return Abilities(all(name in request for name in STOP_LOOPS), known or STREAM_OPTIONS[:1])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return Abilities()
 
 
 def choices_per_request(wanted: int, temperature: float | None) -> int:

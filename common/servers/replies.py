@@ -14,9 +14,17 @@ from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 from ..errors import RequestFailed, Retryable, ServerBusy, ServerRefused, ToolkitError, printable
 from ..fast_json import dumps, loads, small_int
-from ..records import Answer
+from ..records import LOOPED, Answer
 from .contents import text_and_thoughts, words
-from .known_servers import ERROR_KEYS, REASONING_FIELDS, is_cut, is_final, is_out_of_credit, is_server_fault
+from .known_servers import (
+    ERROR_KEYS,
+    REASONING_FIELDS,
+    is_cut,
+    is_final,
+    is_loop,
+    is_out_of_credit,
+    is_server_fault,
+)
 from .retry_hints import wished_wait
 
 Redact = Callable[[str], str]  # removes secrets from a text
@@ -78,9 +86,9 @@ def parse_completion(data: bytes, empty_ok: bool = False, redact: Redact = str) 
 def read_completion(data: bytes, empty_ok: bool = False, redact: Redact = str) -> Completion:
     """The choices of a chat completion in the order of their ``index``, and its usage.
 
-    A choice without text is left out, unless it was cut by its length or ``empty_ok``. So is a choice of another shape
-    beside others. The first answer holds the usage. Raises Retryable if ``data`` is not a chat completion; ``redact``
-    removes secrets from its message.
+    A choice without text is left out, unless it was cut by its length or looped, or ``empty_ok``. So is a choice of
+    another shape beside others. The first answer holds the usage. Raises Retryable if ``data`` is not a chat
+    completion; ``redact`` removes secrets from its message.
     """
     try:
         reply = loads(data, small_int)
@@ -93,7 +101,7 @@ def read_completion(data: bytes, empty_ok: bool = False, redact: Redact = str) -
     if len(answers) > 1:
         answers = _in_order(choices, answers)
     usage = _usage(reply.get("usage"), redact)
-    answers = [answer for answer in answers if empty_ok or answer.text.strip() or answer.cut]
+    answers = [answer for answer in answers if empty_ok or answer.text.strip() or answer.cut or answer.looped]
     if answers and usage:
         answers[0].usage = usage
     return Completion(answers, usage)
@@ -236,13 +244,15 @@ def _answer(choice: dict[str, Any], redact: Redact) -> Answer:
 
 
 def _finish_reason(value: object, redact: Redact) -> str | None:
-    """Another finish reason than "stop" as it is kept: the token limit always as "length"."""
+    """Another finish reason than "stop" as it is kept: the token limit as "length", a loop as "repetition"."""
     if isinstance(value, dict):
         value = value.get("type")  # SGLang's own API, behind some gateways
     if not isinstance(value, str):
         return None
     if is_server_fault(value):
         raise _GivenUp
+    if is_loop(value):
+        return LOOPED
     return "length" if is_cut(value) else redact(value)[:LONGEST_FINISH_REASON]
 
 

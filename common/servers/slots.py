@@ -55,6 +55,10 @@ class Server:
         """A reply came, before its slot is given back."""
         self.unheard_since = time.monotonic() if self.in_flight > 1 else None
 
+    def still_there(self) -> None:
+        """A part of a reply came, and the rest is in flight."""
+        self.unheard_since = time.monotonic()
+
     def let_go(self) -> None:
         """A request ended without its reply, by nobody's fault, before its slot is given back."""
         if self.in_flight <= 1:

@@ -59,6 +59,7 @@ WITHOUT_EFFECT = [  # the command, the flag without effect, the others
     ("reject", "--local", "--port 8000 --scorer match"),
     ("sample", "--dry_run", "--batch_out d"),
     ("sample", "--token_budget 9", "--batch_in r"),
+    ("sample", "--stop_loops", "--batch_out d"),
     ("sample", "--requests_per_minute 9", "--batch_submit"),
     ("score", "--longest_wait 9", "--batch_submit"),
     ("score", "--estimate 9", "--batch_out d --batch_in r"),

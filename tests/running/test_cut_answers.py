@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from tests.forked import forked
 from tests.helpers import questions, read_lines
-from tests.scripted_server import Reply, Request, ScriptedServer, completion
+from tests.scripted_server import Reply, Request, ScriptedServer, completion, event, streamed
 
 BAD = ["length", "max_tokens", "MAX_TOKENS", "content_filter", "tool_calls", "repetition", "SAFETY", "a new one"]
 GOOD = ["stop", "eos", "end_turn", "STOP", ""]
@@ -77,3 +78,67 @@ def test_a_cut_answer_is_not_accepted_however_right_it_is(tmp_path: Path, reason
             words += ["--generator_port", server.port, "--scorer", "match", "--accept_score", 10, flag, 1]
             run = forked("reject", [*words, "--answers_per_question", 4, "--concurrency", 1], tmp_path)
             assert (run.returncode, len(server.chats)) == (0, asked), run
+
+
+def sampled(folder: Path, server: ScriptedServer, *flags: object) -> str:
+    """What sampling.py says of two questions, with an answer each, or more by ``flags``."""
+    source = questions(folder / "in.json", 2)
+    words = ["--input_file", source, "--output_file", folder / "out.jsonl", "--port", server.port, "--model_name", "m"]
+    run = forked("sample", [*words, *flags], folder)
+    assert run.returncode == 0, run
+    return run.stdout + run.stderr
+
+
+def one_loops(request: Request) -> Reply:
+    """A server on which question 0 loops, in its thoughts."""
+    if "question 0" not in request.question:
+        return Reply(pieces=streamed(["four"])) if request.body.get("stream") else completion("four")
+    return Reply(pieces=streamed(itertools.repeat("No, wait. "), field="reasoning_content"))
+
+
+def test_a_loop_is_kept_as_cut_and_never_paid_for_again(tmp_path: Path) -> None:
+    """Not with a larger limit of tokens, for which it is not cut, nor without the flag, nor in a run for more."""
+    once = ("--stop_loops", "--answers_per_question", 1, "--max_tokens", 32_000)
+    with ScriptedServer(one_loops) as server:
+        said = sampled(tmp_path, server, *once)
+        assert "cut       1 answers: 1 by repetition" in said
+        assert "loops     1 answer stopped after 400 tokens; up to 31,600 saved" in said
+        sampled(tmp_path, server, *once)
+        sampled(tmp_path, server, "--answers_per_question", 1, "--max_tokens", 64_000)
+        assert len(server.chats) == 2
+    with ScriptedServer(lambda _: completion("five")) as server:
+        sampled(tmp_path, server, "--answers_per_question", 2, "--max_tokens", 64_000)
+        assert len(server.chats) == 2
+    looped = next(one for one in read_lines(tmp_path / "out.jsonl") if "question 0" in one["original_question"])
+    assert looped["generated_answers"] == ["", "five"]
+    detail = {
+        "finish_reason": "repetition",
+        "reasoning": "No, wait. " * 400,
+        "usage": {"completion_tokens": 400, "estimated": True},
+    }
+    assert looped["generated_details"][0] == detail
+
+
+def test_a_budget_counts_the_chunks_of_streams_that_are_left(tmp_path: Path) -> None:
+    """One that counts no tokens otherwise: 400 of the first answer, and none is begun after these."""
+    pieces = [event({"content": "No, wait. "})] * 5000
+    with ScriptedServer(lambda _: Reply(pieces=pieces)) as server:
+        words = ["--input_file", questions(tmp_path / "in.json", 9), "--output_file", tmp_path / "out.jsonl"]
+        words += ["--port", server.port, "--model_name", "m", "--stop_loops", "--answers_per_question", 1]
+        run = forked("sample", [*words, "--token_budget", 300, "--concurrent_requests", 1], tmp_path)
+        assert (run.returncode, len(server.chats)) == (1, 1)
+    assert "400 of --token_budget 300 completion tokens are spent" in run.stderr
+
+
+def test_only_the_generator_is_streamed(tmp_path: Path) -> None:
+    def script(request: Request) -> Reply:
+        return one_loops(request) if "grading" not in request.question else completion("Score: 9")
+
+    source = questions(tmp_path / "in.json", 2)
+    with ScriptedServer(script) as server:
+        words = ["--input_file", source, "--output_file", tmp_path / "out.jsonl", "--generator_port", server.port]
+        words += ["--generator_model", "g", "--scorer_model", "j", "--stop_loops", "--answers_per_question", 1]
+        run = forked("reject", words, tmp_path)
+        assert run.returncode == 0, run
+        streams = {chat.body["model"]: chat.body.get("stream") for chat in server.chats}
+    assert (streams, len(server.chats)) == ({"g": True, "j": None}, 3)

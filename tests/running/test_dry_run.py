@@ -34,11 +34,11 @@ def files(folder: Path) -> Dict[str, Tuple[int, bytes]]:
 
 def dry(script: str, folder: Path, server: ScriptedServer, *flags: object, **env: str) -> str:
     """What a dry run prints; it sends nothing and changes no file."""
-    before, sent = files(folder), len(server.chats)
+    before, sent = files(folder), len(server.chats) + server.asked_for_schema
     folders = [path for path, _, _ in os.walk(folder)]
     run = run_script(script, *flags, "--dry_run", **env)
     assert run.returncode == 0, run
-    assert (files(folder), len(server.chats), server.probes) == (before, sent, 0)
+    assert (files(folder), len(server.chats) + server.asked_for_schema, server.probes) == (before, sent, 0)
     assert [path for path, _, _ in os.walk(folder)] == folders
     return run.stdout
 
@@ -75,6 +75,7 @@ ENTRIES = [
     [
         (0, ["--samples_per_request", 3, "--seed", 7, "--top_p", 0.9, "--max_tokens", 50]),
         (1, ["--temperature", 0]),
+        (1, ["--stop_loops"]),
         (2, ["--system_prompt", "Think.", "--extra_body", '{"top_k": 5, "temperature": null}']),
     ],
 )
