@@ -101,6 +101,7 @@ class ScriptedServer:
         self.chats: List[Request] = []
         self.posted: List[Request] = []  # to other paths
         self.probes = 0  # requests to /v1/models
+        self.models: List[Dict[str, Any]] = []  # which that lists
         self.schema: Optional[Dict[str, Any]] = None  # what /openapi.json tells; None: there is none
         self.asked_for_schema = 0
         self.sent = 0  # pieces of streams
@@ -169,7 +170,7 @@ class ScriptedServer:
 
     async def _models(self, _: web.Request) -> web.Response:
         self.probes += 1
-        return web.json_response({"data": []})
+        return web.json_response({"data": self.models})
 
     async def _describe(self, _: web.Request) -> web.Response:
         self.asked_for_schema += 1

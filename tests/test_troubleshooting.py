@@ -215,6 +215,14 @@ def several_models(folder: Path) -> str:
 
 
 @fault
+def begun_answer(folder: Path) -> str:
+    """The server cannot continue the text of --prefill."""
+    words = ["--base_url", "https://api.openai.com/v1", "--prefill", "The answer is"]
+    with ScriptedServer(good) as server:
+        return run(folder, server, *words, ports=False)
+
+
+@fault
 def too_many_choices(folder: Path) -> str:
     """The number of choices is in the further request fields."""
     return against(good, folder, "--extra_body", '{"n": 4}')

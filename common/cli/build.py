@@ -31,9 +31,10 @@ from ..scoring.majority import score_of_share
 from ..scoring.scorers import has_range, make_scorer, named_scorers, needs_client, own_server, right_or_wrong
 from ..scoring.shapes import EntryScorer
 from ..servers.client import ChatClient, need_open_files
-from ..servers.discovery import find_model
+from ..servers.discovery import find_model, owners_of
 from ..servers.local import LocalServer, default_model, model_name
 from ..servers.notices import Notices
+from ..servers.prefill import Prefill, check_owners, make_prefill
 from ..servers.rate_limit import RateLimit
 from ..servers.urls import base_url, proxy_of
 from ..storage.held import check_place
@@ -515,9 +516,19 @@ def make_sampler(args: argparse.Namespace, client: ChatClient, read: Read) -> Sa
         seed=args.seed,
         system_prompt=args.system_prompt,
         prompt_template=read.columns.template if isinstance(read, ItemReader) else None,
+        prefill=None if args.prefill is None else take_prefill(args, client.urls),
         label=None if label == client.model else label,
         weight=vars(args).get(WEIGHT) or 1.0,
     )
+
+
+def take_prefill(args: argparse.Namespace, urls: Sequence[str]) -> Prefill:
+    """What each answer begins with. UsageError if a server cannot continue it, as far as it says what it is."""
+    prefill = make_prefill(args.prefill, urls)
+    if not (args.dry_run or args.batch_out or args.batch_in):
+        for url, owners in asyncio.run(owners_of([url for url in urls if url.startswith("http://")])).items():
+            check_owners(url, owners)
+    return prefill
 
 
 def make_prices(args: argparse.Namespace, roles: Sequence[str]) -> dict[str, tuple[float, float]]:

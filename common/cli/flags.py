@@ -129,6 +129,13 @@ def base_url(text: str) -> str:
 port = int_between(1, 65535)
 
 
+def some_text(text: str) -> str:
+    """A flag's type: a text that says something."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("must not be empty")
+    return text
+
+
 def share_below_one(text: str) -> float:
     """A flag's type: a share between 0 and 1.
 
@@ -357,6 +364,12 @@ def add_sampling(parser: argparse.ArgumentParser, answers: int) -> None:
     add("--max_tokens", type=int_between(1), metavar="N", help="tokens per answer (default: the server's)")
     add("--seed", type=int_between(0), metavar="N", help="give each answer its own seed, derived from N")
     add("--system_prompt", metavar="TEXT", help="for entries without a system turn of their own")
+    add(
+        "--prefill",
+        type=some_text,
+        metavar="TEXT",
+        help="what each answer begins with: the server continues it, and the answer holds both",
+    )
     add("--samples_per_request", type=int_between(1), default=1, metavar="K", help="choices per request")
     add(
         "--token_budget",

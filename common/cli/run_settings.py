@@ -13,7 +13,7 @@ from typing import Any, Collection, Mapping
 from ..errors import UsageError, did_you_mean
 from ..records import fingerprint
 from ..scoring.judge import MAX_TOKENS
-from ..scoring.judge_prompt import ENDINGS, JUDGE_PROMPT
+from ..scoring.judge_prompt import FORMS_ASKED, own_prompt
 from ..scoring.scorers import SCORERS
 from ..storage.result_files import WRITTEN
 from ..storage.run_files import MIX, POPULATION, generators_in
@@ -63,9 +63,9 @@ def flags_of_settings(
     if isinstance(found.get("scorer"), str):
         found["scorer"] = specs_of(found["scorer"])
     mode = str(settings.get("scorer judge_mode"))
-    if "judge_mode" in found and mode in ENDINGS:
+    if "judge_mode" in found and mode in FORMS_ASKED:
         _leave_out_judge_defaults(found, mode)
-        ours = fingerprint(JUDGE_PROMPT + ENDINGS[mode])
+        ours = fingerprint(own_prompt(mode))
         is_ours = settings.get("scorer prompt", ours) == ours  # compare has none of the user's own
         if not (is_ours or {"judge_prompt", "scorer"} & set(named)):
             raise UsageError(

@@ -118,6 +118,14 @@ class Sample:
         """The share of the entries that have something of a figure; see ``mean_interval``."""
         return self._of_finite(mean_interval([float(one.get(name, 0) > 0) for one in self.figures], 0, 1))
 
+    def bounded_total(self, name: str, most: float) -> Estimate:
+        """The sum over the whole job of a figure that is from 0 to ``most`` for each entry; see ``mean_interval``.
+
+        Its interval is not empty if all entries of the sample are alike, unless they are all that there are.
+        """
+        found = self._of_finite(mean_interval([one.get(name, 0.0) for one in self.figures], 0, most))
+        return Estimate(*(self.entries * end for end in found))
+
     def _of_finite(self, estimate: Estimate) -> Estimate:
         """The interval with the correction for a finite population: with every entry, nothing is uncertain.
 

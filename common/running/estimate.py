@@ -21,17 +21,20 @@ from ..fast_json import loads
 from ..input.files import Item
 from ..input.joined import open_input
 from ..records import Entry, Record, id_key
-from ..results.estimators import Estimate
+from ..results.estimators import Estimate, Reservoir
 from ..results.forecast import SPENT, TOKENS, Sample, figures_of_line, figures_of_record, places
 from ..results.selection import selectable
 from ..scoring.shapes import EntryScorer
 from ..servers.client import ChatClient
 from ..storage.append_file import scan
+from .amounts import duration, money, number_with, percent_with
 from .job import Job
+from .replay import Outcome, Plan, Trial, rows_of, trial_of
+from .settings_table import table
 from .survey import Survey, size_of
 
+MOST_REPLAYED = 500  # entries that the table of settings is made from
 FULL = 0.8  # of the slots, on average: below that the time is uncertain
-UNITS = ((86400.0, "days"), (3600.0, "h"), (60.0, "min"))
 
 
 def survey_of(job: Job) -> Survey:
@@ -57,6 +60,7 @@ class Pilot:
         self._places = places(survey.items, size)
         self._figures: dict[int, Counter[str]] = {}  # by entry
         self._done_before: set[int] = set()
+        self._trials: Reservoir[tuple[int, Trial]] = Reservoir(MOST_REPLAYED)  # with their keys
         self._failed = 0
         self._began = self._ended = math.nan
         self.clients = roles_of(job)
@@ -115,7 +119,9 @@ class Pilot:
             self._count_outcome(record)
 
     def _count_outcome(self, record: Record) -> None:
-        figures = self._figures[id_key(record["entry_id"])]
+        key = id_key(record["entry_id"])
+        figures = self._figures[key]
+        self._trials.add((key, trial_of(record)))
         least = self._job.results.selection.accept_score
         texts = record["generated_answers"]
         details = record.get("generated_details") or [{}] * len(texts)
@@ -144,7 +150,44 @@ class Pilot:
         lines = [f"{self._job.script}: the whole job, estimated (95 % intervals in parentheses)"]
         sample = Sample(entries, list(self._figures.values()), self._survey.mean_size())
         rows = self._rows(sample) if self._figures else [("entries", "none could be read, so nothing is estimated")]
-        return "\n".join([*lines, *(f"  {name:<9} {printable(text)}" for name, text in rows)])
+        lines += [f"  {name:<9} {printable(text)}" for name, text in rows]
+        return "\n".join([*lines, *self._other_settings(entries)])
+
+    def _other_settings(self, entries: int) -> Iterator[str]:
+        """The table of other settings, if the scorer and the flags allow one."""
+        plan = Plan(
+            entries=round(entries * self._trials.seen / max(1, len(self._figures))),
+            mean_size=self._survey.mean_size(),
+            rows=rows_of(self._job.results.selection),
+            per_request=1 if self._job.pipeline.sampler is None else self._job.pipeline.sampler.group_size,
+        )
+        unknown = [role for role in self.clients if not self._counts(role)]
+        rows = table(self._job, list(self._replayed()), plan, self._seconds, unknown)
+        if rows:
+            yield "the whole job under other settings (* yours, ~ partly beyond what was sampled, ± 95 % interval)"
+            yield from (f"  {row}" for row in rows)
+
+    def _replayed(self) -> Iterator[Trial]:
+        """The entries with all that they took, also in earlier runs; a request's seconds are those that were seen."""
+        pace = {role: self._pace(role, self._figures.values()) for role in self.clients}
+        for key, trial in self._trials.items:
+            seen = self._figures[key]
+            figures = {"size": seen["size"], **trial.figures}
+            for role in self.clients:
+                own = self._pace(role, [seen]) or pace[role]
+                figures[f"{role} seconds"] = own * figures.get(f"{role} requests", 0)
+            yield Trial(trial.answers, figures)
+
+    def _pace(self, role: str, figures: Iterable[Counter[str]]) -> float:
+        """The mean seconds of a role's requests, as far as they were observed; 0 without any."""
+        pairs = [(one[f"{role} seconds"], one[f"{role} observed"]) for one in figures]
+        return sum(seconds for seconds, _ in pairs) / max(1, sum(observed for _, observed in pairs))
+
+    def _seconds(self, found: Outcome) -> float | None:
+        """How long a job takes, if all slots are full; None if no request was observed."""
+        if not any(self._pace(role, self._figures.values()) for role in self.clients):
+            return None
+        return max(self._time_of(role, found.sample).mean for role in self.clients)
 
     def _rows(self, sample: Sample) -> Iterator[tuple[str, str]]:
         failed = f"; {self._failed:,} of them failed" if self._failed else ""
@@ -224,46 +267,3 @@ def roles_of(job: Job) -> dict[str, list[ChatClient]]:
     for client in job.pipeline.clients:
         roles.setdefault(job.pipeline.role_of(client), []).append(client)
     return roles
-
-
-def money(amount: float) -> str:
-    """An amount with two digits behind the point, or with two that are not zero.
-
-    >>> money(1234.5), money(0.00123)
-    ('1,234.50', '0.0012')
-    """
-    return f"{amount:,.2f}" if amount >= 1 or not amount else f"{amount:.2g}"
-
-
-def number_with(estimate: Estimate) -> str:
-    """A number and its interval.
-
-    >>> number_with(Estimate(4000, 3900, 4100))
-    '4,000 (3,900 to 4,100)'
-    """
-    point, low, high = (f"{end:,.0f}" if math.isfinite(end) else "unknown" for end in estimate)
-    return f"{point} ({low} to {high})"
-
-
-def percent_with(estimate: Estimate) -> str:
-    """A share and its interval.
-
-    >>> percent_with(Estimate(0.25, 0.1, 0.5))
-    '25 % (10 to 50)'
-    """
-    point, low, high = (f"{100 * end:.0f}" for end in estimate)
-    return f"{point} % ({low} to {high})"
-
-
-def duration(seconds: float) -> str:
-    """A time in the unit that a person would use.
-
-    >>> duration(41), duration(1500), duration(9e4), duration(math.inf)
-    ('41 s', '25.0 min', '25.0 h', 'unknown')
-    """
-    if not math.isfinite(seconds):
-        return "unknown"
-    for size, unit in UNITS:
-        if seconds >= 1.5 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"

@@ -627,4 +627,5 @@ async def fill(state: EntryState, job: Job) -> None:
 
 
 def _prompt(state: EntryState, sampler: Sampler) -> bytes:
-    return dumps(chat_messages(state.entry, state.images, sampler.system_prompt))
+    begun = [] if sampler.prefill is None else [sampler.prefill.message()]
+    return dumps([*chat_messages(state.entry, state.images, sampler.system_prompt), *begun])

@@ -16,6 +16,7 @@ from ..errors import RequestFailed
 from ..records import Answer, Entry, fingerprint
 from ..servers.client import ChatClient
 from ..servers.known_servers import is_cut
+from ..servers.prefill import Prefill
 
 
 @dataclass
@@ -31,6 +32,7 @@ class Sampler:
     seed: int | None = None
     system_prompt: str | None = None
     prompt_template: str | None = None  # the text around each question, which the entries have already
+    prefill: Prefill | None = None  # what each answer begins with
     label: str | None = None  # the generator's own name, where it is not that of its model
     weight: float = 1.0  # its share of the answers, if there are several generators
 
@@ -49,6 +51,7 @@ class Sampler:
             "system_prompt": self.system_prompt,
             "extra_body": self.client.extra_body,
             **({} if self.prompt_template is None else {"prompt_template": fingerprint(self.prompt_template)}),
+            **({} if self.prefill is None else {"prefill": self.prefill.text}),
         }
 
     @cached_property
@@ -114,6 +117,8 @@ class Sampler:
             except RequestFailed as error:
                 error.stage = "sample"
                 raise
+            if self.prefill is not None:
+                await self.prefill.join(answers, self.client)
             for answer in answers:
                 source = group or next((other for other in reversed(unsent) if other), [])
                 if source:
@@ -122,7 +127,8 @@ class Sampler:
 
     @cached_property
     def _parameters(self) -> dict[str, Any]:
-        return {"temperature": self.temperature, "top_p": self.top_p, "max_tokens": self.max_tokens}
+        fields = {} if self.prefill is None else self.prefill.fields
+        return {"temperature": self.temperature, "top_p": self.top_p, "max_tokens": self.max_tokens, **fields}
 
     def _seed_for(self, entry: Entry, index: int) -> int | None:
         """The candidate's own seed (31 bits): the same in every run, and another one for each entry and index."""

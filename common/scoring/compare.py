@@ -23,11 +23,11 @@ from ..records import Entry, Record, Score, fingerprint
 from ..servers.client import ChatClient
 from ..thinking import without_thoughts
 from .compare_prompt import (
-    COMPARE_ENDINGS,
-    COMPARE_PROMPT,
+    COMPARE_ASKED,
     NAMES,
     TIE,
     compare_again,
+    compare_prompt,
     compare_text,
     verdict_format,
 )
@@ -83,7 +83,7 @@ class Compare(EntryScorer):
         max_tokens = max_tokens or MAX_TOKENS[mode]
         comparing = {
             "model": client.model,
-            "compare_prompt": fingerprint(COMPARE_PROMPT + COMPARE_ENDINGS[mode]),
+            "compare_prompt": fingerprint(compare_prompt(mode)),
             "judge_mode": mode,
             "judge_temperature": temperature,
             "judge_max_tokens": max_tokens,
@@ -116,7 +116,7 @@ class Compare(EntryScorer):
     def from_flags(cls, spec: str, args: argparse.Namespace, client: ChatClient | None) -> Compare:
         """The scorer that the flags ask for; UsageError for --judge_mode logprob."""
         assert client is not None
-        if args.judge_mode not in COMPARE_ENDINGS:
+        if args.judge_mode not in COMPARE_ASKED:
             raise UsageError(f"--scorer compare reads no --judge_mode {args.judge_mode}: use text or json")
         return cls(
             client,

@@ -24,12 +24,11 @@ from ..servers.messages import Message
 from ..thinking import without_thoughts
 from .judge_logprobs import ProbabilityReader
 from .judge_prompt import (
-    ENDINGS,
-    JUDGE_PROMPT,
     ask_again,
     default_template,
     judge_messages,
     judge_text,
+    own_prompt,
     read_judge_prompt,
     with_thoughts,
 )
@@ -83,7 +82,7 @@ class Judge(AnswerScorer):
             "model": client.model,
             "score_min": low,
             "score_max": high,
-            "prompt": fingerprint(template or JUDGE_PROMPT + ENDINGS[mode]),
+            "prompt": fingerprint(template or own_prompt(mode)),
             "judge_mode": mode,
             "judge_samples": samples,
             "judge_temperature": temperature,

@@ -12,7 +12,7 @@ from typing import Any, Sequence
 from ..errors import Retryable, ServerGone, ToolkitError, Unreachable, UsageError, printable
 from ..fast_json import loads, small_int
 from .redaction import KeyRemover
-from .replies import failure, is_retryable
+from .replies import ODD, failure, is_retryable
 from .urls import endpoint, has_version, with_version
 
 LONGEST_PAUSE = 16  # seconds before a server that is still loading is asked again
@@ -49,6 +49,26 @@ def model_names(data: bytes) -> list[str]:
     items = value if isinstance(value, list) else []
     names = [item.get("id") or item.get("name") if isinstance(item, dict) else item for item in items]
     return [name for name in names if isinstance(name, str) and name.strip()]
+
+
+async def owners_of(urls: Sequence[str]) -> dict[str, set[str]]:
+    """By base URL: who owns the models of a server, as it says itself; nobody if it cannot be asked."""
+    found = await asyncio.gather(*map(_owners, urls))
+    return dict(zip(urls, found))
+
+
+async def _owners(url: str) -> set[str]:
+    from .connection import Connection
+
+    connection = Connection(url, None)
+    try:
+        reply = await connection.get("models")
+        items: Any = loads(reply.body, small_int)["data"]
+        return {str(item["owned_by"]) for item in items}
+    except (Unreachable, Retryable, asyncio.TimeoutError, *ODD):
+        return set()
+    finally:
+        await connection.close()
 
 
 async def _models_of(url: str, api_key: str | None, max_retries: int) -> list[str] | ToolkitError:

@@ -140,6 +140,22 @@ STREAM_OPTIONS = ("include_usage", "continuous_usage_stats")
 # vLLM and SGLang need them. llama.cpp continues the message without them.
 CONTINUE_LAST_MESSAGE = {"continue_final_message": True, "add_generation_prompt": False}
 
+# Hosted servers that cannot continue an answer: an assistant message at the end is a whole answer to them.
+CANNOT_CONTINUE = (
+    ("OpenAI", r"(?:.+\.)?openai\.com"),
+    ("Azure OpenAI", r".+\.openai\.azure\.com"),
+)
+# Servers that start a new answer in place of continuing one, by their ``owned_by`` at /v1/models.
+CANNOT_CONTINUE_OWNERS = {"me": "llama-cpp-python"}
+# Hosted servers that want a word in the message that they continue, in place of the fields above.
+CONTINUED_MESSAGE = (
+    ("DeepSeek", r"api\.deepseek\.com", {"prefix": True}),
+    ("Mistral", r"api\.mistral\.ai", {"prefix": True}),
+    ("Moonshot", r"api\.moonshot\.(?:ai|cn)", {"partial": True}),
+    ("Alibaba", r"dashscope(?:-intl|-us)?\.aliyuncs\.com", {"partial": True}),
+)
+DEEPSEEK_BETA = ("api.deepseek.com", "/beta")  # the host, and the path below which it continues an answer
+
 # Seconds after which a server closes an idle connection: uvicorn (vLLM, SGLang, llama-cpp-python) does after 5.
 SERVER_KEEPALIVE = 5
 

@@ -44,6 +44,16 @@ def figures(text: str) -> Dict[str, Tuple[float, float, float]]:
     return found  # type: ignore[return-value]
 
 
+def table_of(text: str) -> Dict[str, List[Tuple[float, float]]]:
+    """The table of other settings: each row's numbers and their reach, as far as they are numbers."""
+    cells = (re.split(r"\s{2,}", line.strip()) for line in text[text.index("  settings ") :].splitlines()[1:])
+    numbers = {name: [re.fullmatch(r"([\d,.]+)(?: ±(\d+)%)?", cell) for cell in others] for name, *others in cells}
+    return {
+        name: [(float(one[1].replace(",", "")), float(one[2] or 0) / 100) for one in found if one]
+        for name, found in numbers.items()
+    }
+
+
 def spent(server: ScriptedServer, model: str) -> Tuple[int, int]:
     """What a role's requests really took: their number, and their completion tokens."""
     sent = [request for request in server.chats if request.body["model"] == model]
@@ -79,6 +89,11 @@ def test_the_estimate_holds_the_truth_and_nothing_is_paid_twice(tmp_path: Path) 
     cost = (2 * 15 * SIZE * 1000 + truth["g"][1] * 2000 + truth["j"][1] * 10_000) / 1e6
     assert said["cost"][1] - 0.01 <= cost <= said["cost"][2] + 0.01
     assert said["accepted"][1] <= 66.7 <= said["accepted"][2]
+    assert table_of(run.stdout)["* N 3, accept_score 8"][:2] == table_of(again.stdout)["* N 3, accept_score 8"][:2]
+    (rows, reach), (answers, _), *_ = table_of(run.stdout)["* N 3, accept_score 8"]
+    assert abs(rows - SIZE * 2 / 3) <= reach * rows
+    assert answers == 3 * SIZE
+    assert table_of(run.stdout)["~ N 6"][1] == (6 * SIZE, 0)
 
 
 def test_a_killed_estimate_goes_on_with_what_it_paid_for(tmp_path: Path) -> None:
@@ -149,6 +164,9 @@ def test_early_stopping_does_not_sample_ahead_as_at_the_end_of_a_job(tmp_path: P
         words = words_of(tmp_path, server, "--stop_after", 1, "--accept_score", 8, "--concurrency", 30)
         run = run_script("reject.py", *words, "--estimate", 5)
     assert figures(run.stdout)["generator requests"] == (SIZE,) * 3
+    (rows, reach), answers, *_ = table_of(run.stdout)["* N 3, stop_after 1, accept_score 8"]
+    assert (rows, answers) == (SIZE, (SIZE, 0))
+    assert reach > 0.1  # 5 entries that are alike do not say that all are
 
 
 def test_bad_and_repeated_entries_are_not_part_of_the_whole(tmp_path: Path) -> None:
@@ -200,6 +218,7 @@ def test_a_server_that_counts_no_tokens_gives_no_figures_for_them(tmp_path: Path
         run = run_script("reject.py", *words_of(tmp_path, server), "--estimate", 4, "--price_in", 1)
     assert figures(run.stdout)["generator requests"] == (3 * SIZE,) * 3
     assert run.stdout.count("unknown: the server does not count") == 5
+    assert "under other settings" not in run.stdout  # no flag says which answers are accepted
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from common.errors import UsageError
 from common.input.conversations import entry_from_conversation
 from common.records import Entry, Score
 from common.scoring.judge import Judge
-from common.scoring.judge_prompt import ENDINGS, JUDGE_PROMPT
+from common.scoring.judge_prompt import own_prompt
 from common.scoring.match import Match
 from common.scoring.rules import RuleFailed
 from common.scoring.scorers import SCORERS, Cascade, add_scorer_flags, make_scorer, needs_client, scorer_name
@@ -51,7 +51,7 @@ def test_what_makes_a_score_changes_the_fingerprint(change: Dict[str, Any]) -> N
 @pytest.mark.parametrize(
     "change",
     [
-        {"template": JUDGE_PROMPT + ENDINGS["text"]},
+        {"template": own_prompt("text")},
         {"client": {"urls": ["https://elsewhere/v1"]}},
         {"client": {"concurrency": 99}},
         {"client": {"max_retries": 0}},
