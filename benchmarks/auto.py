@@ -1,9 +1,9 @@
 """``auto`` against a sweep of fixed numbers in flight, on simulated servers that queue without limit, as vLLM does.
 
-Each server has so many slots and log-normal latencies. Each number is held for some seconds; ``auto`` runs on, once
-with the server's metrics to be read and once without any. Then a server whose capacity halves and doubles again, and
-one that refuses (429) what is over its limit. Replies a second are counted by the server; ratios are to the best fixed
-number's.
+Each server has so many slots and log-normal lengths. Each number is held for some seconds; ``auto`` runs on, once with
+the server's metrics to be read and once without any. Then a server whose capacity halves and doubles again, and one
+that refuses (429) what is over its limit. Replies a second are counted by the server; ratios are to the best fixed
+number's. With ``--hold 0`` no number is held, and the best is computed: slots over the mean length.
 
 Example: ``python -m benchmarks.auto --slots 8 64 512 --plot docs/auto.png``
 """
@@ -11,6 +11,8 @@ Example: ``python -m benchmarks.auto --slots 8 64 512 --plot docs/auto.png``
 from __future__ import annotations
 
 import argparse
+import heapq
+import math
 import signal
 import statistics
 import subprocess
@@ -23,8 +25,14 @@ from typing import Any, Dict, List, Sequence, Tuple
 from benchmarks.simulated import SimulatedServer
 from tests.helpers import ROOT, environment, questions
 
-LATENCY = ["--median", 0.2, "--sigma", 0.8]
+SIGMA = 0.8
 Series = Dict[str, List[int]]  # replies in each second, by what was run
+NAMES = {"auto, by throughput": [], "auto, by the server's metrics": ["--metrics"]}
+
+
+def latency(args: argparse.Namespace) -> List[object]:
+    """The flags of a server whose requests take ``--length`` seconds on average."""
+    return ["--median", args.length / math.exp(SIGMA**2 / 2), "--sigma", SIGMA]
 
 
 def play(server: SimulatedServer, in_flight: object, seconds: float, changes: Sequence[Tuple[float, int]] = ()) -> Any:
@@ -53,24 +61,52 @@ def rate(series: List[int], begin: int, end: int) -> float:
     return statistics.fmean(series[begin:end])
 
 
+def busy(times: Sequence[Tuple[float, float]], slots: int, step: float) -> List[float]:
+    """The share of the slots that decode, in each step of time, by when requests came and how long they decode."""
+    free, first = [0.0] * slots, times[0][0]
+    work = [0.0] * (int((times[-1][0] - first) / step) + 1)
+    for came, took in times:
+        begin = max(came - first, free[0])
+        heapq.heapreplace(free, begin + took)
+        at = int(begin / step)
+        while at < len(work) and at * step < begin + took:
+            work[at] += min(begin + took, (at + 1) * step) - max(begin, at * step)
+            at += 1
+    return [each / (slots * step) for each in work]
+
+
+def reached(shares: Sequence[float], share: float, window: int) -> float:
+    """The first step from which the mean of a window is this share."""
+    steps = range(len(shares) - window)
+    return next((at for at in steps if statistics.fmean(shares[at : at + window]) >= share), math.inf)
+
+
+def held(slots: int, server: SimulatedServer, args: argparse.Namespace) -> Dict[int, float]:
+    """Replies a second with each of some fixed numbers, or with the best as it is computed."""
+    if not args.hold:
+        return {slots: slots / args.length}
+    hold = args.hold * max(1, 32 / slots)  # few slots, few replies, and much chance in them
+    numbers = (slots // 4, slots // 2, slots, 2 * slots)
+    return {number: rate(play(server, number, hold)["by_second"], 3, int(hold) - 1) for number in numbers}
+
+
 def sweep(slots: int, args: argparse.Namespace) -> Tuple[Series, List[str]]:
     """Fixed numbers and auto on servers of so many slots: the series to plot, and the table's rows."""
     found: Series = {}
-    hold = args.hold * max(1, 32 / slots)  # few slots, few replies, and much chance in them
-    with SimulatedServer("--slots", slots, *LATENCY) as silent:
-        fixed = {
-            number: rate(play(silent, number, hold)["by_second"], 3, int(hold) - 1)
-            for number in (slots // 4, slots // 2, slots, 2 * slots)
-        }
-        found["auto, by throughput"] = play(silent, "auto", args.seconds)["by_second"]
-    with SimulatedServer("--slots", slots, *LATENCY, "--metrics") as telling:
-        found["auto, by the server's metrics"] = play(telling, "auto", args.seconds)["by_second"]
+    with SimulatedServer("--slots", slots, *latency(args)) as silent:
+        fixed = held(slots, silent, args)
     best = max(fixed.values())
-    rows = [f"| {slots} | {number} | {value:.0f}/s | {value / best:.2f} | |" for number, value in fixed.items()]
-    for name, series in found.items():
-        reached = next((at for at in range(len(series) - 5) if rate(series, at, at + 5) > 0.95 * best), None)
-        late = rate(series, 30, len(series) - 1)
-        rows.append(f"| {slots} | {name} | {late:.0f}/s | {late / best:.2f} | {reached} s |")
+    rows = [f"| {slots} | {number} | {value:.1f}/s | {value / best:.2f} | | | |" for number, value in fixed.items()]
+    for name, flags in NAMES.items():
+        with SimulatedServer("--slots", slots, *latency(args), *flags) as server:
+            stats = play(server, "auto", args.seconds)
+            shares = busy(server.times(), slots, args.length / 20)
+        found[name] = stats["by_second"]
+        late = rate(found[name], len(found[name]) // 2, len(found[name]) - 1)
+        ninety, most = reached(shares, 0.9, 20) / 20, reached(shares, 0.95, 20) * args.length / 20
+        rows.append(
+            f"| {slots} | {name} | {late:.1f}/s | {late / best:.2f} | {ninety:.1f} | {most:.1f} s | {stats['most']} |"
+        )
     found["the best fixed number"] = [round(best)] * int(args.seconds)
     return found, rows
 
@@ -78,20 +114,19 @@ def sweep(slots: int, args: argparse.Namespace) -> Tuple[Series, List[str]]:
 def following(args: argparse.Namespace) -> Tuple[Series, List[str]]:
     """A server of 64 slots that has 32 for the middle third of the run."""
     third, found, rows = int(args.seconds * 2 / 3), {}, []
-    per_slot = 1 / (0.2 * 1.377)  # requests a second: the mean of the log-normal is exp(sigma^2 / 2) = 1.377 medians
-    for name, flags in (("by throughput", []), ("by the server's metrics", ["--metrics"])):
-        with SimulatedServer("--slots", 64, *LATENCY, *flags) as server:
+    for name, flags in NAMES.items():
+        with SimulatedServer("--slots", 64, *latency(args), *flags) as server:
             series = play(server, "auto", 3 * third, [(third, 32), (2 * third, 64)])["by_second"]
-        found[f"auto, {name}"] = series
+        found[name] = series
         parts = [rate(series, third * part - 20, third * part - 2) for part in (1, 2, 3)]
-        ratios = [part / (slots * per_slot) for part, slots in zip(parts, (64, 32, 64))]
+        ratios = [part / (slots / args.length) for part, slots in zip(parts, (64, 32, 64))]
         rows.append(f"capacity 64, 32, 64 slots, {name}: {', '.join(f'{ratio:.2f}' for ratio in ratios)} of it used")
     return found, rows
 
 
 def refusing(args: argparse.Namespace) -> str:
     """A server that takes 40 requests at once and refuses what is over that."""
-    with SimulatedServer("--slots", 4096, *LATENCY, "--refuse_over", 40) as server:
+    with SimulatedServer("--slots", 4096, *latency(args), "--refuse_over", 40) as server:
         stats = play(server, "auto", args.seconds)
     used = stats["work"] / stats["seconds"]
     return f"refused over 40: {stats['refused']} of {stats['requests']:,} requests refused, {used:.1f} in flight"
@@ -118,18 +153,22 @@ def main() -> None:
     """Prints the table and lines, and draws the plot."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--slots", type=int, nargs="+", default=[8, 64, 512])
+    parser.add_argument("--length", type=float, default=0.275, help="seconds a request takes, the mean")
     parser.add_argument("--hold", type=float, default=14.0, help="seconds each fixed number is held")
     parser.add_argument("--seconds", type=float, default=70.0, help="seconds auto runs")
+    parser.add_argument("--sweep_only", action="store_true", help="without the servers that change or refuse")
     parser.add_argument("--plot", help="PNG to write (needs matplotlib)")
     args = parser.parse_args()
     panels: Dict[str, Series] = {}
-    print("| slots | in flight | replies (auto: from second 30 on) | of the best fixed | 95 % of it reached after |")
-    print("|---|---|---|---|---|")
+    columns = ("slots", "in flight", "replies (auto: second half)", "of the best fixed")
+    columns += ("lengths to 90 %", "time to 95 %", "most at the server")
+    print("| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|")
     for slots in args.slots:
         panels[f"a server of {slots} slots"], rows = sweep(slots, args)
         print("\n".join(rows), flush=True)
-    panels["64 slots, 32 for the middle third, 64 again"], rows = following(args)
-    print("\n".join([*rows, refusing(args)]))
+    if not args.sweep_only:
+        panels["64 slots, 32 for the middle third, 64 again"], rows = following(args)
+        print("\n".join([*rows, refusing(args)]))
     if args.plot:
         plot(panels, args.plot)
 

@@ -6,7 +6,8 @@
     ├─ RunStopped             the run cannot go on; the same command resumes it (exit 1)
     │  ├─ BrokenInput         the input file turned out to be damaged further on
     │  ├─ ServerGone          the server stopped answering
-    │  ├─ BudgetSpent         --token_budget is used up
+    │  ├─ BudgetSpent         --token_budget or --time_budget is used up
+    │  │  └─ TargetReached    --target_accepted is reached
     │  ├─ Interrupted         Ctrl-C or SIGTERM (exit 130)
     │  └─ ServerRefused       wrong key, model or URL: every request would fail alike
     └─ EntryFailed            this entry goes to the errors file, the others go on
@@ -95,7 +96,11 @@ class ServerGone(RunStopped):
 
 
 class BudgetSpent(RunStopped):
-    """The run has spent its token budget: what is in flight is finished, no further draw starts."""
+    """The run has spent its tokens or its time: what is in flight is finished, and nothing more is sampled."""
+
+
+class TargetReached(BudgetSpent):
+    """The run has as many accepted rows as it was asked for."""
 
 
 class Interrupted(RunStopped):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import re
 import sys
@@ -148,6 +149,23 @@ def float_between(low: float, high: float = float("inf")) -> Callable[[str], flo
         return value
 
     return parse
+
+
+UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
+
+
+def duration(text: str) -> float:
+    """A flag's type: a time, in seconds.
+
+    >>> duration("8h"), duration("1h30m"), duration("0.5s")
+    (28800.0, 5400.0, 0.5)
+    """
+    parts = re.findall(r"(\d+(?:\.\d+)?)([dhms])", text)
+    seconds = math.fsum(float(number) * UNITS[unit] for number, unit in parts)
+    order = [unit for _, unit in parts]
+    if "".join(map("".join, parts)) != text or order != [unit for unit in UNITS if unit in order] or seconds <= 0:
+        raise argparse.ArgumentTypeError(f"must be a time such as 8h, 90m, 1h30m or 2d, not {text!r}")
+    return seconds
 
 
 finite = float_between(-1e308, 1e308)

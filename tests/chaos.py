@@ -39,7 +39,7 @@ SHARE = 1 / 3  # of all replies are spoilt
 HUGE = b'{"choices": [{"message": {"content": "%s"}}]}' % (b"x" * (120 << 20))
 UNCLEAN = ("Traceback", "Error:", "never retrieved", "was destroyed", "Unclosed")  # in no run's stderr
 LIMITED = (  # runs a script with no file allowed to grow past so many bytes
-    "import resource, runpy, sys; size = int(sys.argv[1]); sys.argv = sys.argv[2:]; "
+    "import resource, runpy, sys; size = int(sys.argv[1]); sys.argv = sys.argv[2:]; sys.dont_write_bytecode = True; "
     f"sys.path.insert(0, {str(ROOT)!r}); "
     "resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY)); "
     "runpy.run_path(sys.argv[0], run_name='__main__')"

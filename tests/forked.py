@@ -16,8 +16,11 @@ import tempfile
 from pathlib import Path
 from typing import Any, List, Sequence, Tuple
 
-import common.running.run  # a forked process has what a run imports
-import common.servers.connection  # noqa: F401
+import common.cli.build  # a forked process has all that a run imports
+import common.running.run
+import common.running.selected_card
+import common.servers.connection
+import common.servers.discovery  # noqa: F401
 from common.cli.commands import COMMANDS, run_command
 
 CONTEXT = multiprocessing.get_context("forkserver")

@@ -64,8 +64,10 @@ NOT_RUN = {  # by its exact text: why a command of the pages is not run here
 # Flags in the text that are not ours: llama.cpp's, llama-cpp-python's, the benchmarks'. One is an example of a mistake.
 OTHER_PROGRAMS = {
     *"--metrics --temprature --name --data --pairs --plot --rounds --seconds --api_key --model --n_ctx --slots".split(),
-    *("--help", "--version", "--humaneval", "--records", "--entries", "--generated", "--verify"),  # --verify: of select
+    *("--help", "--version", "--humaneval", "--records", "--verify", "--script", "--answers"),  # --verify: of select
+    *("--entries", "--generated"),
     *("--runner", "--max_len", "--reward_pretrain"),  # vLLM's and OpenRLHF's
+    *("--hold", "--length", "--seeds", "--sweep_only"),  # of the benchmarks of auto
 }
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 from typing import Iterator, Tuple
 
-from tests.helpers import ROOT
+from tests.helpers import ROOT, environment
 
 PACKAGE = ROOT / "common"
 LEVELS = [  # a folder, or a module beside the folders, may import from its own folder and from lower levels
@@ -44,3 +46,10 @@ def test_every_module_has_its_level_and_no_import_goes_up_or_sideways() -> None:
             if source != target and not (LEVEL[target] < LEVEL[source] or LEVEL[source] == LEVEL[target] < 2):
                 wrong.append(f"{path.relative_to(ROOT)} imports {target}")
     assert wrong == []
+
+
+def test_the_flags_of_a_command_need_no_server_and_no_bar() -> None:
+    slow = {"aiohttp", "jinja2", "plotly", "tenacity", "tqdm", "uvloop", "common.running.run"}
+    code = f"import sys, common.cli.commands; print({slow} & sys.modules.keys())"
+    words = [sys.executable, "-c", code]
+    assert subprocess.check_output(words, cwd=ROOT, env=environment(), text=True) == "set()\n"

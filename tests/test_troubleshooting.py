@@ -58,6 +58,7 @@ def limited(what: str, limit: int) -> str:
     """Code that runs sampling.py under a limit of the system."""
     return (
         f"import resource, runpy, signal, sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv[0] = 'sampling.py'; "
+        "sys.dont_write_bytecode = True; "  # not half a module
         f"signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_{what}, ({limit},) * 2); "
         f"runpy.run_path({str(ROOT / 'sampling.py')!r}, run_name='__main__')"
     )

@@ -10,10 +10,10 @@ Example: ``check_effects(args, {"judge_samples": Source("--judge_samples")})`` r
 from __future__ import annotations
 
 import argparse
-from typing import Collection, Iterator, Mapping, NamedTuple
+from typing import Collection, Iterator, Mapping, NamedTuple, Sequence
 
 from ..errors import UsageError
-from ..scoring.scorers import has_range, named_scorers, needs_client, users_of
+from ..scoring.scorers import has_range, named_scorers, needs_client, right_or_wrong, users_of
 from .selected_file import OF_FILE
 
 SELECTION = (
@@ -28,7 +28,9 @@ SERVER = "base_url api_key_env extra_body requests_per_minute tokens_per_minute"
 
 
 BATCH = "batch_out batch_in batch_submit".split()
-ONE_BY_ONE = "token_budget stop_loops longest_wait local ray dry_run estimate request_timeout".split()
+ONE_BY_ONE = (
+    "token_budget time_budget breadth stop_loops longest_wait local ray dry_run estimate request_timeout".split()
+)
 
 
 class Source(NamedTuple):
@@ -72,8 +74,33 @@ def needs_of(flag: str, args: argparse.Namespace) -> Iterator[Need]:
         role = flag[: -len("_api_key_env")]
         own = [f"{role}_port", f"{role}_base_url"]
         yield Need(any(values[name] for name in own), "with --local, whose server needs no key", ["local", *own])
+    yield from _needs_of_order(flag, args)
     if flag == "samples_per_request":
         yield Need(args.temperature != 0, "at --temperature 0, where all answers are one text", ["temperature"])
+
+
+def _needs_of_order(flag: str, args: argparse.Namespace) -> Iterator[Need]:
+    """What the flags of the order of work need: several requests per entry, and scores as the answers arrive."""
+    if flag == "breadth":
+        several = args.answers_per_question > args.samples_per_request
+        deciding = ["answers_per_question", "samples_per_request"]
+        yield Need(several, "where one request brings all answers of an entry", deciding)
+    if flag in ("breadth", "target_accepted"):
+        text = "with --scorer compare, which scores an entry's answers once all of them are there"
+        yield Need("compare" not in args_scorer(args), text, ["scorer"])
+    if flag == "target_accepted":
+        wanted = ["accept_score", "accept_precision", "majority_min"]
+        is_known = _any_of(args, wanted) or right_or_wrong(args_scorer(args))
+        yield Need(is_known, "without --accept_score S, which says when an answer is accepted", wanted)
+        text = "with --selected_format kto, whose rows are of other answers too"
+        yield Need(args.selected_format != "kto", text, ["selected_format"])
+        yield Need(args.estimate is None, "with --estimate N", ["estimate"])
+
+
+def args_scorer(args: argparse.Namespace) -> Sequence[str]:
+    """The words of --scorer; none for a command without scorers."""
+    found: Sequence[str] = vars(args).get("scorer") or ()
+    return found
 
 
 def _needs_of_results(flag: str, args: argparse.Namespace) -> Iterator[Need]:

@@ -9,7 +9,7 @@ import argparse
 from typing import Any, Callable, Dict, NamedTuple
 
 from .. import __version__
-from ..flag_types import HelpAll, Parser, finite, float_between, int_between, json_object, path
+from ..flag_types import HelpAll, Parser, duration, finite, float_between, int_between, json_object, path
 from ..results.export import ORDERS
 from ..results.formats import FORMATS, formats_help
 from ..results.pass_rate import per_entry, share_range
@@ -24,6 +24,9 @@ ABSENT: Dict[str, Any] = {  # the values of the flags that not every command has
     "dry_run": False,
     "answers_per_question": 0,
     "token_budget": None,
+    "time_budget": None,
+    "target_accepted": None,
+    "breadth": False,
     "stop_loops": False,
     "stop_after": None,
     "give_up_after": None,
@@ -378,6 +381,18 @@ def add_sampling(parser: argparse.ArgumentParser, answers: int) -> None:
         help="request no further answers after T completion tokens",
     )
     add(
+        "--time_budget",
+        type=duration,
+        metavar="TIME",
+        help="request no further answers after this time, such as 8h, 90m or 1h30m",
+    )
+    add(
+        "--breadth",
+        action="store_true",
+        help="sample one answer for every entry, then a second one where it is still needed, and so on; with a budget, "
+        "where an accepted answer takes the fewest tokens",
+    )
+    add(
         "--stop_loops",
         action="store_true",
         help="end an answer that repeats itself: by vLLM's own means, elsewhere by closing the connection of a stream",
@@ -393,6 +408,12 @@ def add_stopping(parser: argparse.ArgumentParser) -> None:
         type=int_between(1),
         metavar="M",
         help="stop sampling an entry if none of its first M answers is accepted",
+    )
+    add(
+        "--target_accepted",
+        type=int_between(1),
+        metavar="N",
+        help="end the run with N selected rows of accepted answers, those of the easiest entries (with --breadth)",
     )
     add(
         "--stop_sure",

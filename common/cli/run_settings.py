@@ -16,11 +16,12 @@ from ..scoring.judge import MAX_TOKENS
 from ..scoring.judge_prompt import FORMS_ASKED, own_prompt
 from ..scoring.scorers import SCORERS
 from ..storage.result_files import WRITTEN
-from ..storage.run_files import MIX, POPULATION, generators_in
+from ..storage.run_files import MIX, POPULATION, UNFINISHED, generators_in
 
 # What the settings hold and not every command has a flag for.
 WITHOUT_FLAG = {
     WRITTEN,
+    UNFINISHED,
     *"input answers_per_question max_tokens accept_score stop_after give_up_after stop_sure".split(),
 }
 

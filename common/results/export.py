@@ -18,6 +18,7 @@ import os
 import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import IO, Any, Iterable, Iterator, NamedTuple, Sequence, Tuple
 
 from ..errors import BadEntry, RunStopped, UsageError, plural
@@ -52,13 +53,19 @@ ORDERS = ("input", "output")
 class Extras(NamedTuple):
     """What else the rows hold, and their order: that of the ``input`` or of the ``output``.
 
-    ``keys`` are those of ``--selected_keys``; ``model`` made the answers whose record does not name their model.
+    ``keys`` are those of ``--selected_keys``; ``model`` made the answers whose record does not name their model. There
+    are at most ``most`` rows: the first of the output.
     """
 
     keys: Sequence[str] = ()
     order: str = ORDERS[0]
     model: str | None = None
     options: RowOptions = RowOptions()
+    most: int | None = None
+
+    def left(self, rows: int) -> int | None:
+        """How many more there may be; None if there is no limit."""
+        return None if self.most is None else max(0, self.most - rows)
 
 
 NO_EXTRAS = Extras()
@@ -198,6 +205,17 @@ def starts_of(path: str) -> Sequence[bytes]:
     return [b'{"%s":' % name.encode() for name in dict.fromkeys(next(iter(form.columns)) for form in forms)]
 
 
+def row_count(record: Record, selection: Selection, selected_format: str) -> int:
+    """How many rows a record gives, before cleaning.
+
+    >>> record = {"generated_answers": ["4", "5"], "generated_scores": [9, 8]}
+    >>> row_count(record, Selection("top_k", top_k=4), "sharegpt")
+    2
+    """
+    found = row_form(selected_format, selection.makes_pairs).source(record, selection)
+    return sum(not isinstance(facts, str) for _, facts in found)
+
+
 def write_selected(
     records: Iterable[Record],
     path: str,
@@ -256,6 +274,8 @@ def _examples(records: Iterable[Record], shape: FileShape, wanted: Wanted) -> It
     """An example for each row of each record, after the entry's place in the input and its flags; counts them."""
     for record in records:
         shape.records += 1
+        if wanted.extras.left(shape.rows) == 0:
+            continue
         sources = _sources(record, shape, wanted)
         if not sources:
             continue
@@ -264,7 +284,7 @@ def _examples(records: Iterable[Record], shape: FileShape, wanted: Wanted) -> It
         except BadEntry:
             shape.unreadable += 1
             continue
-        made = list(_examples_of(record, entry, sources, shape, wanted))
+        made = list(islice(_examples_of(record, entry, sources, shape, wanted), wanted.extras.left(shape.rows)))
         shape.rows += len(made)
         shape.chosen += bool(made)
         shape.chosen_marked += bool(made) and all(flags & MARKED for flags, _ in made)

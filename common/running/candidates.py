@@ -51,8 +51,10 @@ class Candidates:
         self._keep = keep
         self._stop = stop
         self._servers_idle = servers_idle
-        self._to_sample: list[int] = list(state.missing(self._sampler))  # indices without a request yet; never replaced
-        self._most = len(state.answers) + len(self._to_sample)
+        wanted = state.missing(self._sampler) if state.most is None else state.within_reach(self._sampler)
+        self._to_sample: list[int] = list(wanted)  # indices without a request yet; never replaced
+        self._all = len(state.answers) + len(self._to_sample)
+        self._most = len(state.answers) + state.to_sample(self._sampler)  # in this visit
         self._to_score: list[int] = []  # indices of answers at hand that no scorer was given yet
         self._being_scored: dict[str, list[Answer]] = {}  # by digest: equal texts are scored once
         self._scored = 0
@@ -74,11 +76,18 @@ class Candidates:
             stopped_by = self._stopped_by()
             if self._failure is not None and stopped_by not in ENOUGH:
                 raise self._failure
-            if self._entry_scorer is not None:
+            is_missing = bool(self._state.missing(self._sampler))
+            if self._entry_scorer is not None and not (is_missing and self._state.most is not None and not stopped_by):
                 await self._score_together(self._entry_scorer)
-            return stopped_by if self._state.missing(self._sampler) else None
+            return stopped_by if is_missing else None
         finally:
             self._cancel()
+
+    async def score_at_hand(self) -> None:
+        """Has the answers at hand scored together, if that takes no request. Samples nothing."""
+        scorer = self._entry_scorer
+        if scorer is not None and (scorer.part is not None or not scorer.requests_for(len(self._state.answers))):
+            await self._score_together(scorer)
 
     def _start(self) -> None:
         """Sends every request that is wanted now."""
@@ -143,13 +152,15 @@ class Candidates:
     def _wanted(self) -> int:
         """How many more answers are to be sampled or scored now."""
         if self._rule is None:
-            return len(self._to_score) + len(self._to_sample)
+            return max(0, self._most - self._started())
         return self._rule.more(self._standing(), self._servers_idle())
 
     def _standing(self) -> Standing:
-        started = self._most - len(self._to_sample) - len(self._to_score)
         votes = self._ballot.sizes() if self._ballot is not None else ()
-        return Standing(self._most, started, self._scored, len(self._accepted), votes)
+        return Standing(self._most, self._started(), self._scored, len(self._accepted), votes)
+
+    def _started(self) -> int:
+        return self._all - len(self._to_sample) - len(self._to_score)
 
     def _stopped_by(self) -> str | None:
         return self._rule.stopped_by(self._standing()) if self._rule is not None else None

@@ -20,10 +20,11 @@ from ..servers.client import ChatClient
 from ..servers.connection import NotSent
 from ..storage.held import Held
 from .candidates import Candidates
+from .entries import fill
 from .entry_state import EntryState
 from .estimate import roles_of
 from .job import Job, Pipeline
-from .run import check_results, fill, read_ahead, show
+from .run import check_results, read_ahead, show
 from .survey import Survey
 
 PLACEHOLDER = "(an answer of the generator)"

@@ -45,6 +45,9 @@ class Engine(Protocol):
     def all_admitted(self) -> None:
         """The run has no further entry: requests that may turn out to be unnecessary cost nothing now."""
 
+    def sample_no_more(self, reason: str) -> None:
+        """Sends no further request for answers: each raises BudgetSpent with this reason."""
+
     def end(self, error: RunStopped) -> None:
         """Sends no further request: each that waits raises ``error``."""
 
@@ -92,13 +95,12 @@ class LocalEngine:
         self._all_admitted = True
 
     def sample_no_more(self, reason: str) -> None:
-        """Sends no further request for answers: the budget is spent."""
-
         def refuse() -> None:
             raise BudgetSpent(reason)
 
         if self._pipeline.sampler is not None:
             self._pipeline.sampler.may_start(refuse)
+            self._pipeline.sampler.stop(BudgetSpent(reason))
 
     def end(self, error: RunStopped) -> None:
         for client in self._pipeline.clients:

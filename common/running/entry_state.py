@@ -36,6 +36,9 @@ from ..storage.run_files import scorer_of
 from .early_stopping import Standing, StopRule, StopSure
 from .generators import Generators
 from .job import Pipeline
+from .posterior import Seen
+
+CHARACTERS = 4  # of a token, roughly
 
 
 @dataclass
@@ -43,6 +46,7 @@ class EntryState:
     """``answers`` are by index, ``scores`` by the digest of the answer's text: equal texts share one score.
 
     ``parts`` are scores that the scorer's own would contain, ``verdicts`` the ledger lines that save it requests.
+    ``most`` is how many answers may be sampled in this visit (None: all that are missing).
     ``images`` are URLs, and ``prompts`` the JSON of the messages by the generator's settings; both are filled only if a
     request needs them.
     """
@@ -54,12 +58,15 @@ class EntryState:
     verdicts: list[Record] = field(default_factory=list)
     images: list[str] = field(default_factory=list)
     prompts: dict[str, bytes] = field(default_factory=dict)
+    most: int | None = None
 
-    def recall(self, lines: Iterable[Record], pipeline: Pipeline) -> None:
+    def recall(self, lines: Iterable[Record], pipeline: Pipeline, retry: bool = True) -> None:
         """Takes from ledger lines the answers and the scores that the pipeline's settings would make again.
 
-        An answer that is there already stays.
+        An answer that is there already stays. With ``retry``, an answer without a score is to be scored again, if the
+        scorer retries such answers.
         """
+        retry = retry and pipeline.scorer is not None and pipeline.scorer.retry_unscored
         scores, there, row = [], set(self.answers), self._row_id(pipeline.scorer)
         for line in lines:
             if "answer" in line:
@@ -75,12 +82,12 @@ class EntryState:
         if pipeline.scorer is not None and scores:
             wanted = score_id(pipeline.scorer, self._whole())
             known = [line for line in scores if line["made_by"] == wanted]
-            if pipeline.scorer.retry_unscored:
+            if retry:
                 known = [line for line in known if line["score"] is not None]
             self.scores.update((line["digest"], score_from_line(line)) for line in known)
         if pipeline.scorer is not None:
             parts = [line for line in scores if line["made_by"] in ids_of_parts(pipeline.scorer)]
-            if isinstance(pipeline.scorer, EntryScorer) and pipeline.scorer.retry_unscored:
+            if isinstance(pipeline.scorer, EntryScorer) and retry:
                 parts = [line for line in parts if line["score"] is not None]
             for line in sorted(parts, key=lambda line: len(line.get("judge_samples") or [line])):
                 self.parts[line["digest"]] = score_from_line(line)
@@ -97,7 +104,9 @@ class EntryState:
         if line["made_by"] == sampler.settings_id and sampler.usable(answer, line.get("max_tokens")):
             self.answers[line["index"]] = generators.signed(answer, sampler)
 
-    def take_record(self, record: Record, before: dict[str, Any], pipeline: Pipeline) -> list[Record]:
+    def take_record(
+        self, record: Record, before: dict[str, Any], pipeline: Pipeline, retry: bool = True
+    ) -> list[Record]:
         """Takes what an output whose settings were ``before`` has of the entry. All its answers count, if usable.
 
         Only the scores are taken if the answers come with the input. Returns the ledger lines of the scores of other
@@ -112,7 +121,7 @@ class EntryState:
                 answer.max_tokens = limit
                 self.answers[index] = answer
         lines = list(score_lines(record, answers, scorer_of(before), pipeline.scorer))
-        self.recall(lines, pipeline)
+        self.recall(lines, pipeline, retry)
         own = pipeline.scorer.settings_id if pipeline.scorer is not None else ""
         row = self._row_id(pipeline.scorer)
         return [line for line in lines if line.get("row") != row or not line["made_by"].startswith(own)]
@@ -126,8 +135,27 @@ class EntryState:
             return False  # it scores all answers that are there
         return pipeline.stop_rule is not None and self._stopped_by(pipeline.stop_rule) is not None
 
+    def seen(self, accept_score: float | None) -> Seen:
+        """How many answers there are, how many different ones score at least that, and the tokens of all of them."""
+        rule = None if accept_score is None else StopRule(accept_score)
+        accepted = {normalised(answer.text) for answer, score in self._known() if rule and rule.accepts(answer, score)}
+        return Seen(len(self.answers), len(accepted), sum(map(tokens_of, self.answers.values())))
+
+    def drop_unscored(self) -> None:
+        """Takes away the answers that no scorer was asked about."""
+        known = {one.digest for one, _ in self._known()}
+        self.answers = {
+            index: one
+            for index, one in self.answers.items()
+            if one.digest in known or not ended_by_itself(one.finish_reason)
+        }
+
+    def _known(self) -> list[tuple[Answer, Score]]:
+        """The answers that have a score, each with it."""
+        return [(one, self.scores[one.digest]) for one in self._whole() if one.digest in self.scores]
+
     def _stopped_by(self, rule: StopRule | StopSure) -> str | None:
-        known = [(one, self.scores[one.digest]) for one in self._whole() if one.digest in self.scores]
+        known = self._known()
         accepted = {normalised(answer.text) for answer, score in known if rule.accepts(answer, score)}
         scored = len(known) + len(self.answers) - len(self._whole())
         votes = sizes_of_classes([score for _, score in known])
@@ -139,6 +167,14 @@ class EntryState:
     def missing(self, sampler: Generators | None) -> list[int]:
         """The indices of the answers that are still to be sampled, if all are wanted."""
         return [] if sampler is None else [index for index in range(sampler.count) if index not in self.answers]
+
+    def within_reach(self, sampler: Generators | None) -> list[int]:
+        """The indices of the missing answers whose generators are not lost."""
+        return [] if sampler is None else sampler.within_reach(self.entry.entry_id, self.missing(sampler))
+
+    def to_sample(self, sampler: Generators | None) -> int:
+        """How many answers may be sampled in this visit."""
+        return len(self.missing(sampler)) if self.most is None else min(self.most, len(self.within_reach(sampler)))
 
     def needs_images(self, pipeline: Pipeline) -> bool:
         """Whether a request may be made that shows the entry's images."""
@@ -178,6 +214,12 @@ class EntryState:
     def whole_answers(self) -> list[tuple[int, Answer]]:
         """The answers that count, each after its index."""
         return [(index, one) for index, one in sorted(self.answers.items()) if ended_by_itself(one.finish_reason)]
+
+
+def tokens_of(answer: Answer) -> int:
+    """The completion tokens of an answer, or about as many if its server did not count them."""
+    counted = (answer.usage or {}).get("completion_tokens")
+    return counted if isinstance(counted, int) else len(answer.text) // CHARACTERS
 
 
 def score_id(scorer: Scorer, answers: Iterable[Answer]) -> str:

@@ -163,6 +163,10 @@ class Generators:
             self.lose(sampler, error)
         return True
 
+    def within_reach(self, entry_id: str, indices: Sequence[int]) -> list[int]:
+        """Those of an entry's answers whose generators are not lost."""
+        return [index for index in indices if id(self.of(entry_id, index)) not in self._lost]
+
     def stop(self, error: RunStopped) -> None:
         """Sends nothing from now on: each request for answers raises ``error``."""
         for client in self.clients:

@@ -52,6 +52,7 @@ class Results:
     selected_format: str = "sharegpt"
     selected_keys: Sequence[str] = ()
     selected_order: str = "input"
+    most_rows: int | None = None  # in the selected file: the first of the output
     rows: RowOptions = ROWS  # how the rows show thoughts and the system prompt
     report_file: str | None = None
     score_range: tuple[float, float] | None = (0.0, 10.0)  # of the scorer; the report's axes. None: without a range
@@ -86,6 +87,9 @@ class Job:
     max_image_bytes: int = 20 << 20
     limit: int | None = None  # process only the first entries
     token_budget: int | None = None  # start no request for an answer after this many completion tokens
+    time_budget: float | None = None  # nor after this many seconds
+    target_accepted: int | None = None  # nor once the selection has this many rows
+    breadth: bool = False  # one answer for every entry, then a second one where it is needed
     estimate: int | None = None  # process only this many entries, spread over the input, and estimate the whole job
     prices: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # by role: of prompt and completion tokens
     batch: Batch | None = None  # takes requests and replies in place of the servers

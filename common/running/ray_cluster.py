@@ -58,7 +58,7 @@ class RemoteEntry:
     @property
     def requests(self) -> int:
         """How many requests it will take, roughly."""
-        return max(1, len(self.state.missing(self._pipeline.sampler)) or len(self.state.answers))
+        return max(1, self.state.to_sample(self._pipeline.sampler) or len(self.state.answers))
 
     def take(self, lines: Sequence[Record]) -> None:
         """Keeps answers and scores."""
@@ -169,6 +169,11 @@ class RayEngine:
         self._all_admitted = True
         for node in self._nodes.values():
             node.actor.all_admitted.remote()
+
+    def sample_no_more(self, reason: str) -> None:
+        self._budget_spent = reason
+        for node in self._nodes.values():
+            node.actor.sample_no_more.remote(reason)
 
     def end(self, error: RunStopped) -> None:
         """Does nothing here: the workers end when the run leaves the engine."""
@@ -319,9 +324,7 @@ class RayEngine:
             if self._budget_spent is None:
                 self._check_budget()
         except BudgetSpent as error:
-            self._budget_spent = str(error)
-            for node in self._nodes.values():
-                node.actor.sample_no_more.remote(self._budget_spent)
+            self.sample_no_more(str(error))
         except RunStopped as error:
             self._stop(error)
 

@@ -87,7 +87,7 @@ def write_selection(output: Output, results: Results, files: ResultFiles, writte
     from .selected_card import Counted, card_of
 
     path = results.selected_file
-    extras = Extras(results.selected_keys, results.selected_order, output.generator, results.rows)
+    extras = Extras(results.selected_keys, results.selected_order, output.generator, results.rows, results.most_rows)
     counted = Counted(output.records, results.selection.accept_score)
     with contextlib.ExitStack() as stack:
         stack.enter_context(files.replacing("--selected_file", path))

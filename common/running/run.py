@@ -33,8 +33,6 @@ from ..errors import (
     ToolkitError,
     UsageError,
 )
-from ..fast_json import dumps
-from ..images import load_images
 from ..input.files import InputFile, Item
 from ..input.joined import JoinedFiles, open_input
 from ..input.json_items import Passed
@@ -42,15 +40,19 @@ from ..input.peek import peek_of
 from ..records import Entry, PendingEntry, Record, canonical, id_key
 from ..results.quantiles import ScoreSample
 from ..servers.client import Traffic
-from ..servers.messages import chat_messages, check_marks
+from ..servers.messages import check_marks
 from ..storage.result_files import ResultFiles
 from ..storage.run_files import RunFiles, settings_of
 from ..streams import kept_signals, say
+from .breadth import Breadth, DepthFirst, Order, Spool, Visit, is_guided
 from .counts import Counts
 from .engine import Engine, LocalEngine
+from .entries import Entries, fill
 from .entry_state import EntryState, is_score_of
 from .job import Job
+from .limits import Limits
 from .opening import check_opening
+from .posterior import Acceptance
 from .progress import Progress, show_progress
 from .results import Output, Written, check_result_files, send_selection, write_result_files
 from .sampler import Sampler
@@ -78,10 +80,10 @@ def run(job: Job) -> int:
     with contextlib.closing(open_input(job.input_files)) as source:
         items = read_ahead(source, job)
         files = open_files(job)
-        current = Run(job, source, items, files, pilot)
+        current = Run(job, source, items, files, pilot, begun)
         written = Written()
         try:
-            with files:
+            with contextlib.closing(current), files:
                 check_results(job, files.results)
                 files.say_what_stays()
                 gc.freeze()  # what stands now stays: the collector need not scan it
@@ -91,10 +93,10 @@ def run(job: Job) -> int:
                     current.is_over = True
                 except (ToolkitError, KeyboardInterrupt):
                     os.chdir(folder)
-                    write_results_anyway(job, files, written)
+                    write_results_anyway(job, files, written, current.unfinished())
                     raise
                 os.chdir(folder)  # a user's function may have left it
-                path = files.settle()
+                path = files.settle(current.unfinished())
                 write_results(job, files, path, written)
                 send_selection(job.results, written)
                 if pilot is not None:
@@ -108,11 +110,11 @@ def run(job: Job) -> int:
         from ..results.calibration import table_text
 
         show(table_text(written.calibration))
-    if current.cut_short:
-        log.warning("%s; run the same command again to go on", current.cut_short)
+    if current.limits.is_spent:
+        log.warning("%s; run the same command again to go on", current.limits.cut_short)
     is_whole = (files.is_settled or pilot is not None) and not files.damaged
     waits = job.batch is not None and not job.batch.writes and current.counts.postponed > 0
-    return 0 if is_whole and not (current.counts.failed or current.cut_short or waits) else 1
+    return 0 if is_whole and not (current.counts.failed or current.limits.is_spent or waits) else 1
 
 
 def make_pilot(job: Job) -> Pilot | None:
@@ -181,10 +183,10 @@ def _failure(read: Callable[[object, int], object], item: Item) -> BadEntry | No
     return None
 
 
-def write_results_anyway(job: Job, files: RunFiles, written: Written) -> None:
+def write_results_anyway(job: Job, files: RunFiles, written: Written, unfinished: Iterator[Record]) -> None:
     """The results of a run that was stopped, if it has any entries; a failure to write them is only said."""
     try:
-        path = files.settle()
+        path = files.settle(unfinished)
     except RunStopped as error:
         log.warning("%s", error)
         path = job.output_file
@@ -248,7 +250,7 @@ def generator_of(job: Job, files: RunFiles) -> str | None:
 
 def make_engine(job: Job, run: Run) -> Engine:
     """The engine that processes the job's entries: this process, or a Ray cluster."""
-    check_budget = run.check_budget if job.token_budget is not None else None
+    check_budget = run.limits.check_tokens if job.token_budget is not None else None
     if job.ray is not None:
         from .ray_cluster import RayEngine
 
@@ -266,10 +268,10 @@ class Run:
         items: Iterator[Item],
         files: RunFiles,
         pilot: Pilot | None = None,
+        begun: float = 0.0,
     ) -> None:
         self.counts = Counts(accept_score=job.results.selection.accept_score)
         self.is_over = False  # whether nothing stopped the run before its end
-        self.cut_short: BudgetSpent | None = None
         self._lost: RunStopped | None = None  # why a generator is lost, while others are left
         if job.results.score_range is None:
             self.counts.sample = ScoreSample()
@@ -278,14 +280,38 @@ class Run:
         self._items = islice(items, job.limit) if pilot is None else pilot.chosen(items)
         self._pilot = pilot
         self._files = files
-        self._engine: Engine = make_engine(job, self)
-        if job.pipeline.sampler is not None and job.ray is None:
-            job.pipeline.sampler.lose = self._lose
         self._stopped: asyncio.Future[BaseException] | None = None  # made in the event loop
         self._broken: BrokenInput | None = None
         self._keys_of: dict[int, int] = {}  # by entry: the hash of its other keys, if it has any
         self._leftover = 0  # entries of the output that are not in the input
         self._left_out = False  # whether entries were not begun
+        self.limits = Limits(job, begun)
+        self._engine: Engine = make_engine(job, self)
+        if job.pipeline.sampler is not None and job.ray is None:
+            job.pipeline.sampler.lose = self._lose
+        self.limits.sample_no_more = self._engine.sample_no_more
+        self._is_broad = job.breadth and pilot is None
+        self._spool = Spool(os.path.dirname(os.path.abspath(job.output_file)))
+        self._entries = Entries(job, files, self.counts, self.limits, several_visits=self._is_broad)
+        self._order: Order = self._make_order() if self._is_broad else DepthFirst()
+
+    def _make_order(self) -> Breadth:
+        job, sampler = self._job, self._job.pipeline.sampler
+        assert sampler is not None
+        spares = job.token_budget is not None or job.target_accepted is not None  # no answer that may be unnecessary
+        drained = None if spares else self._engine.all_admitted
+        acceptance = Acceptance() if is_guided(job) else None
+        return Breadth(self._spool, sampler.group_size, self._entries.seen_before, acceptance, drained)
+
+    def unfinished(self) -> Iterator[Record]:
+        """The records of the entries that were begun and need more, for the results of a run that ends early."""
+        if self._is_broad:
+            self.counts.postponed = 0  # all of them are counted now
+        yield from self._entries.unfinished(self._order.unfinished())
+
+    def close(self) -> None:
+        """Removes the temporary file of the entries that waited."""
+        self._spool.close()
 
     def summary(self, seconds: float, written: Written) -> str:
         """The end of the run as a person reads it."""
@@ -300,6 +326,8 @@ class Run:
             rows.append(("ledger", job.ledger_file))
         if self._files.first_error is not None:
             rows.append(("errors", f"{job.errors_file} (the first: {self._files.first_error})"))
+        if self.limits.target is not None:
+            rows.append(("target", self.limits.target.text()))
         ending = self._ending(written)
         rows += [("warning", text) for text in warnings(self.counts, ending)]
         rows += job.batch.rows() if job.batch is not None else []
@@ -309,6 +337,7 @@ class Run:
 
     def _ending(self, written: Written) -> Ending:
         job, (_, sampler, scorer, _) = self._job, self._job.pipeline
+        selected, target = None if written.selected is None else written.selected.rows, self.limits.target
         return Ending(
             script=job.script,
             output_file=job.output_file,
@@ -319,7 +348,8 @@ class Run:
             lowest_score=job.results.lowest_score,
             selected_file=job.results.selected_file,
             selected=written.selected,
-            is_over=self.is_over and self.cut_short is None,
+            is_over=self.is_over and not self.limits.is_spent,
+            target=target.warning(selected) if target is not None and self.is_over else None,
             leftover=self._leftover if self._files.is_settled else 0,
         )
 
@@ -335,15 +365,16 @@ class Run:
         """Processes every pending entry; raises the error that stopped the run before its end."""
         for client in self._job.pipeline.clients:
             client.answered_before = self._files.resumes
-        pending = self._pending()
+        self._entries.count_those_of_output()
+        pending = iter(()) if self.limits.is_reached else self._pending()
         first = next((item for item in pending if item is not None), None)
         if first is not None:
             await self._until_stopped(chain([first], pending))
         if self._broken is not None:
             raise self._broken
-        if not (self._left_out or self.counts.postponed):
-            self.cut_short = None  # the request that met the budget turned out to be unnecessary
-        self._files.complete = self.cut_short is None and self._pilot is None and not self.counts.postponed
+        if not (self._left_out or self.counts.postponed or self._order.open or self.limits.is_reached):
+            self.limits.cut_short = None  # the request that met the budget turned out to be unnecessary
+        self._files.complete = self.limits.cut_short is None and self._pilot is None and not self.counts.postponed
         if self._files.complete and self._job.limit is None:
             self._leftover = self._files.not_in_input()
         if self._lost is not None and self.counts.postponed:
@@ -359,16 +390,6 @@ class Run:
         """A generator is lost: the run goes on with the others, and ends with the error."""
         self._lost = type(error)(f"the generator {sampler.name} is lost: {error}")
         log.warning("%s; the others go on, and its answers wait for the next run", self._lost)
-
-    def check_budget(self) -> None:
-        """Raises BudgetSpent once the run has spent its budget, RunStopped if a server does not report its tokens."""
-        traffic = [client.traffic for client in self._job.pipeline.clients]
-        spent, budget = sum(one.tokens for one in traffic), self._job.token_budget or 0
-        if any(one.uncounted for one in traffic):
-            raise RunStopped("--token_budget cannot be kept: the server does not say how many tokens it spent")
-        if spent >= budget:
-            self.cut_short = BudgetSpent(f"{spent:,} of --token_budget {budget:,} completion tokens are spent")
-            raise self.cut_short
 
     # The input
 
@@ -489,6 +510,8 @@ class Run:
             shown = asyncio.ensure_future(show_progress(self._progress(), job.quiet, job.line_every))
             stack.callback(shown.cancel)  # its failure would end nothing
             self._run_beside(stack, self._sync_regularly())
+            if job.time_budget is not None:
+                self._run_beside(stack, self.limits.watch_time(job.time_budget))
             await self._admit(pending)
 
     def _progress(self) -> Progress:
@@ -511,17 +534,15 @@ class Run:
         """Starts entries as the engine has room for them, and waits for the last."""
         opening = asyncio.Semaphore(OPENING)
         tasks: set[asyncio.Future[None]] = set()
+        visits = self._order.visits(self._until_broken(pending))
         try:
-            for item in self._until_broken(pending):
-                if item is None:
-                    await asyncio.sleep(0)
-                    continue
+            async for visit in visits:
                 await opening.acquire()
                 await self._engine.room()
-                if self.cut_short is not None:
+                if self.limits.cut_short is not None:
                     self._left_out = True
                     break
-                task: asyncio.Future[None] = asyncio.ensure_future(self._process(item, opening))
+                task: asyncio.Future[None] = asyncio.ensure_future(self._process(visit, opening))
                 tasks.add(task)
                 task.add_done_callback(tasks.discard)
                 task.add_done_callback(self._stop_on_failure)
@@ -530,6 +551,7 @@ class Run:
             while tasks:
                 await asyncio.wait(tasks)
         finally:
+            await visits.aclose()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -554,52 +576,56 @@ class Run:
 
     # One entry
 
-    async def _process(self, pending: PendingEntry, opening: asyncio.Semaphore) -> None:
-        """One entry from its ledger lines to its record, or to the errors file."""
-        entry, state, known = pending.entry, EntryState(pending.entry), 0
+    async def _process(self, visit: Visit, opening: asyncio.Semaphore) -> None:
+        """One visit of an entry, from its ledger lines to its record, to its next visit, or to the errors file."""
+        entry, state, known = visit.pending.entry, EntryState(visit.pending.entry), 0
+        sampler, entries = self._job.pipeline.sampler, self._entries
         try:
             try:
-                state = await self._open(pending)
+                state, lines = entries.open(visit)
+                if self._pilot is not None:
+                    self._pilot.begin(entry, lines)
+                await fill(state, self._job)
             finally:
                 opening.release()
-            known = len(state.scores)
+            known, before = len(state.scores), entries.seen(state)
             stopped_by = await self._engine.process(state, self._keep)
         except EntryFailed as error:
-            self.counts.lost += len(state.missing(self._job.pipeline.sampler))
+            self.counts.lost += len(state.missing(sampler))
+            self._order.end(visit)
             self._fail(entry, entry.line, error)
             if self._pilot is not None:
                 self._pilot.ends(None)
-        except (BudgetSpent, Postponed):
+        except BudgetSpent:
             self.counts.postponed += 1
+            self._order.back(visit, entries.seen(state))
+        except Postponed:
+            self._go_on_later(visit, state)
         else:
-            accept = self._job.results.selection.passes
-            record, scores = state.record(self._job.pipeline.scorer, stopped_by or pending.stopped_by, accept)
-            self._files.output.append(record)
-            if self._pilot is not None:
-                self._pilot.ends(record)
-            self.counts.done += 1
-            self.counts.scored += len(scores) - (len(state.scores) - known)
-            self.counts.unneeded += len(state.missing(self._job.pipeline.sampler))
-            self.counts.add_answers(state.answers.values())
-            self.counts.add_scores(scores)
+            self._order.learn(before, entries.seen(state))
+            if state.most is not None and stopped_by is None and state.missing(sampler):
+                self._go_on_later(visit, state)
+                entries.count_rows(state)
+            else:
+                self._finish(visit, state, stopped_by, known)
 
-    async def _open(self, pending: PendingEntry) -> EntryState:
-        """What the ledger and the input have of an entry; with its images and its prompt, if a request needs them."""
-        job, ledger = self._job, self._files.ledger
-        state = EntryState(pending.entry, dict(enumerate(pending.answers or ())))
-        replaced = state.take_record(pending.record, self._files.before, job.pipeline) if pending.record else []
-        known, lines = len(state.answers), ledger.recall(pending.entry.entry_id)
-        state.recall(lines, job.pipeline)
+    def _go_on_later(self, visit: Visit, state: EntryState) -> None:
+        """An entry needs more: in its next visit, or in the next run if nothing can be sampled for it now."""
+        if self._is_broad and state.within_reach(self._job.pipeline.sampler):
+            self._order.back(visit, self._entries.seen(state))
+        else:
+            self.counts.postponed += 1
+            self._order.leave(visit)
+
+    def _finish(self, visit: Visit, state: EntryState, stopped_by: str | None, known: int) -> None:
+        """An entry is complete. ``known`` is how many scores it had before."""
+        record, scores = self._entries.finish(state, stopped_by or visit.pending.stopped_by)
+        self._order.end(visit)
         if self._pilot is not None:
-            self._pilot.begin(pending.entry, lines)
-        self.counts.recalled += len(state.answers) - known
-        self.counts.begun += 1
-        self.counts.there += len(state.answers)
-        for line in replaced:  # scores that the new record does not hold
-            if line not in lines:
-                ledger.append(line)
-        await fill(state, job)
-        return state
+            self._pilot.ends(record)
+        self.counts.done += 1
+        self.counts.scored += len(scores) - (len(state.scores) - known)
+        self.counts.unneeded += len(state.missing(self._job.pipeline.sampler))
 
     def _keep(self, line: Record) -> None:
         self._files.ledger.append(line)
@@ -628,25 +654,3 @@ class Run:
         }
         names_its_place = place is not None and str(error).startswith(f"{place.file}: {place.unit} {place.number}: ")
         self._files.fail(failure, "" if names_its_place else where)
-
-
-async def fill(state: EntryState, job: Job) -> None:
-    """Adds the images and the prompt to an entry, if a request needs them. BadEntry if an image cannot be sent."""
-    loop = asyncio.get_running_loop()
-    if state.needs_images(job.pipeline):
-        where = (job.image_folder, job.image_root is not None, job.max_image_bytes)
-        state.images = await loop.run_in_executor(None, load_images, state.entry.images, *where)
-    sampler = job.pipeline.sampler
-    groups = [] if sampler is None else sampler.groups(state.entry.entry_id, state.missing(sampler))
-    for one, _ in groups:
-        if state.images:  # base64 of megabytes: off the event loop
-            prompt = await loop.run_in_executor(None, _prompt, state, one)
-        else:
-            prompt = _prompt(state, one)
-        same = (known for known in state.prompts.values() if known == prompt)
-        state.prompts[one.settings_id] = next(same, prompt)  # equal prompts are kept once
-
-
-def _prompt(state: EntryState, sampler: Sampler) -> bytes:
-    begun = [] if sampler.prefill is None else [sampler.prefill.message()]
-    return dumps([*chat_messages(state.entry, state.images, sampler.system_prompt), *begun])

@@ -181,6 +181,7 @@ class Ending(NamedTuple):
     selected_file: str | None
     selected: Selected | None  # what is in that file, if it was written
     is_over: bool  # whether nothing stopped the run before its end
+    target: str | None = None  # what is missing to --target_accepted
     leftover: int = 0  # entries of the output that are not in the input
 
 
@@ -191,6 +192,8 @@ def warnings(counts: Counts, ending: Ending) -> list[str]:
         texts.append(f"--scorer {ending.scorer} decided nothing: none of {counts.undecided:,} answers has a score")
     if ending.selected is not None:
         texts += selection_warnings(ending.selected, ending.selection.accept_score, ending.lowest_score)
+    if ending.target is not None:
+        texts.append(ending.target)
     if ending.leftover:
         texts.append(
             f"{ending.leftover:,} of the output's entries are not in the input; they are selected too: use a new "

@@ -1,206 +1,104 @@
-"""How many requests one server should have in flight, found during the run: arithmetic and one loop, no HTTP.
+"""``auto``: one server's requests in flight, found during the run. A server that has metrics is read, others are timed.
 
-If the server says how many requests it runs and how many wait, a few should always wait. If it says nothing, its
-throughput decides: more in flight as long as that brings more, fewer as long as that costs nothing (hill climbing; by
-Little's law, latency would not tell more). A refusal (429, 503) lowers the limit at once, and from then on the limit
-grows in small steps (additive increase, multiplicative decrease, as in TCP; Chiu and Jain 1989).
+gauges.py and throughput.py say how. If the gauges do not tell of what was sent, or the server refuses requests, the
+throughput decides.
 
 >>> tuner = Tuner()
->>> tuner.update(now=1.0, full=True, in_flight=8, gauges=Gauges(running=8, waiting=0, cache_use=0.5))
-12
+>>> tuner.looked(now=0.25, full=True, in_flight=8, gauges=Gauges(running=8, waiting=0, cache_use=0.5))
+>>> tuner.limit
+15
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-import re
 import time
-from typing import Awaitable, Callable, Iterable, NamedTuple
+from typing import Awaitable, Callable
 
-from .known_servers import METRICS
+from .gauges import Follower, Gauges, read_gauges
 from .slots import Pool, Server
+from .throughput import CAUTION, Climber
 
-UPDATE_EVERY = 0.25  # seconds
-START = 8  # requests in flight at first
+LOOK_EVERY = 0.25  # seconds
+START = 8  # requests in flight at first: the last of them still comes in time if the server runs one at a time
 MAX_LIMIT = 4096
-
-# A measurement of the throughput takes this many seconds, completions, and completions per request in flight.
-MIN_SECONDS = 0.5
-MIN_COMPLETIONS = 96
-MIN_ROUNDS = 3
-
-MIN_GAIN = 0.15  # share of the largest possible gain that a higher limit must bring to be kept
-MAX_LOSS = 0.97  # times the throughput that a lower limit must have to be kept
-SERVER_CHANGED = 0.75  # times the throughput at the same limit, or less: the server is a different one now
-PROBE_EVERY = 3  # measurements between two trials of another limit
-CAUTION = 60.0  # seconds after a refusal in which the limit grows in small steps only
-FULL_CACHE = 0.97  # share of the KV cache
+MOST_OF_DEADLINE = 1 / 4  # of the time limit of a request: a reply that took longer does not raise the limit
 
 
-class Gauges(NamedTuple):
-    """A server's own account: requests that it runs, requests that wait in it, and the share of its cache in use."""
+class Tuner:
+    """One server's limit of requests in flight, from 1 to ``max_limit``.
 
-    running: float
-    waiting: float
-    cache_use: float
-
-
-_RUNNING = {metrics.running for metrics in METRICS.values()}
-_WAITING = {metrics.waiting for metrics in METRICS.values()}
-_CACHE_USE = {name for metrics in METRICS.values() for name in metrics.cache_use}
-_NAMES = "|".join(map(re.escape, sorted(_RUNNING | _WAITING | _CACHE_USE)))
-_SAMPLE = re.compile(rf"^({_NAMES})(?:\{{[^}}]*\}})?\s+([-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)", re.M)
-
-
-def read_gauges(page: str) -> Gauges | None:
-    """The gauges in a page of Prometheus metrics (the engines of one server add up); None without.
-
-    >>> read_gauges("llamacpp:requests_processing 4\\nllamacpp:requests_deferred 1")
-    Gauges(running=4.0, waiting=1.0, cache_use=0.0)
+    It has no clock and sends nothing. Replies that took ``longest`` seconds do not raise the limit.
     """
-    samples = [(name, float(value)) for name, value in _SAMPLE.findall(page)]
 
-    def values(names: Iterable[str]) -> list[float]:
-        return [value for name, value in samples if name in names]
+    def __init__(self, max_limit: int = MAX_LIMIT, longest: float = math.inf) -> None:
+        self._longest = longest
+        self._climber = Climber(min(START, max_limit), max_limit)
+        self._follower = Follower()
+        self._follows = False
+        self._refused_at = -math.inf
 
-    if not (values(_RUNNING) and values(_WAITING)):
-        return None
-    return Gauges(sum(values(_RUNNING)), sum(values(_WAITING)), max(values(_CACHE_USE), default=0.0))
+    @property
+    def limit(self) -> int:
+        """The requests that may be in flight."""
+        return self._climber.limit
+
+    def completed(self, now: float, seconds: float, units: float, full: bool) -> None:
+        """A reply came after ``seconds``, with this many tokens (1 if the server does not count them).
+
+        ``full``: as many requests as may be were in flight.
+        """
+        if not self._follows:
+            self._climber.completed(now, seconds, units, full and seconds < self._longest)
+
+    def refused(self, sent: float, now: float) -> None:
+        """The server refused (429, 503) a request that was sent at ``sent``."""
+        self._climber.refused(sent, now, self._follower.served if self._follows else math.inf)
+        self._follows, self._follower.found, self._refused_at = False, True, now
+
+    def looked(self, now: float, full: bool, in_flight: int, gauges: Gauges | None) -> None:
+        """The server's gauges now, or None. ``full``: no slot was free since the last look."""
+        if gauges is None or now < self._refused_at + CAUTION:
+            self._follows = False
+            return
+        limit = self._follower.limit(now, full, in_flight, self.limit, gauges)
+        self._follows = not self._follower.is_lost(now)
+        if self._follows and limit != self.limit:
+            self._climber.start_again(limit)
 
 
 async def keep_tuned(
     pool: Pool, server: Server, tuner: Tuner, fetch_metrics: Callable[[], Awaitable[str | None]]
 ) -> None:
-    """Updates a server's limit again and again, until it is cancelled.
+    """Looks at a server's metrics again and again, until it is cancelled, or returns if the server has none.
 
     ``fetch_metrics`` gives the server's page of metrics: empty if it has none, None if it did not answer this time.
     """
-    has_gauges = True
     while True:
-        await asyncio.sleep(UPDATE_EVERY)
-        page = await fetch_metrics() if has_gauges else ""
+        page = await fetch_metrics()
         gauges = read_gauges(page) if page else None
-        has_gauges = page is None or gauges is not None
         full = not server.had_free_slot and server.in_flight >= server.limit
         server.had_free_slot = False
-        pool.set_limit(server, tuner.update(time.monotonic(), full, server.in_flight, gauges))
+        tuner.looked(time.monotonic(), full, server.in_flight, gauges)
+        _apply(pool, server, tuner)
+        if page is not None and gauges is None:
+            return
+        await asyncio.sleep(LOOK_EVERY)
 
 
-class Tuner:
-    """One server's limit of requests in flight, from 1 to ``max_limit``."""
-
-    def __init__(self, start: int = START, max_limit: int = MAX_LIMIT) -> None:
-        self.limit = min(start, max_limit)
-        self._max_limit = max_limit
-        self._doubling = True  # until that brings nothing
-        self._base: int | None = None  # the limit to go back to, during the trial of another one
-        self._known_rate: float | None = None  # throughput at the base, or at the limit if nothing is tried
-        self._since_trial = 0  # measurements
-        self._trials = 0
-        self._refused_at = -math.inf
-        self._measurement = Measurement(self.limit)
-
-    def completed(self, units: float) -> None:
-        """A reply came, with this many tokens, or 1 if the server does not count them."""
-        self._measurement.completed(units)
-
-    def refused(self, sent: float, now: float) -> int:
-        """The limit after the server refused (429, 503) a request that was sent at ``sent``."""
-        if sent >= self._refused_at:  # otherwise it was sent before the limit went down the last time
-            self._refused_at, self._doubling, self._base, self._known_rate = now, False, None, None
-            self.limit = max(1, int(self.limit * 0.7))
-            self._measurement = Measurement(self.limit)
-        return self.limit
-
-    def update(self, now: float, full: bool, in_flight: int, gauges: Gauges | None = None) -> int:
-        """The limit from now on. ``full``: no slot was free since the last update."""
-        before = self.limit
-        rate = self._measurement.rate(now) if full and gauges is None else None
-        if gauges is not None:
-            self._follow_gauges(gauges, full, in_flight)
-        elif rate is not None:
-            self._follow_rate(rate, now)
-        self.limit = max(1, min(self._max_limit, self.limit))
-        if not full or rate is not None or self.limit != before:
-            self._measurement = Measurement(self.limit)
-        return self.limit
-
-    def _follow_gauges(self, gauges: Gauges, full: bool, in_flight: int) -> None:
-        """A tenth of the requests that run should wait: enough for each slot that becomes free, and little more."""
-        wanted = max(1, round(gauges.running / 10))
-        if gauges.waiting > 2 * wanted:
-            self.limit = in_flight - round(gauges.waiting - wanted)
-        elif gauges.waiting == 0 and full and gauges.cache_use < FULL_CACHE:
-            self.limit = math.ceil(self.limit * 1.5)
-
-    def _follow_rate(self, rate: float, now: float) -> None:
-        """Keeps the limit that is on trial if it was worth it, and tries the next; otherwise goes back to the base."""
-        base, known = self._base, self._known_rate
-        if base is None or known is None:
-            self._consider_trial(rate, now)
-        elif self.limit > base and rate > known * (1 + MIN_GAIN * (self.limit / base - 1)):
-            self._known_rate = rate
-            self._try(self._higher())
-        elif self.limit < base and rate > MAX_LOSS * known:
-            self._known_rate = max(rate, known)  # many small losses would add up
-            self._try(self._lower())
-        else:
-            self._doubling, self.limit, self._base, self._since_trial = False, base, None, 0
-
-    def _consider_trial(self, rate: float, now: float) -> None:
-        """Tries another limit now and then, and at once if the server changed."""
-        known, self._known_rate = self._known_rate, rate
-        self._since_trial += 1
-        if now < self._refused_at + CAUTION:
-            self.limit += max(1, self.limit // 16) if self._since_trial >= PROBE_EVERY else 0
-            self._since_trial %= PROBE_EVERY
-        elif known is not None and rate < SERVER_CHANGED * known:
-            self._try(self._lower())
-        elif self._doubling or (known is not None and SERVER_CHANGED * rate > known):
-            self._try(self._higher())
-        elif self._since_trial >= PROBE_EVERY:
-            self._trials += 1
-            self._try(self._lower() if self._trials % 3 == 0 else self._higher())
-
-    def _try(self, limit: int) -> None:
-        self._base, self._since_trial = self.limit, 0
-        self.limit = limit
-
-    def _higher(self) -> int:
-        return self.limit * 2 if self._doubling else math.ceil(self.limit * 1.5)
-
-    def _lower(self) -> int:
-        return math.floor(self.limit * 0.75)
+def count_reply(pool: Pool, server: Server, tuner: Tuner, seconds: float, units: float) -> None:
+    """A reply came, and its slot is not given back yet."""
+    tuner.completed(time.monotonic(), seconds, units, server.in_flight >= server.limit)
+    _apply(pool, server, tuner)
 
 
-class Measurement:
-    """The throughput at one limit. It begins once as many requests came back as another limit may have sent.
+def count_refusal(pool: Pool, server: Server, tuner: Tuner, sent: float) -> None:
+    """The server refused (429, 503) a request that was sent at ``sent``."""
+    tuner.refused(sent, time.monotonic())
+    _apply(pool, server, tuner)
 
-    >>> measurement = Measurement(limit=1)
-    >>> for second in range(100):
-    ...     measurement.completed(7)
-    ...     rate = measurement.rate(now=float(second))
-    >>> rate
-    7.0
-    """
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._begun: float | None = None
-        self._completions = 0
-        self._units = 0.0
-
-    def completed(self, units: float) -> None:
-        self._completions += 1
-        self._units += units
-
-    def rate(self, now: float) -> float | None:
-        """Units per second; None as long as there are too few completions to tell."""
-        if self._begun is None:
-            if self._completions >= self._limit:
-                self._begun, self._completions, self._units = now, 0, 0.0
-            return None
-        seconds = now - self._begun
-        enough = seconds >= MIN_SECONDS and self._completions >= max(MIN_COMPLETIONS, MIN_ROUNDS * self._limit)
-        return self._units / seconds if enough else None
+def _apply(pool: Pool, server: Server, tuner: Tuner) -> None:
+    if tuner.limit != server.limit:
+        pool.set_limit(server, tuner.limit)

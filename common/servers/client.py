@@ -179,7 +179,8 @@ class ChatClient:
             self._loop_stopping = LoopStopping(self._notices, self.sends, self._without_key)
         helpers = [self._deadlines.watch(), report_silences(self.pool, self._notices)]
         if self.concurrency is None:
-            self._tuners = {server: Tuner(max_limit=self.max_concurrency) for server in self.pool.servers}
+            longest = self._deadlines.seconds * auto_concurrency.MOST_OF_DEADLINE
+            self._tuners = {server: Tuner(self.max_concurrency, longest) for server in servers}
             helpers += [
                 auto_concurrency.keep_tuned(self.pool, server, tuner, self._connections[server].metrics)
                 for server, tuner in self._tuners.items()
@@ -466,7 +467,7 @@ class ChatClient:
         self.traffic.tokens += tokens or 0
         self.traffic.uncounted += tokens is None
         if self._tuners:
-            self._tuners[server].completed(tokens or 1)
+            auto_concurrency.count_reply(self.pool, server, self._tuners[server], seconds, tokens or 1)
         if self._rate_limit is not None and usage:
             self._rate_limit.spent(token_count(usage, "total_tokens") or tokens or 0)
 
@@ -483,7 +484,7 @@ class ChatClient:
         """A server that is too busy gets fewer requests. Other failures may send the next try elsewhere."""
         server.errors += 1
         if error.status in (429, 503, 529) and self._tuners:
-            self.pool.set_limit(server, self._tuners[server].refused(sent, time.monotonic()))
+            auto_concurrency.count_refusal(self.pool, server, self._tuners[server], sent)
         if isinstance(error, ServerBusy):
             error.retry_after = self._breaker.busy(server, sent, error)
             return

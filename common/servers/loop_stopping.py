@@ -11,15 +11,17 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any, Callable, NamedTuple, Sequence
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Sequence
 
 from ..records import Answer
-from .connection import Connection, HttpReply
 from .known_servers import LIMITS, STOP_LOOPS, Abilities, abilities
 from .notices import Notices
 from .replies import Redact, token_count
 from .slots import Server
 from .streaming import Stream
+
+if TYPE_CHECKING:
+    from .connection import Connection, HttpReply
 
 REFUSED = (400, 404, 405, 415, 422, 501)  # statuses of a server that does not know a field, or what it asks for
 

@@ -44,23 +44,33 @@ class LedgerIndex:
         self._before = array("q")  # the same entry's line before this one, or -1
         for offset, key in scan(path, lambda damaged: self._name(damaged.number)):
             if key not in done:
-                self._before.append(self._latest.get(key, -1))
-                self._latest[key] = len(self._offset)
-                self._offset.append(offset)
+                self._note(offset, key)
         self._reader: BinaryIO | None = open(path, "rb") if self._latest else None
 
-    def recall(self, entry_id: str) -> list[Record]:
-        """The entry's lines of earlier runs in the order they were written; they are forgotten here with that."""
-        number = self._latest.pop(id_key(entry_id), -1)
+    def __contains__(self, entry_id: str) -> bool:
+        """Whether there are lines of the entry that are not forgotten."""
+        return id_key(entry_id) in self._latest
+
+    def recall(self, entry_id: str, forget: bool = True) -> list[Record]:
+        """The entry's lines in the order they were written; with ``forget``, they are forgotten here with that."""
+        key = id_key(entry_id)
+        number = self._latest.pop(key, -1) if forget else self._latest.get(key, -1)
         lines = []
         while number >= 0:
             lines += self._read(self._offset[number])
             number = self._before[number]
         return lines[::-1]
 
+    def _note(self, offset: int, key: int) -> None:
+        """Notes where the entry's newest line begins."""
+        self._before.append(self._latest.get(key, -1))
+        self._latest[key] = len(self._offset)
+        self._offset.append(offset)
+
     def _read(self, offset: int) -> list[Record]:
         """The line that begins there; nothing if it is damaged, or a score outside the range."""
-        assert self._reader is not None
+        if self._reader is None:
+            self._reader = open(self.path, "rb")
         self._reader.seek(offset)
         try:
             line = from_line(self._reader.readline())
@@ -89,12 +99,14 @@ class Ledger(LedgerIndex):
     """Opens ``path`` (made if missing, its torn tail repaired) to read and to append.
 
     ``schedule_flush`` is called with the first line after each ``flush``, and arranges the next flush. Until another
-    function is set, it is ``flush`` itself.
+    function is set, it is ``flush`` itself. With ``keeps_track``, the lines that are appended can be recalled too.
     """
 
     def __init__(self, path: str, done: Container[int], score_range: Range = ANY) -> None:
         self._file = AppendFile(path, LEDGER)
         self._lines: list[bytes] = []
+        self._size = self._file.size  # with the lines that are not flushed
+        self.keeps_track = False
         self.schedule_flush: Callable[[], object] = self.flush
         super().__init__(path, done, score_range)
 
@@ -120,9 +132,23 @@ class Ledger(LedgerIndex):
                     return False
         return True
 
+    def recall(self, entry_id: str, forget: bool = True) -> list[Record]:
+        """As that of the index; with the lines that were just appended."""
+        if self.keeps_track:
+            self.flush()
+        return super().recall(entry_id, forget)
+
+    def forget(self, entry_id: str) -> None:
+        """Forgets the entry's lines: the output has what they hold."""
+        self._latest.pop(id_key(entry_id), None)
+
     def append(self, line: Record) -> None:
         """Writes one line; it is with the system after the next ``flush``."""
-        self._lines.append(to_checked_line(line))
+        text = to_checked_line(line)
+        if self.keeps_track:
+            self._note(self._size, id_key(line["entry_id"]))
+        self._size += len(text)
+        self._lines.append(text)
         if len(self._lines) == 1:
             self.schedule_flush()
 

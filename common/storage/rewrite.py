@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from typing import Any, BinaryIO, Iterator
+from typing import Any, BinaryIO, Iterable, Iterator
 
 from ..errors import RunStopped, UsageError
 from ..fast_json import dumps, loads
@@ -115,16 +115,19 @@ class Rewrite:
         except OSError as error:
             raise RunStopped(f"cannot write {error.filename}: {error.strerror}") from error
 
-    def replace(self, complete: bool, new: AppendFile) -> None:
+    def replace(self, complete: bool, new: AppendFile, unfinished: Iterable[Record] = ()) -> None:
         """Copies all other records to the open ``new`` file, which then takes the place of the old one.
 
-        ``complete`` says that all records satisfy the new settings, which then replace the old ones too. RunStopped if
-        it cannot be done; the same run then goes on.
+        ``complete`` says that all records satisfy the new settings, which then replace the old ones too. If they do
+        not, the records of ``unfinished`` entries are added first. RunStopped if it cannot be done; the same run then
+        goes on.
         """
         self._offsets.clear()
         try:
             if not complete:
-                os.remove(self._new_settings)
+                os.remove(self._new_settings)  # from here on, after kill -9 the new file is no help
+                for record in unfinished:
+                    new.append(record)
             if os.path.getsize(self.path):
                 self._copy_the_others(new)
                 shutil.copymode(self._output_file, self.path)

@@ -12,9 +12,9 @@ import contextlib
 import json
 import logging
 import os
-from typing import Any, Iterator
+from typing import Any, Iterable, Iterator
 
-from ..errors import UsageError
+from ..errors import RunStopped, UsageError
 from ..records import Record, fingerprint, id_key
 from .append_file import (
     FAILURES,
@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 
 STAYS = "%s stays as it was, since %d of its entries are not in the input and keep other scores; the new ones are in %s"
 ROW_KEYS = "scorer row_keys"  # of a scorer that reads an entry's own keys
+UNFINISHED = "unfinished"  # the setting of an output some of whose records lack answers
 POPULATION = "generator "  # how the settings begin that make an answer what it is
 MIX = "generator mix"  # the settings of each of several generators, with its name and its weight
 
@@ -108,12 +109,15 @@ class RunFiles:
         wanted = wanted_of(output_file, self.before, settings, look_again)
         return None if wanted is None else Rewrite(output_file, wanted)
 
-    def settle(self) -> str:
+    def settle(self, unfinished: Iterable[Record] = ()) -> str:
         """Puts a rewritten output in its place; returns the file whose records have what the run made.
 
-        If the scorer changed, this is the new file until all records have the new scores.
+        If the scorer changed, this is the new file until all records have the new scores. Otherwise the records of
+        ``unfinished`` entries are added, and the settings say so: the next run completes them.
         """
         if self.rewrite is None:
+            for record in self._said(unfinished):
+                self.output.append(record)
             return self._output_file
         self.ledger.flush()
         self.sync()
@@ -122,7 +126,7 @@ class RunFiles:
             self._old_output.check()
             if all_met and self.output.size == 0:
                 self.rewrite.set_settings(with_larger_limits(self.rewrite.settings, self.before))
-            self.rewrite.replace(all_met, self.output)
+            self.rewrite.replace(all_met, self.output, self._said(unfinished))
             self._close_output()
             self.output = self._old_output = AppendFile(self._output_file)
             self.rewrite = None
@@ -132,6 +136,25 @@ class RunFiles:
         if self.complete and self._errors is None:
             log.warning(STAYS, self._output_file, self.rewrite.unmet, self.rewrite.path)
         return self.rewrite.path
+
+    def _said(self, unfinished: Iterable[Record]) -> Iterator[Record]:
+        """The records of unfinished entries. Before the first one is given, the settings say that there are some."""
+        is_said = False
+        for record in unfinished:
+            if not is_said:
+                say_unfinished(self._output_file)
+                is_said = True
+            yield record
+
+    def records_before(self) -> Iterator[Record]:
+        """The records of earlier runs. If an entry is there twice, its newer record comes last."""
+        for path in [self._output_file] + ([] if self.rewrite is None else [self.rewrite.path]):
+            yield from read_records(path, lambda damaged: None)
+
+    @property
+    def entries_before(self) -> int:
+        """How many entries earlier runs have put into the output."""
+        return len(self._met) + (0 if self.rewrite is None else self.rewrite.unmet)
 
     def old_record(self, entry_id: str) -> Record | None:
         """What the output has of an entry that may lack something."""
@@ -368,6 +391,17 @@ def _write_settings(path: str, settings: dict[str, Any]) -> None:
         write_whole(path, [json.dumps({**settings, WRITTEN: before.get(WRITTEN, {})}, indent=1).encode()])
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from error
+
+
+def say_unfinished(output_file: str) -> None:
+    """Notes beside an output that some of its records lack answers. RunStopped if it cannot."""
+    path = settings_file(output_file)
+    try:
+        begun = os.stat(path).st_mtime_ns  # the report shows it
+        write_whole(path, [json.dumps({**_read_settings(path), UNFINISHED: True}, indent=1).encode()])
+        os.utime(path, ns=(begun, begun))
+    except OSError as error:
+        raise RunStopped(f"cannot write {path}: {error.strerror}") from error
 
 
 def settings_of(output_file: str) -> dict[str, Any]:

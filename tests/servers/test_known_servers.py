@@ -8,7 +8,7 @@ from typing import Mapping, Sequence
 import pytest
 
 from common.errors import Retryable
-from common.servers.auto_concurrency import Gauges, read_gauges
+from common.servers.gauges import Gauges, read_gauges
 from common.servers.known_servers import (
     CUT_FINISH_REASONS,
     FAILED_FINISH_REASONS,
