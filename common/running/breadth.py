@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import pickle
+import sys
 import tempfile
 from dataclasses import dataclass
 from typing import IO, AsyncGenerator, Callable, Iterator, NamedTuple, Optional, Protocol
@@ -26,6 +27,7 @@ from .job import Job
 from .posterior import Acceptance, Seen
 
 Entries = Iterator[Optional[PendingEntry]]  # a None lets the event loop have its turn
+ALL = sys.maxsize  # the answers of a visit that samples all that can be sampled now
 WAITING_AT_ONCE = 256  # entries that are put in the queues before the event loop has its turn
 
 
@@ -39,7 +41,7 @@ class Waiting(NamedTuple):
 
 @dataclass(eq=False)
 class Visit:
-    """An entry's visit. It samples at most ``most`` answers (None: all that it lacks)."""
+    """An entry's visit. It samples at most ``most`` answers (None: all that it lacks, in its only visit)."""
 
     pending: PendingEntry
     most: int | None = None
@@ -204,7 +206,7 @@ class Breadth:
             del self._queues[answers, accepted]
         visit = Visit(self._spool.read(place), self._size, number, place, is_first=False)
         if is_rest and not self._queues:
-            visit.most = None
+            visit.most = ALL
             if self._drained is not None and not self._is_drained:
                 self._is_drained = True
                 self._drained()

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from common.input.conversations import entry_from_conversation
 from common.records import Answer, Entry, PendingEntry, Record, make_record
-from common.running.breadth import Breadth, Spool, Visit
+from common.running.breadth import ALL, Breadth, Spool, Visit
 from common.running.posterior import Acceptance, Seen
 from common.storage.run_files import RunFiles
 from tests.helpers import command, conversation, environment, questions, read_lines, run_script
@@ -127,7 +127,7 @@ class Play:
 
     def _end(self, visit: Visit) -> None:
         number = visit.number
-        before, more = self._seen[number], visit.most or self._needs[number]
+        before, more = self._seen[number], visit.most or 0
         answers = min(self._needs[number], before.answers + more)
         is_accepted = answers == self._needs[number] < 9
         spent = before.tokens + self._tokens[number] * (answers - before.answers)
@@ -159,7 +159,7 @@ def test_once_no_entry_waits_one_gets_all_that_it_lacks() -> None:
     drained: List[bool] = []
     play = Play(breadth(drained=lambda: drained.append(True)), [1, 6, 1], [10] * 3)
     assert play.run() == [0, 1, 2, 1]
-    assert play.sizes == [1, 1, 1, None]
+    assert play.sizes == [1, 1, 1, ALL]
     assert drained == [True]
     assert Play(breadth(), [1, 6, 1], [10] * 3).run() == [0, 1, 2, 1, 1, 1, 1, 1]
 
@@ -455,3 +455,14 @@ def test_a_lost_generator_costs_only_its_own_answers(tmp_path: Path) -> None:
             assert (last.returncode, last.stderr) == (0, "")
             assert (len(server.chats), len(back.chats)) == (2 * ENTRIES, 2 * ENTRIES)
     assert set(answers(tmp_path).values()) == {4}
+
+
+def test_the_last_entry_stops_early_without_the_answers_of_a_lost_generator(tmp_path: Path) -> None:
+    refused = Reply({"error": {"message": "no model"}}, status=404)
+    with ScriptedServer(lambda _: refused) as away, ScriptedServer(Generator()) as server:
+        asked = words(server, tmp_path, "--answers_per_question", 6, "--stop_after", 4)
+        del asked[asked.index("--model") : asked.index("--model") + 4]
+        run = run_script(*asked, "--generator_model", "A", "B", "--generator_port", server.port, away.port)
+        assert run.returncode == 1
+        assert len(server.chats) == 3 * ENTRIES
+    assert answers(tmp_path) == {f"question {n}?": 3 for n in range(ENTRIES)}
