@@ -11,7 +11,7 @@ from typing import Iterable, Iterator, NamedTuple
 from ..fast_json import dumps
 from ..images import load_images
 from ..records import PendingEntry, Record, Score, id_key
-from ..scoring.shapes import EntryScorer
+from ..scoring.shapes import AnswerScorer, EntryScorer
 from ..servers.messages import chat_messages
 from ..storage.run_files import RunFiles
 from .breadth import Visit
@@ -49,7 +49,7 @@ class Entries:
         """An entry in progress, and its ledger lines."""
         key = id_key(visit.pending.entry.entry_id)
         state, lines, replaced, answers = self._recall(visit.pending, is_first=key not in self._retried)
-        state.most = visit.most
+        state.most = 0 if visit.most is not None and self._are_to_score(state) else visit.most
         if self._several_visits and self._job.pipeline.scorer is not None and self._job.pipeline.scorer.retry_unscored:
             self._retried.add(key)
         if visit.is_first:
@@ -80,16 +80,25 @@ class Entries:
         return state.seen(self._job.results.selection.passes) if self._several_visits else Seen()
 
     def seen_before(self, pending: PendingEntry) -> Seen | None:
-        """What earlier runs have of an entry that is to have more answers; None if it has none, or needs none."""
+        """What earlier runs have of an entry that is to have more answers; None if it has none, or needs none.
+
+        None too if its answers are to be scored first.
+        """
         if pending.record is None and pending.entry.entry_id not in self._files.ledger:
             return None
         state, _, _, recalled = self._recall(pending, is_first=True)
         pipeline = self._job.pipeline
         if not state.answers or not state.missing(pipeline.sampler) or state.is_complete(pipeline):
             return None
+        if self._are_to_score(state):
+            return None
         self._count_begun(state, recalled)
         self.count_rows(state)
         return self.seen(state)
+
+    def _are_to_score(self, state: EntryState) -> bool:
+        """Whether answers at hand are to be scored before more are sampled: nobody knows yet what the entry needs."""
+        return isinstance(self._job.pipeline.scorer, AnswerScorer) and state.are_unscored()
 
     def count_rows(self, state: EntryState) -> None:
         """Counts the rows of an entry that is not complete."""
@@ -122,7 +131,8 @@ class Entries:
             if pipeline.scorer is not None:
                 state.drop_unscored()
             self._counts.postponed += bool(state.answers) and not self._limits.is_reached
-            there = len(pending.record["generated_answers"]) if pending.record is not None else 0
+            old = None if self._files.scorer_changed else pending.record
+            there = 0 if old is None else len(old["generated_answers"])
             record, scores = self._record(state, None)
             has_score = any(score.value is not None for score in scores)
             if len(state.answers) > there and (has_score or pipeline.scorer is None):

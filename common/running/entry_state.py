@@ -128,12 +128,16 @@ class EntryState:
 
     def is_complete(self, pipeline: Pipeline) -> bool:
         """Whether nothing is to be sampled or scored."""
-        unscored = [one for one in self._whole() if one.digest not in self.scores]
-        if not self.missing(pipeline.sampler) and not (unscored and pipeline.scorer is not None):
+        unscored = pipeline.scorer is not None and self.are_unscored()
+        if not self.missing(pipeline.sampler) and not unscored:
             return True
         if unscored and isinstance(pipeline.scorer, EntryScorer):
             return False  # it scores all answers that are there
         return pipeline.stop_rule is not None and self._stopped_by(pipeline.stop_rule) is not None
+
+    def are_unscored(self) -> bool:
+        """Whether an answer that counts has no score."""
+        return any(one.digest not in self.scores for one in self._whole())
 
     def seen(self, accept_score: float | None) -> Seen:
         """How many answers there are, how many different ones score at least that, and the tokens of all of them."""
@@ -181,8 +185,7 @@ class EntryState:
         if not self.entry.images:
             return False
         shown = pipeline.scorer is not None and pipeline.scorer.wants_images
-        unscored = any(answer.digest not in self.scores for _, answer in self.whole_answers())
-        return bool(self.missing(pipeline.sampler)) or (shown and unscored)
+        return bool(self.missing(pipeline.sampler)) or (shown and self.are_unscored())
 
     def record(
         self, scorer: Scorer | None, stopped_by: str | None, accept_score: float | None = None

@@ -67,6 +67,7 @@ READ_AHEAD = 100  # items read before anything is sent, so that a file that is b
 OPENING = 16  # entries whose images are read and whose requests are made at the same time
 SYNC_EVERY = 1.0  # seconds between two flushes to the disk
 SKIPS_AT_ONCE = 256  # finished entries passed over before the event loop gets its turn
+KEEPS_SCORES = "%s keeps the scores of another scorer, since --target_accepted was reached; the new ones are in %s"
 EMBEDDED = "embedded (--local)"  # such a server
 
 
@@ -97,6 +98,8 @@ def run(job: Job) -> int:
                     raise
                 os.chdir(folder)  # a user's function may have left it
                 path = files.settle(current.unfinished())
+                if current.limits.is_reached and not files.is_settled:
+                    log.warning(KEEPS_SCORES, job.output_file, path)
                 write_results(job, files, path, written)
                 send_selection(job.results, written)
                 if pilot is not None:
@@ -112,7 +115,7 @@ def run(job: Job) -> int:
         show(table_text(written.calibration))
     if current.limits.is_spent:
         log.warning("%s; run the same command again to go on", current.limits.cut_short)
-    is_whole = (files.is_settled or pilot is not None) and not files.damaged
+    is_whole = (files.is_settled or pilot is not None or current.limits.is_reached) and not files.damaged
     waits = job.batch is not None and not job.batch.writes and current.counts.postponed > 0
     return 0 if is_whole and not (current.counts.failed or current.limits.is_spent or waits) else 1
 
@@ -374,6 +377,8 @@ class Run:
             raise self._broken
         if not (self._left_out or self.counts.postponed or self._order.open or self.limits.is_reached):
             self.limits.cut_short = None  # the request that met the budget turned out to be unnecessary
+        if self.limits.is_reached:
+            self.counts.postponed = 0  # what is left is not needed
         self._files.complete = self.limits.cut_short is None and self._pilot is None and not self.counts.postponed
         if self._files.complete and self._job.limit is None:
             self._leftover = self._files.not_in_input()

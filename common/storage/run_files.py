@@ -112,8 +112,8 @@ class RunFiles:
     def settle(self, unfinished: Iterable[Record] = ()) -> str:
         """Puts a rewritten output in its place; returns the file whose records have what the run made.
 
-        If the scorer changed, this is the new file until all records have the new scores. Otherwise the records of
-        ``unfinished`` entries are added, and the settings say so: the next run completes them.
+        The records of ``unfinished`` entries are added, and the settings say so: the next run completes them. If the
+        scorer changed, the file is the new one until all records have the new scores.
         """
         if self.rewrite is None:
             for record in self._said(unfinished):
@@ -122,7 +122,7 @@ class RunFiles:
         self.ledger.flush()
         self.sync()
         all_met = self.complete and self._errors is None and not self.rewrite.unmet
-        if all_met or not differs(scorer_of(self.before), scorer_of(self.settings)):
+        if all_met or not self.scorer_changed:
             self._old_output.check()
             if all_met and self.output.size == 0:
                 self.rewrite.set_settings(with_larger_limits(self.rewrite.settings, self.before))
@@ -133,9 +133,19 @@ class RunFiles:
             self.results.keep()
             return self._output_file
         self.is_settled = False
+        self._add_to_new_file(unfinished)
         if self.complete and self._errors is None:
             log.warning(STAYS, self._output_file, self.rewrite.unmet, self.rewrite.path)
         return self.rewrite.path
+
+    def _add_to_new_file(self, unfinished: Iterable[Record]) -> None:
+        """Adds records to a new file that does not replace the output yet: by its settings, the next run begins it anew
+        from the output and the ledger."""
+        assert self.rewrite is not None
+        for place, record in enumerate(unfinished):
+            if place == 0:
+                self.rewrite.set_settings({**self.rewrite.settings, UNFINISHED: True})
+            self.output.append(record)
 
     def _said(self, unfinished: Iterable[Record]) -> Iterator[Record]:
         """The records of unfinished entries. Before the first one is given, the settings say that there are some."""
@@ -147,14 +157,20 @@ class RunFiles:
             yield record
 
     def records_before(self) -> Iterator[Record]:
-        """The records of earlier runs. If an entry is there twice, its newer record comes last."""
-        for path in [self._output_file] + ([] if self.rewrite is None else [self.rewrite.path]):
+        """The records of earlier runs with this scorer. If an entry is there twice, its newer record comes last."""
+        old, new = [self._output_file], [] if self.rewrite is None else [self.rewrite.path]
+        for path in new if self.scorer_changed else old + new:
             yield from read_records(path, lambda damaged: None)
 
     @property
     def entries_before(self) -> int:
-        """How many entries earlier runs have put into the output."""
-        return len(self._met) + (0 if self.rewrite is None else self.rewrite.unmet)
+        """How many entries earlier runs with this scorer have put into the output."""
+        return len(self._met) + (0 if self.rewrite is None or self.scorer_changed else self.rewrite.unmet)
+
+    @property
+    def scorer_changed(self) -> bool:
+        """Whether the scores of the output are those of another scorer."""
+        return differs(scorer_of(self.before), scorer_of(self.settings))
 
     def old_record(self, entry_id: str) -> Record | None:
         """What the output has of an entry that may lack something."""

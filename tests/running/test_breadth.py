@@ -466,3 +466,25 @@ def test_the_last_entry_stops_early_without_the_answers_of_a_lost_generator(tmp_
         assert run.returncode == 1
         assert len(server.chats) == 3 * ENTRIES
     assert answers(tmp_path) == {f"question {n}?": 3 for n in range(ENTRIES)}
+
+
+def test_a_target_counts_the_rows_of_this_scorer_and_scores_what_is_there_first(tmp_path: Path) -> None:
+    with ScriptedServer(Generator()) as server:
+        asked = words(server, tmp_path, "--answers_per_question", 3)
+        target = ["--target_accepted", "2"]
+        assert run_script(*asked, *target).returncode == 0
+        sent, first = [len(server.chats)], (tmp_path / "out.jsonl").read_bytes()
+        asked[asked.index("match")] = "math"
+        for _ in range(2):
+            run = run_script(*asked, *target)
+            sent.append(len(server.chats))
+            assert run.returncode == 0
+            assert "out.jsonl keeps the scores of another scorer" in run.stderr
+            assert "run the same command again" not in run.stdout
+            assert len(read_lines(tmp_path / "best.jsonl")) == 2
+            assert (tmp_path / "out.jsonl").read_bytes() == first
+        assert sent[2] == sent[1] <= sent[0] + 1, "one may be in flight when the rows are enough"
+        last = run_script(*asked)
+        assert (last.returncode, last.stderr, len(server.chats)) == (0, "", 3 * ENTRIES)
+    assert answers(tmp_path) == {f"question {n}?": 3 for n in range(ENTRIES)}
+    assert not (tmp_path / "out.jsonl.new").exists()
