@@ -15,10 +15,9 @@ import subprocess
 import termios
 import threading
 from pathlib import Path
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List
 
 import pytest
-from aiohttp import web
 
 from tests.helpers import command, conversation, environment, questions, read_lines, run_script, write_input
 from tests.scripted_server import Reply, Request, Script, ScriptedServer, completion
@@ -511,14 +510,9 @@ def test_a_bad_flag_is_one_line_that_names_it(tmp_path: Path, flags: List[str], 
         assert server.chats == []
 
 
-class Listing(ScriptedServer):
-    """A server whose list of models can be changed."""
-
-    models: Sequence[str] = ("one",)
-
-    async def _models(self, _: web.Request) -> web.Response:
-        self.probes += 1
-        return web.json_response({"data": [{"id": name} for name in self.models]})
+def listed(*names: str) -> List[Dict[str, Any]]:
+    """Models as a server lists them."""
+    return [{"id": name} for name in names]
 
 
 def test_a_missing_model_name_is_one_line_that_says_so(tmp_path: Path) -> None:
@@ -529,13 +523,14 @@ def test_a_missing_model_name_is_one_line_that_says_so(tmp_path: Path) -> None:
 
 def test_the_model_is_the_servers_and_a_finished_output_needs_no_server(tmp_path: Path) -> None:
     flags = ("--input_file", questions(tmp_path / "i.json", 2), "--output_file", tmp_path / "o.jsonl")
-    with Listing(numbered) as server:
+    with ScriptedServer(numbered) as server:
+        server.models = listed("one")
         flags += ("--port", server.port, "--answers_per_question", 1)
         assert run_script("sampling.py", *flags).returncode == 0
         assert [chat.body["model"] for chat in server.chats] == ["one", "one"]
-        server.models = ["other"]
+        server.models = listed("other")
         refused(run_script("sampling.py", *flags), 2, "model 'one', now 'other'")
-        server.models = ["one", "other"]
+        server.models = listed("one", "other")
         refused(run_script("sampling.py", *flags), 2, "--model_name is required", "one, other")
         assert len(server.chats) == 2
     assert run_script("sampling.py", *flags).returncode == 0
@@ -548,9 +543,9 @@ def both_roles(request: Request) -> Reply:
 
 def test_the_judge_is_the_generator_unless_a_flag_names_another(tmp_path: Path) -> None:
     flags = ("--input_file", questions(tmp_path / "i.json", 1), "--answers_per_question", 1)
-    with Listing(both_roles) as generator, Listing(both_roles) as other:
+    with ScriptedServer(both_roles) as generator, ScriptedServer(both_roles) as other:
         flags += ("--generator_port", generator.port, "--api_key_env", "GEN_KEY")
-        other.models = ["judge"]
+        generator.models, other.models = listed("one"), listed("judge")
         for number, more in enumerate([(), ("--scorer_model", "j"), ("--scorer_port", other.port)]):
             run = run_script("reject.py", *flags, "--output_file", tmp_path / f"{number}.jsonl", *more, GEN_KEY="sk-1")
             assert (run.returncode, run.stderr) == (0, "")

@@ -182,10 +182,15 @@ class RunFiles:
         return unmet + sum(not is_met for is_met in self._met.values())
 
     def say_what_stays(self) -> None:
-        """Tells the user that the output has more answers than are asked for."""
+        """Tells the user that the output has more answers than are asked for, or scores of another scorer."""
         before, now = (one.get("answers_per_question") or 0 for one in (self.before, self.settings))
         if self.rewrite is not None and before > now > 0:
             log.warning("%s keeps its answers, up to %d per question: none is removed", self._output_file, before)
+        old, new = (scorer_of(one) for one in (self.before, self.settings))
+        if self.rewrite is not None and old and new and differs(old, new):
+            changed = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+            changes = "; ".join(_change(name, old, new) for name in (["scorer"] if "scorer" in changed else changed))
+            log.info("this scorer's scores replace those in %s: %s", self._output_file, changes)
 
     def __enter__(self) -> RunFiles:
         return self

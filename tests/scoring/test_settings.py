@@ -25,7 +25,7 @@ JUDGE = {
     "model": "m",
     "score_min": 0.0,
     "score_max": 10.0,
-    "prompt": "09502a34230a",
+    "prompt": "357d9635dc4b",
     "judge_mode": "text",
     "judge_samples": 1,
     "judge_temperature": 0.0,
@@ -36,18 +36,18 @@ JUDGE = {
 RANGE = {"score_min": 0.0, "score_max": 10.0}
 OWN = {"python:check.py:verify version": "5615a6bc8b68"}
 MADE_BEFORE = [  # flags, the fingerprint, the settings: as they were before scorers became classes
-    ("", "a4ee7358e557", JUDGE),
-    ("--score_min 1 --score_max 5", "f925835ba725", {**JUDGE, "score_min": 1.0, "score_max": 5.0}),
-    ("--judge_mode json", "8a996cb5705f", {**JUDGE, "prompt": "b81559a12c35", "judge_mode": "json"}),
+    ("", "4514edc33c73", JUDGE),
+    ("--score_min 1 --score_max 5", "172797944e80", {**JUDGE, "score_min": 1.0, "score_max": 5.0}),
+    ("--judge_mode json", "62c17a7ed362", {**JUDGE, "prompt": "c8518998ba6d", "judge_mode": "json"}),
     (
         "--judge_mode logprob",
-        "f9db9f65f34e",
-        {**JUDGE, "prompt": "5da26168db1c", "judge_mode": "logprob", "judge_max_tokens": 8},
+        "b8c502e19c52",
+        {**JUDGE, "prompt": "3d2dd966ba87", "judge_mode": "logprob", "judge_max_tokens": 8},
     ),
-    ("--judge_samples 3", "86357f483e41", {**JUDGE, "judge_samples": 3, "judge_temperature": 1.0}),
+    ("--judge_samples 3", "a76606d8d56c", {**JUDGE, "judge_samples": 3, "judge_temperature": 1.0}),
     (
         '--judge_images --judge_temperature 0.5 --judge_max_tokens 9 --extra_body {"top_k":1}',
-        "e8146650148d",
+        "75fe78542204",
         {
             **JUDGE,
             "judge_images": True,
@@ -67,19 +67,19 @@ MADE_BEFORE = [  # flags, the fingerprint, the settings: as they were before sco
     ("--scorer majority", "ca5950fca073", {"scorer": "majority", **RANGE}),
     (
         "--scorer majority --vote_weight judge",
-        "304eb3382c43",
-        {**JUDGE, "scorer": "majority", "vote_weight": "judge", "vote_weight_id": "a4ee7358e557"},
+        "08158957eb98",
+        {**JUDGE, "scorer": "majority", "vote_weight": "judge", "vote_weight_id": "4514edc33c73"},
     ),
     ("--scorer match math", "e56f9379d66b", {"scorer": "match math", **RANGE, "math version": MATH}),
-    ("--scorer match judge", "008cc6500cf8", {**JUDGE, "scorer": "match judge"}),
+    ("--scorer match judge", "52cde0f0b9f9", {**JUDGE, "scorer": "match judge"}),
     (
         "--scorer judge python:check.py:verify",
-        "019fbfcc1f44",
+        "8d8cb9f463df",
         {**JUDGE, **OWN, "scorer": "judge python:check.py:verify"},
     ),
     (
         "--scorer match math python:check.py:verify judge",
-        "e283075c538f",
+        "653c8a2e7e44",
         {**JUDGE, **OWN, "math version": MATH, "scorer": "match math python:check.py:verify judge"},
     ),
 ]

@@ -6,13 +6,12 @@ import asyncio
 import itertools
 import json
 import time
-from typing import Any, Dict, Iterable, List, Optional
+from typing import Any, Dict, Iterable, Iterator, List, Optional
 
 import pytest
 
 from common.errors import RequestFailed
 from common.records import Answer
-from common.servers import connection
 from common.servers.client import ChatClient
 from common.servers.known_servers import STOP_LOOPS
 from common.servers.loops import LEAST
@@ -181,13 +180,19 @@ def test_choices_that_ended_are_kept_and_the_connection_is_closed_when_the_other
     assert (len(looped.text), looped.finish_reason) == (LEAST, "repetition")
 
 
-def test_a_long_stream_is_read_in_larger_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As one that has taken long: then its pieces gather before each read."""
-    monkeypatch.setattr(connection, "SHORTEST_GATHER", 0.0)
-    words = [f"{number} " for number in range(2000)]
-    with ScriptedServer(
-        lambda request: looping(request) if request.number else Reply(pieces=streamed(words))
-    ) as server:
+def test_a_long_stream_is_read_in_larger_pieces() -> None:
+    """After two seconds, pieces gather before each read."""
+    words = [f"{number} " for number in range(1250)]
+
+    def slowly(pieces: Iterable[bytes]) -> Iterator[bytes]:
+        for piece in pieces:
+            time.sleep(0.002)
+            yield piece
+
+    def script(request: Request) -> Reply:
+        return looping(request) if request.number else Reply(pieces=slowly(streamed(words)))
+
+    with ScriptedServer(script) as server:
         whole, looped = ask(server, 2)
         assert was_left(server, 1)
     assert (whole.text, whole.finish_reason) == ("".join(words), "stop")
