@@ -231,7 +231,6 @@ def add_server(parser: argparse.ArgumentParser, role: Role) -> argparse._Argumen
     """One role's servers: ports or base URLs, the key, extra fields, limits."""
     group = parser.add_argument_group(role.title)
     shares = role.default_port is None
-    is_scorer = role.name == "scorer"
     default_server = "the generator's server" if shares else role.default_port
 
     def add(flag: str, name: str, help: str, **options: object) -> None:
@@ -256,16 +255,7 @@ def add_server(parser: argparse.ArgumentParser, role: Role) -> argparse._Argumen
         nargs="+",
         metavar="URL",
     )
-    default_model = "the generator's on the same server, else " if shares else ""
-    are = "a panel of judges" if is_scorer else "generators that share the answers"
-    several = f"; several are {are}, with a port or a base URL each, or one for all"
-    add(
-        role.model_flag,
-        "model",
-        f"the name of the model at the server (default: {default_model}the one that the server lists){several}",
-        nargs="+",
-        metavar="NAME",
-    )
+    add(role.model_flag, "model", _about_models(role), nargs="+", metavar="NAME")
     add(
         f"--{role.prefix}api_key_env",
         "api_key_env",
@@ -275,7 +265,7 @@ def add_server(parser: argparse.ArgumentParser, role: Role) -> argparse._Argumen
         metavar="NAME",
     )
     _add_requests(group, role)
-    if not is_scorer:
+    if role.name != "scorer":
         group.add_argument(
             "--generators",
             type=path,
@@ -283,6 +273,13 @@ def add_server(parser: argparse.ArgumentParser, role: Role) -> argparse._Argumen
             help="generators that share the answers, in a .yaml, .toml or .json file: the model, the port, ... of each",
         )
     return group
+
+
+def _about_models(role: Role) -> str:
+    default = "the generator's on the same server, else " if role.default_port is None else ""
+    are = "a panel of judges" if role.name == "scorer" else "generators that share the answers"
+    several = f"several are {are}, with a port or a base URL each, or one for all"
+    return f"the name of the model at the server (default: {default}the one that the server lists); {several}"
 
 
 def _add_requests(group: argparse._ArgumentGroup, role: Role) -> None:
