@@ -34,6 +34,7 @@ from .settings_table import table
 from .survey import Survey, size_of
 
 MOST_REPLAYED = 500  # entries that the table of settings is made from
+CUT_SHORT = "the whole job is not estimated, since a budget ended the run before all entries of --estimate were done"
 FULL = 0.8  # of the slots, on average: below that the time is uncertain
 
 
@@ -144,8 +145,13 @@ class Pilot:
 
     # What it says
 
-    def text(self) -> str:
-        """The figures of the whole job, for a person."""
+    def text(self, is_cut: bool = False) -> str:
+        """The figures of the whole job, for a person; none if a budget ended the run before the pilot's end.
+
+        The entries that a budget leaves are the costly ones, so those that ended do not stand for the others.
+        """
+        if is_cut:
+            return f"{self._job.script}: {CUT_SHORT}"
         entries = max(self._survey.entries(), len(self._figures))
         lines = [f"{self._job.script}: the whole job, estimated (95 % intervals in parentheses)"]
         sample = Sample(entries, list(self._figures.values()), self._survey.mean_size())

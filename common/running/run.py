@@ -108,7 +108,7 @@ def run(job: Job) -> int:
             if not job.quiet and current.counts.anything():
                 show(current.summary(time.monotonic() - begun, written))
     if pilot is not None:
-        show(pilot.text())
+        show(pilot.text(is_cut=current.limits.is_spent))
     if written.calibration is not None:
         from ..results.calibration import table_text
 

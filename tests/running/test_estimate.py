@@ -191,6 +191,19 @@ def test_a_refused_entry_counts_with_what_it_cost(tmp_path: Path) -> None:
     assert figures(run.stdout)["generator requests"][0] == sent
 
 
+def test_entries_that_a_budget_left_are_no_estimate(tmp_path: Path) -> None:
+    with ScriptedServer(answer) as server:
+        words = words_of(tmp_path, server, "--scorer", "match", "--estimate", 6, size=12)
+        words = [word for word in words if word not in ("--scorer_model", "j")]
+        cut = run_script("reject.py", *words, "--token_budget", 20, "--concurrency", 1)
+        whole = run_script("reject.py", *words, "--token_budget", 10_000)
+    assert cut.returncode == 1
+    assert "the whole job is not estimated, since a budget ended the run" in cut.stdout
+    assert "estimated from" not in cut.stdout
+    assert "run the same command again to go on" in cut.stderr
+    assert figures(whole.stdout)["generator requests"] == (36,) * 3
+
+
 def test_time_is_that_of_full_slots(tmp_path: Path) -> None:
     """Each answer takes 0.1 s whatever the load: 180 of them, 6 at once, take 3 s, though 12 entries fill few slots."""
 
