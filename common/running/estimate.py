@@ -27,6 +27,7 @@ from ..results.selection import selectable
 from ..scoring.shapes import EntryScorer
 from ..servers.client import ChatClient
 from ..storage.append_file import scan
+from ..storage.ledger import lines_of
 from .amounts import duration, money, number_with, percent_with
 from .job import Job
 from .replay import Outcome, Plan, Trial, rows_of, trial_of
@@ -61,6 +62,7 @@ class Pilot:
         self._places = places(survey.items, size)
         self._figures: dict[int, Counter[str]] = {}  # by entry
         self._done_before: set[int] = set()
+        self.adds_to_finished = False  # whether the figures are those of what a finished output lacks
         self._trials: Reservoir[tuple[int, Trial]] = Reservoir(MOST_REPLAYED)  # with their keys
         self._failed = 0
         self._began = self._ended = math.nan
@@ -80,17 +82,19 @@ class Pilot:
                 yield item
 
     def done_before(self, entry: Entry) -> None:
-        """The output has this entry already: its record says what it took."""
+        """The output has this entry already: ``read_done`` finds what it took."""
         self._figures[id_key(entry.entry_id)] = Counter(size=size_of(entry))
         self._done_before.add(id_key(entry.entry_id))
 
-    def begin(self, entry: Entry, lines: Sequence[Record]) -> None:
-        """An entry begins, with the ledger ``lines`` of earlier runs."""
+    def begin(self, entry: Entry, lines: Sequence[Record], record: Record | None = None) -> None:
+        """An entry begins, with the ledger ``lines`` of earlier runs, or with its old ``record``."""
         figures = self._figures[id_key(entry.entry_id)] = Counter(size=size_of(entry))
         self._began = time.monotonic() if math.isnan(self._began) else self._began
         for line in lines:
             if self._is_ours(line):
                 figures.update(figures_of_line(line))
+        if record is not None and not (lines or self.adds_to_finished):
+            figures.update(figures_of_record(record))
 
     def _is_ours(self, line: Record) -> bool:
         """Whether this job's settings paid for a ledger line. A score whose part is in a line of its own is free."""
@@ -132,15 +136,22 @@ class Pilot:
             figures["accepted"] += is_high and selectable(text, detail.get("finish_reason"), score)
 
     def read_done(self, path: str) -> None:
-        """Reads the records of the entries that the output had before."""
+        """Reads what the entries took that the output at ``path`` had before.
+
+        Their records say it. If the run adds to a finished output, the ledger says what was added.
+        """
         if not self._done_before:
             return
+        if self.adds_to_finished:
+            for line in filter(self._is_ours, lines_of(self._job.ledger_file, self._done_before)):
+                self._figures[id_key(line["entry_id"])].update(figures_of_line(line))
         with open(path, "rb") as file:
             for offset, key in scan(path, lambda damaged: None):
                 if key in self._done_before:
                     file.seek(offset)
                     record = loads(file.readline())
-                    self._figures[key].update(figures_of_record(record))
+                    if not self.adds_to_finished:
+                        self._figures[key].update(figures_of_record(record))
                     self._count_outcome(record)
 
     # What it says
@@ -153,11 +164,19 @@ class Pilot:
         if is_cut:
             return f"{self._job.script}: {CUT_SHORT}"
         entries = max(self._survey.entries(), len(self._figures))
-        lines = [f"{self._job.script}: the whole job, estimated (95 % intervals in parentheses)"]
+        lines = [f"{self._job.script}: {self._covered()}, estimated (95 % intervals in parentheses)"]
         sample = Sample(entries, list(self._figures.values()), self._survey.mean_size())
         rows = self._rows(sample) if self._figures else [("entries", "none could be read, so nothing is estimated")]
         lines += [f"  {name:<9} {printable(text)}" for name, text in rows]
         return "\n".join([*lines, *self._other_settings(entries)])
+
+    def _covered(self) -> str:
+        """What the figures are about."""
+        if self.adds_to_finished:
+            return (
+                f"the whole job of adding to {printable(self._job.output_file)}, without what finished runs put there"
+            )
+        return "the whole job"
 
     def _other_settings(self, entries: int) -> Iterator[str]:
         """The table of other settings, if the scorer and the flags allow one."""
@@ -170,7 +189,9 @@ class Pilot:
         unknown = [role for role in self.clients if not self._counts(role)]
         rows = table(self._job, list(self._replayed()), plan, self._seconds, unknown)
         if rows:
-            yield "the whole job under other settings (* yours, ~ partly beyond what was sampled, ± 95 % interval)"
+            begun = " if it began with nothing," if self.adds_to_finished else ""
+            legend = "(* yours, ~ partly beyond what was sampled, ± 95 % interval)"
+            yield f"the whole job{begun} under other settings {legend}"
             yield from (f"  {row}" for row in rows)
 
     def _replayed(self) -> Iterator[Trial]:

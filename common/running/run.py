@@ -81,6 +81,8 @@ def run(job: Job) -> int:
     with contextlib.closing(open_input(job.input_files)) as source:
         items = read_ahead(source, job)
         files = open_files(job)
+        if pilot is not None:
+            pilot.adds_to_finished = files.adds_to_finished
         current = Run(job, source, items, files, pilot, begun)
         written = Written()
         try:
@@ -589,7 +591,7 @@ class Run:
             try:
                 state, lines = entries.open(visit)
                 if self._pilot is not None:
-                    self._pilot.begin(entry, lines)
+                    self._pilot.begin(entry, lines, visit.pending.record)
                 await fill(state, self._job)
             finally:
                 opening.release()

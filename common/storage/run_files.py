@@ -172,6 +172,15 @@ class RunFiles:
         """Whether the scores of the output are those of another scorer."""
         return differs(scorer_of(self.before), scorer_of(self.settings))
 
+    @property
+    def adds_to_finished(self) -> bool:
+        """Whether the settings ask an output for other things than those that it was finished with.
+
+        The ledger, if it is not the user's, then holds what was paid for since.
+        """
+        before = {name: value for name, value in self.before.items() if name != UNFINISHED}
+        return self.rewrite is not None and not self._keep_ledger and differs(before, self.rewrite.settings)
+
     def old_record(self, entry_id: str) -> Record | None:
         """What the output has of an entry that may lack something."""
         return None if self.rewrite is None else self.rewrite.take(entry_id)

@@ -148,7 +148,14 @@ def test_more_answers_are_estimated_by_what_they_add(tmp_path: Path) -> None:
         assert run_script("sampling.py", *words, 2).returncode == 0
         run = run_script("sampling.py", *words, 5, "--estimate", 6)
         assert (run.returncode, run.stderr) == (0, "")
+        assert "the whole job of adding to " in run.stdout
         assert figures(run.stdout)["generator requests"] == (3 * SIZE,) * 3
+        again = run_script("sampling.py", *words, 5, "--estimate", 6)
+        assert [line for line in again.stdout.splitlines()[-10:] if "time" not in line] == [
+            line for line in run.stdout.splitlines()[-10:] if "time" not in line
+        ]
+        more = run_script("sampling.py", *words, 5, "--estimate", 9)  # some of these entries have 5 answers
+        assert figures(more.stdout)["generator requests"] == (3 * SIZE,) * 3
         assert run_script("sampling.py", *words, 5).returncode == 0
         assert len(server.chats) == 5 * SIZE
     assert [len(record["generated_answers"]) for record in read_lines(tmp_path / "out.jsonl")] == [5] * SIZE
