@@ -14,7 +14,7 @@ from typing import Awaitable, Iterator
 
 from ..errors import BrokenInput, EntryFailed, plural, printable
 from ..input.joined import open_input
-from ..records import Answer, PendingEntry
+from ..records import Answer, PendingEntry, Score
 from ..scoring.shapes import AnswerScorer, EntryScorer, Scorer
 from ..servers.client import ChatClient
 from ..servers.connection import NotSent
@@ -30,6 +30,7 @@ from .survey import Survey
 PLACEHOLDER = "(an answer of the generator)"
 GENERATOR = "generator "  # before the name of one of several
 ANOTHER = "(another answer of the generator)"
+UNASKED = "a dry run asks no scorer"
 FREE_PORT = "http://127.0.0.1:0/v1"  # the address of an embedded server that is not started
 
 
@@ -181,14 +182,21 @@ def asks_of(name: str, pipeline: Pipeline, plan: Plan, state: EntryState) -> Ite
         wanted = missing_of(name, state, pipeline)
         others = {index: Answer(PLACEHOLDER) for index in state.missing(pipeline.sampler) if index not in wanted}
         if wanted:
-            own = replace(state, answers={**state.answers, **others})
-            alone = pipeline._replace(scorer=None, stop_rule=None if others else pipeline.stop_rule)
+            own = as_scored(replace(state, answers={**state.answers, **others}))
+            alone = pipeline._replace(stop_rule=None if others else pipeline.stop_rule)
             yield Candidates(own, alone, lambda line: None, lambda error: None).run()
         return
     unscored = [one for _, one in state.whole_answers() if one.digest not in state.scores]
     plan.with_placeholder = not unscored
     for scorer in pipeline.scorer.askers() if pipeline.scorer is not None else ():
         yield ask(scorer, state, unscored or [Answer(PLACEHOLDER)])
+
+
+def as_scored(state: EntryState) -> EntryState:
+    """An entry whose answers at hand all have a score, since a run samples once it has these: where a scorer is still
+    to be asked, one that accepts nothing."""
+    unknown = {one.digest: Score(None, unscored=UNASKED) for one in state.answers.values()}
+    return replace(state, scores={**unknown, **state.scores}, parts={**unknown, **state.parts})
 
 
 async def ask(scorer: Scorer, state: EntryState, answers: list[Answer]) -> None:

@@ -115,6 +115,26 @@ def test_both_first_requests_of_reject_are_shown(flags: List[object], tmp_path: 
         check(text, [server.chats[0], judged[0]], server)
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--scorer", "match", "--stop_after", 1],
+        ["--scorer", "majority", "--stop_sure", 0.99],
+    ],
+)
+def test_a_topped_up_entry_samples_although_its_answers_await_no_score(flags: List[object], tmp_path: Path) -> None:
+    source = write_input(tmp_path / "in.json", [conversation("2+2?", "4")])
+    with ScriptedServer(answer) as server:
+        words = ["--input_file", source, "--output_file", tmp_path / "out.jsonl", "--generator_port", server.port]
+        words += ["--generator_model", "m", *flags, "--answers_per_question"]
+        assert run_script("reject.py", *words, 2).returncode == 0
+        text = dry("reject.py", tmp_path, server, *words, 4)
+        sent = len(server.chats)
+        assert run_script("reject.py", *words, 4).returncode == 0
+        assert "up to 2 requests for m" in text
+        check(text, server.chats[sent : sent + 1], server)
+
+
 def test_score_shows_the_request_about_the_first_real_answer(tmp_path: Path) -> None:
     source = write_input(
         tmp_path / "sampled.jsonl",
