@@ -30,6 +30,7 @@ from .survey import Survey
 PLACEHOLDER = "(an answer of the generator)"
 GENERATOR = "generator "  # before the name of one of several
 ANOTHER = "(another answer of the generator)"
+DEPENDS = "it depends on the server: one that finds loops itself gets repetition_detection in place of stream"
 UNASKED = "a dry run asks no scorer"
 FREE_PORT = "http://127.0.0.1:0/v1"  # the address of an embedded server that is not started
 
@@ -283,7 +284,7 @@ def requests_of(job: Job, plan: Plan) -> Iterator[str]:
         unlike = f'; "{PLACEHOLDER}" stands for the answer' if role == "scorer" and plan.with_placeholder else ""
         local = "; the embedded server's port is chosen when it starts" if request.url.startswith(FREE_PORT) else ""
         can_loop = role == "generator" and any(client.stops_loops for client in roles_of(job)[role])
-        loops = "; a server that finds loops itself is told to, and not to stream" if can_loop else ""
+        loops = f"; {DEPENDS}" if can_loop else ""
         yield f"{role}: the first request{unlike}{local}{loops}"
         yield f"POST {request.url}"
         yield from (f"{name}: {printable(value)}" for name, value in request.headers.items())

@@ -87,6 +87,7 @@ def test_the_generators_first_request_is_shown_as_it_is_sent(entry: int, flags: 
         text = dry("sampling.py", tmp_path, server, *words)
         assert run_script("sampling.py", *words).returncode == 0
         check(text, server.chats[:1], server)
+        assert ("it depends on the server" in text) == ("--stop_loops" in flags)
 
 
 @pytest.mark.parametrize(
