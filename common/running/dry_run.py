@@ -48,7 +48,7 @@ class Plan:
 
 
 def dry_run(job: Job) -> int:
-    """Prints the plan of a job and its first requests; returns 0.
+    """Prints the plan of a job and its first requests; returns 0, or 1 if items cannot be read: they would fail.
 
     Raises UsageError as the run would. At damage in the input, it raises BrokenInput after it has printed the rest.
     """
@@ -73,7 +73,7 @@ def dry_run(job: Job) -> int:
     )
     if broken is not None:
         raise broken
-    return 0
+    return 1 if survey.unreadable else 0
 
 
 def hold(job: Job) -> Held:

@@ -37,7 +37,7 @@ def dry(script: str, folder: Path, server: ScriptedServer, *flags: object, **env
     before, sent = files(folder), len(server.chats) + server.asked_for_schema
     folders = [path for path, _, _ in os.walk(folder)]
     run = run_script(script, *flags, "--dry_run", **env)
-    assert run.returncode == 0, run
+    assert run.returncode == int("cannot be read" in run.stdout), run
     assert (files(folder), len(server.chats) + server.asked_for_schema, server.probes) == (before, sent, 0)
     assert [path for path, _, _ in os.walk(folder)] == folders
     return run.stdout
@@ -276,6 +276,16 @@ def test_damage_further_on_ends_with_the_runs_own_error(tmp_path: Path) -> None:
     assert run.returncode == 1
     assert "broken JSON" in run.stderr
     assert "to do" in run.stdout
+
+
+@pytest.mark.parametrize("bad", ["{broken", '{"other": 1}', '"text"'])
+def test_an_item_that_cannot_be_read_ends_with_the_exit_code_of_the_run(bad: str, tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text(f"{json.dumps(conversation('q'))}\n{bad}\n")
+    words = ["--input_file", tmp_path / "in.jsonl", "--output_file", tmp_path / "o", "--model_name", "m", "--dry_run"]
+    run = run_script("sampling.py", *words)
+    assert run.returncode == 1
+    assert "1 item cannot be read" in run.stdout
+    assert "1 to do" in run.stdout
 
 
 def test_a_run_that_writes_the_output_is_not_disturbed(tmp_path: Path) -> None:
