@@ -12,6 +12,7 @@ from typing import Callable
 from ..results.estimators import Estimate
 
 UNITS = ((86400.0, "days"), (3600.0, "h"), (60.0, "min"))
+MOST_REACH = 2.0  # as a share of a figure: a larger one says less than the upper end
 SURE = 0.005  # of a figure: a smaller uncertainty is not shown as a share
 
 
@@ -63,9 +64,13 @@ def with_reach(estimate: Estimate, text: Callable[[float], str]) -> str:
 
     >>> with_reach(Estimate(200, 150, 260), "{:.0f}".format)
     '200 ±30%'
+    >>> with_reach(Estimate(12, 0, 157), "{:.0f}".format)
+    '12 (up to 157)'
     """
     mean, low, high = estimate
     if not math.isfinite(high):
         return f"{text(mean)} ±?"
     reach = max(mean - low, high - mean) / mean if mean else 0.0
+    if reach > MOST_REACH:
+        return f"{text(mean)} (up to {text(high)})"
     return f"{text(mean)} ±{reach:.0%}" if reach > SURE else text(mean)

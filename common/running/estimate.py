@@ -13,7 +13,7 @@ import functools
 import math
 import os
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import Iterable, Iterator, Sequence
 
 from ..errors import BrokenInput, UsageError, printable
@@ -64,12 +64,13 @@ class Pilot:
         self._done_before: set[int] = set()
         self.adds_to_finished = False  # whether the figures are those of what a finished output lacks
         self._trials: Reservoir[tuple[int, Trial]] = Reservoir(MOST_REPLAYED)  # with their keys
+        self._busy: dict[int, float] = defaultdict(float)  # by client: the seconds of its requests
         self._failed = 0
         self._began = self._ended = math.nan
         self.clients = roles_of(job)
         for role, clients in self.clients.items() if job.ray is None else ():
             for client in clients:
-                client.observe = functools.partial(self._observe, role)
+                client.observe = functools.partial(self._observe, role, client)
 
     def chosen(self, items: Iterable[Item]) -> Iterator[Item]:
         """The items at the pilot's places."""
@@ -109,8 +110,9 @@ class Pilot:
         if self._is_ours(line):
             self._figures[id_key(line["entry_id"])].update(figures_of_line(line, self._job.ray is not None))
 
-    def _observe(self, role: str, entry_id: str, seconds: float) -> None:
-        """A request of an entry held a slot for that long."""
+    def _observe(self, role: str, client: ChatClient, entry_id: str, seconds: float) -> None:
+        """A request of an entry held a slot of a client for that long."""
+        self._busy[id(client)] += seconds
         figures = self._figures.get(id_key(entry_id))
         if figures is not None:
             figures.update({f"{role} requests": 1, f"{role} observed": 1})
@@ -230,8 +232,17 @@ class Pilot:
         if self.clients:
             yield "time", self._time(sample)
         yield from self._cost(sample)
-        others = "" if len(sample.figures) >= sample.entries else "does the other entries, and "
-        yield "next", f"the same command without --estimate {others}writes selection and report"
+        yield "next", f"the same command without --estimate {self._left(sample)}"
+
+    def _left(self, sample: Sample) -> str:
+        """What the job still does once the estimate is there."""
+        results = self._job.results
+        files = {"the selection": results.selected_file, "the report": results.report_file}
+        others = ["does the other entries"] if len(sample.figures) < sample.entries else []
+        written = " and ".join(name for name, path in files.items() if path is not None)
+        return (
+            ", and ".join(others + ([f"writes {written}"] if written else [])) or "ends the job: all entries are done"
+        )
 
     def _accepted(self, sample: Sample) -> Iterator[tuple[str, str]]:
         answers = sample.ratio("accepted", "answers")
@@ -273,9 +284,11 @@ class Pilot:
         return not any(client.traffic.uncounted for client in self.clients[role])
 
     def _time_of(self, role: str, sample: Sample) -> Estimate:
-        slots = sum(client.concurrency or client.pool.concurrency for client in self.clients[role])
+        clients = self.clients[role]
+        slots = [client.concurrency or client.pool.concurrency for client in clients]
+        per_second = time_per_second([self._busy[id(client)] for client in clients], slots)
         least = self.clients[role][0].least_seconds(*(sample.total({f"{role} {name}": 1}).mean for name in SPENT))
-        return Estimate(*(max(least, end) for end in sample.total({f"{role} seconds": 1 / slots})))
+        return Estimate(*(max(least, end) for end in sample.total({f"{role} seconds": per_second})))
 
     def _imputed(self, sample: Sample) -> Sample:
         """The sample with seconds for the requests of earlier runs too: the mean of those that were observed."""
@@ -286,6 +299,18 @@ class Pilot:
             for one in figures:
                 one[f"{role} seconds"] += mean * (one[f"{role} requests"] - one[f"{role} observed"])  # type: ignore[assignment]
         return Sample(sample.entries, figures)
+
+
+def time_per_second(busy: Sequence[float], slots: Sequence[int]) -> float:
+    """How long a second of requests takes if all slots are full. ``busy`` is what each client's requests took.
+
+    Each client has its share of the answers whatever its pace, so the one with the most work per slot tells.
+
+    >>> time_per_second([60.0], [5]), time_per_second([10.0, 90.0], [5, 5]), time_per_second([0.0, 0.0], [5, 5])
+    (0.2, 0.18, 0.1)
+    """
+    whole = sum(busy)
+    return max(seconds / whole / count for seconds, count in zip(busy, slots)) if whole else 1 / sum(slots)
 
 
 def roles_of(job: Job) -> dict[str, list[ChatClient]]:

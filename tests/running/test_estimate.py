@@ -69,6 +69,7 @@ def test_the_estimate_holds_the_truth_and_nothing_is_paid_twice(tmp_path: Path) 
         assert len(server.chats) == 2 * 3 * 20
         assert len(read_lines(tmp_path / "out.jsonl")) == 20
         assert not (tmp_path / "best.jsonl").exists()
+        assert run.stdout.count("does the other entries, and writes the selection\n") == 1
         again = run_script("reject.py", *words, "--estimate", 20, *prices)
         assert again.returncode == 0
         assert len(server.chats) == 2 * 3 * 20
