@@ -383,7 +383,7 @@ class ChatClient:
         connection, stopping = self._connections[server], self._loop_stopping
         if stopping is None:
             return await self._ask(server, connection.post_chat(body), sent, empty_ok, entry_id)
-        exchange = stopping.post(Asked(server, connection, request, functools.partial(_body, messages)))
+        exchange = stopping.post(Asked(server, connection, messages, request, functools.partial(_body, messages)))
         answers = await self._ask(server, exchange, sent, empty_ok, entry_id)
         self._count_ends(answers, limit_of(request))
         return answers

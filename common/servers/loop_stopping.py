@@ -4,18 +4,20 @@ A server's description of its API (/openapi.json) tells whether it finds loops i
 without this field, such as an older vLLM, would ignore it: its replies are streamed. One that refuses to count the
 tokens of a stream, or to stream at all, is asked without from then on.
 
-Example: ``reply = await LoopStopping(notices, True, str).post(Asked(server, connection, request, make_body))``
+Example: ``reply = await LoopStopping(notices, True, str).post(Asked(server, connection, messages, request, make))``
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Sequence
 
 from ..records import Answer
 from .known_servers import LIMITS, STOP_LOOPS, Abilities, abilities
 from .notices import Notices
+from .prompt_tokens import PromptTokens
 from .replies import Redact, token_count
 from .slots import Server
 from .streaming import Stream
@@ -27,10 +29,11 @@ REFUSED = (400, 404, 405, 415, 422, 501)  # statuses of a server that does not k
 
 
 class Asked(NamedTuple):
-    """A request on its way to a server: its fields, and what makes a body of fields."""
+    """A request on its way to a server: its messages and its fields, and what makes a body of fields."""
 
     server: Server
     connection: Connection
+    messages: bytes
     request: dict[str, Any]
     make_body: Callable[[dict[str, Any]], Sequence[bytes]]
 
@@ -56,6 +59,7 @@ class LoopStopping:
         self._ask = ask
         self._redact = redact
         self._ways: dict[Server, asyncio.Future[Way]] = {}
+        self._prompts: dict[Server, PromptTokens] = defaultdict(PromptTokens)
 
     def close(self) -> None:
         """Ends what is asked."""
@@ -89,7 +93,14 @@ class LoopStopping:
         if stream.is_plain:
             self._say_whole(asked.server, way)
         server.heard()  # also if this was not an answer
-        return reply._replace(body=stream.reply())
+        return reply._replace(body=stream.reply(self._prompt_tokens(asked, stream)))
+
+    def _prompt_tokens(self, asked: Asked, stream: Stream) -> int | None:
+        """About how many tokens the prompt has, for a stream that was closed before the server said it."""
+        prompts = self._prompts[asked.server]
+        if stream.prompt_tokens is not None:
+            prompts.learn(asked.messages, stream.prompt_tokens)
+        return prompts.guess(asked.messages)
 
     async def _post_whole(self, asked: Asked, way: Way, refusal: HttpReply) -> HttpReply:
         """The reply in one piece of a server that refused to stream; its ``refusal`` if that was not the reason."""

@@ -111,7 +111,7 @@ class Stream:
         self.is_over = False  # whether nothing is expected any more, or only more of what loops
         self._error: bytes | None = None
         self._usage: dict[str, Any] | None = None  # of the whole reply
-        self._prompt: int | None = None  # tokens
+        self.prompt_tokens: int | None = None  # as the server counted them
 
     @property
     def has_answer(self) -> bool:
@@ -140,14 +140,17 @@ class Stream:
                 self._read(event)
             self.is_done = self.is_over = True
 
-    def reply(self) -> bytes:
-        """The reply in one piece, of the choices that have ended. RequestFailed or Retryable if none has."""
+    def reply(self, guess: int | None = None) -> bytes:
+        """The reply in one piece, of the choices that have ended. RequestFailed or Retryable if none has.
+
+        ``guess`` is about how many tokens the prompt has, for a server that did not say it.
+        """
         if not (self.is_plain or self.has_answer):
             self._fail()
         if self.is_plain or not self._any:
             return self._begun
         ended = [choice for choice in self._choices.values() if choice.is_whole]
-        return dumps({"choices": [choice.whole() for choice in ended], "usage": self._spent()})
+        return dumps({"choices": [choice.whole() for choice in ended], "usage": self._spent(guess)})
 
     def _fail(self) -> None:
         """Raises the reason why there is no answer, unless what came was not a stream at all."""
@@ -200,23 +203,24 @@ class Stream:
     def _take_usage(self, usage: dict[str, Any], choices: list[Any]) -> None:
         """Notes the tokens so far: of all choices, or of the one that the chunk is about."""
         prompt, tokens = token_count(usage, "prompt_tokens"), token_count(usage, "completion_tokens")
-        self._prompt = self._prompt if prompt is None else prompt
+        self.prompt_tokens = self.prompt_tokens if prompt is None else prompt
         if not choices or (self._wanted == 1 and choices[0].get("finish_reason") is not None):
             self._usage = usage
         elif len(choices) == 1 and tokens is not None:
             index = choices[0].get("index") or 0
             self._choices.setdefault(index, Choice(index)).counted = tokens
 
-    def _spent(self) -> dict[str, Any]:
+    def _spent(self, guess: int | None) -> dict[str, Any]:
         """The usage: the server's own if it came, else what can be counted of the chunks, as an estimate."""
         if self._usage is not None:
             return self._usage
         choices = self._choices.values()
         tokens = sum(choice.tokens for choice in choices)
         usage: dict[str, Any] = {"completion_tokens": tokens}
-        if self._prompt is not None:
-            usage = {"prompt_tokens": self._prompt, **usage, "total_tokens": self._prompt + tokens}
-        if any(choice.counted < choice.chunks for choice in choices):
+        prompt = guess if self.prompt_tokens is None else self.prompt_tokens
+        if prompt is not None:
+            usage = {"prompt_tokens": prompt, **usage, "total_tokens": prompt + tokens}
+        if prompt != self.prompt_tokens or any(choice.counted < choice.chunks for choice in choices):
             usage["estimated"] = True
         return usage
 

@@ -86,6 +86,18 @@ def test_whole_answers_are_streamed_and_counted_as_they_were() -> None:
     assert (client.traffic.tokens, client.traffic.prompt_tokens, client.traffic.uncounted) == (9, 5, 0)
 
 
+def test_a_closed_stream_has_the_prompt_tokens_of_a_whole_one() -> None:
+    replies = [lambda _: Reply(pieces=streamed("4")), looping, looping]
+    with ScriptedServer(lambda request: replies[request.number](request)) as server:
+        client = ChatClient([server.url], "m", 1)
+        first, second, third = ask(server, 3, client)
+    tokens = LEAST // len(LOOP)
+    expected = {"prompt_tokens": 5, "completion_tokens": tokens, "total_tokens": 5 + tokens, "estimated": True}
+    assert "estimated" not in (first.usage or {})
+    assert second.usage == third.usage == expected
+    assert client.traffic.prompt_tokens == 15
+
+
 def test_a_server_that_finds_loops_itself_is_not_asked_to_stream() -> None:
     reasoning = completion("", finish="repetition", reasoning=LOOP)
     with ScriptedServer(
