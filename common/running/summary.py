@@ -145,7 +145,14 @@ def _scores(counts: Counts) -> list[tuple[str, str]]:
     mean = "" if counts.mean_score is None else f"mean {counts.mean_score:.2f}, "
     text = f"{mean}{counts.scores:,} scored, {counts.unscored:,} unscored"
     share = counts.accepted_share
-    return [("scores", text + (f", {counts.accepted:,} accepted ({share:.0%})" if share is not None else ""))]
+    accepted = f", {counts.accepted:,} accepted ({share:.0%})" if share is not None else ""
+    return [("scores", f"{text}{accepted}{_about(counts)}")]
+
+
+def _about(counts: Counts) -> str:
+    """Which answers the scores are those of, if they are neither those of the output nor those sampled in this run."""
+    earlier = ", with their earlier answers" if counts.answers and counts.there else ""
+    return f"; only of this run's entries{earlier}" if earlier or counts.skipped else ""
 
 
 def reason_rows(kind: str, reasons: ReasonCounts) -> list[tuple[str, str]]:

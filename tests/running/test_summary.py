@@ -57,6 +57,20 @@ def test_the_accepted_answers_are_counted_if_something_says_which_they_are() -> 
     assert row(text_of(counts), "scores") == "mean 5.00, 2 scored, 0 unscored, 1 accepted (50%)"
 
 
+@pytest.mark.parametrize(
+    ("counts", "about"),
+    [
+        (Counts(answers=4), ""),
+        (Counts(there=4), ""),  # answers that come with the input, or that another scorer scored before
+        (Counts(answers=4, skipped=1), "; only of this run's entries"),
+        (Counts(answers=4, there=2), "; only of this run's entries, with their earlier answers"),
+    ],
+)
+def test_the_scores_of_a_run_that_goes_on_are_not_taken_for_those_of_the_output(counts: Counts, about: str) -> None:
+    counts.add_scores([Score(1.0)])
+    assert row(text_of(counts), "scores") == f"mean 1.00, 1 scored, 0 unscored{about}"
+
+
 def test_entries_are_told_apart_by_what_became_of_them() -> None:
     said = row(text_of(Counts(done=1200, skipped=30, failed=10)), "entries")
     assert said == "1,200 done, 30 skipped (already done), 10 failed in 10.0 s (120.0/s)"
