@@ -398,7 +398,8 @@ def test_a_reward_model_weights_by_its_logistic_function_also_below_the_range(tm
         done(reject(server, tmp_path, *flags))
         assert len(server.chats) + len(server.posted) == asked, "the ledger has the rewards, also those below 0"
         assert only_record(tmp_path) == record
-        done(reject(server, tmp_path, *flags, "--score_max", 100))
+        again = reject(server, tmp_path, *flags, "--score_max", 100)
+        assert (again.returncode, "replace those in" in again.stderr) == (0, True)
         assert len(server.chats) + len(server.posted) == asked, "another range needs no other rewards"
     votes = [detail["vote"] for detail in record["generated_details"]]
     assert min(vote["score"] for vote in votes) < 0
