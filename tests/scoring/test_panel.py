@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict, List
 import pytest
 
 from tests.forked import forked
-from tests.helpers import conversation, read_lines, write_input
+from tests.helpers import conversation, read_lines, said, write_input
 from tests.scripted_server import Reply, Request, ScriptedServer, completion
 
 SCORES = {"a": 8, "b": 5, "c": 2}
@@ -35,7 +35,7 @@ def score(server: ScriptedServer, folder: Path, *flags: object, output: str = "o
 
 
 def done(run: subprocess.CompletedProcess[str]) -> None:
-    assert (run.returncode, run.stderr) == (0, ""), run
+    assert (run.returncode, said(run)) == (0, ""), run
 
 
 def asked(server: ScriptedServer) -> Dict[str, int]:
