@@ -95,4 +95,5 @@ def alternatives(is_scorer_only: bool) -> list[set[str]]:
     """The flags of which one on the command line takes others away: where the entries are processed, and by which
     servers."""
     judge, generator = ({f"{role}_port", f"{role}_base_url"} for role in ("scorer", "generator"))
-    return [{"local", "ray"}, *([{"local", *judge}] if is_scorer_only else [{"local", *generator}, judge])]
+    of_role = [{"local", *judge}] if is_scorer_only else [{"local", *generator}, {"local", "generators"}, judge]
+    return [{"local", "ray"}, *of_role]

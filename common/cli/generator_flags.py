@@ -19,6 +19,7 @@ from ..errors import UsageError, did_you_mean
 from ..flag_types import Parser, float_between
 from ..running.turns import PARTS
 from . import flags
+from .effects import Source
 from .flags import Role
 from .value_files import read_values, value_of
 
@@ -109,7 +110,22 @@ def _of_file(args: argparse.Namespace, role: Role) -> List[Own]:
     if not isinstance(values, list) or not values or not all(isinstance(one, dict) for one in values):
         raise UsageError(f"--generators {path} must hold a list of generators, each with names and values")
     actions = actions_of_keys(role)
-    return [_own(one, actions, f"{path}: generator {place}") for place, one in enumerate(values, 1)]
+    own = [_own(one, actions, f"{path}: generator {place}") for place, one in enumerate(values, 1)]
+    _check_flags(args, own)
+    return own
+
+
+def _check_flags(args: argparse.Namespace, own: Sequence[Own]) -> None:
+    """UsageError if a flag was given whose value each generator of the file has itself.
+
+    A flag of --config may have no effect if the command line names the generators.
+    """
+    given: Mapping[str, Source] = args.given
+    always = set.intersection(*map(set, own)) - {"concurrency"}  # which is the judge's too
+    for flag, source in given.items():
+        if flag in always and (given["generators"].in_file or not source.in_file):
+            what = "server" if flag.endswith(OF_SERVERS) else source.name.rpartition(" ")[2].lstrip("-")
+            raise UsageError(f"{source.name} has no effect with --generators: each one has its own {what} there")
 
 
 def _own(values: Mapping[Any, Any], actions: Mapping[str, argparse.Action], place: str) -> Own:

@@ -77,6 +77,7 @@ def test_the_command_line_wins(tmp_path: Path) -> None:
         ("sample", {"local": True}, "--port 8000", "local"),
         ("sample", {"port": 8000}, "--local", "generator_port"),
         ("sample", {"ray": "auto"}, "--local", "ray"),
+        ("sample", {"local": True}, "--generators g.json", "local"),
         ("score", {"api_port": 8000}, "--local", "scorer_port"),
         ("reject", {"scorer_port": 8000}, "--scorer_base_url http://a/v1", "scorer_port"),
     ],

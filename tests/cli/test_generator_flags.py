@@ -112,6 +112,28 @@ def test_flags_that_cannot_go_with_several_generators_are_refused(flags: List[ob
     assert line in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("flags", "what"),
+    [
+        (["--generator_model", "c"], "generator_model"),
+        (["--model", "c"], "model"),
+        (["--port", 1], "server"),
+        (["--generator_base_url", "http://u/v1"], "server"),
+        (["--top_p", 0.9], "top_p"),
+    ],
+)
+def test_a_flag_that_each_generator_of_the_file_replaces_is_refused(
+    flags: List[object], what: str, tmp_path: Path
+) -> None:
+    first, second = {"model": "a", "port": 1, "top_p": None}, {"model": "b", "base_url": "http://u/v1", "top_p": 1}
+    with pytest.raises(UsageError) as refused:
+        each("--generators", in_file(tmp_path, [first, second]), *flags)
+    assert str(refused.value) == f"{flags[0]} has no effect with --generators: each one has its own {what} there"
+    config = in_file(tmp_path, {str(flags[0]).lstrip("-"): flags[1]}, "config.json")
+    assert len(each("--generators", tmp_path / "generators.json", "--config", config)) == 2
+    assert len(each("--generators", in_file(tmp_path, [first, {}], "some.json"), *flags, "--concurrency", 9)) == 2
+
+
 def test_batch_files_are_refused() -> None:
     words = [*ALWAYS, "--model_name", "a", "b", "--batch_out", "batches"]
     with pytest.raises(UsageError, match="there are 2 generators, and --batch_out has one: each batch"):
