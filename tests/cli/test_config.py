@@ -99,6 +99,7 @@ WRONG = [
     ({"temprature": 1}, "c.json: no flag is named 'temprature'; did you mean temperature?"),
     ({"input-file": "x"}, "c.json: no flag is named 'input-file'; did you mean input_file?"),
     ({"config": "x"}, "c.json: no flag is named 'config'"),
+    ({"batch_out": "x"}, "c.json: no flag is named 'batch_out'; it is a flag of sampling.py and score.py"),
     ({"temperature": "hot"}, "c.json: temperature: must be a number, 0 or more, not 'hot'"),
     ({"temperature": [1]}, "c.json: temperature: must be a number or a text"),
     ({"system_prompt": True}, "c.json: system_prompt: must be a number or a text"),
