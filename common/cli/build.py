@@ -43,7 +43,7 @@ from ..storage.held import check_place
 from ..storage.run_files import generators_in, settings_of
 from .effects import check_effects
 from .flags import Role
-from .generator_flags import LABEL, WEIGHT, each_generator, servers_of
+from .generator_flags import LABEL, WEIGHT, each_generator, rounds_text, servers_of
 from .selected_file import command_line, make_cleaning
 
 log = logging.getLogger(__name__)
@@ -307,6 +307,9 @@ def make_folder(flag: str, path: str) -> None:
 def make_generators(args: argparse.Namespace, role: Role, notices: Notices, read: Read) -> Generators:
     """The generators, which share the role's limits per minute. UsageError if two cannot be told apart."""
     rate_limit, samplers = make_rate_limit(args, role), []
+    rounds = rounds_text(args)
+    if rounds is not None:
+        log.warning("%s", rounds)
     for own in args.each_generator:
         client = make_client(own, role, notices, rate_limit=rate_limit)
         samplers.append(make_sampler(own, client, read))

@@ -46,6 +46,18 @@ def each_generator(args: argparse.Namespace, role: Role) -> List[argparse.Namesp
     return [argparse.Namespace(**{**vars(args), **some, **one}) for some, one in zip(slots, own)]
 
 
+def rounds_text(args: argparse.Namespace) -> str | None:
+    """What to say if --samples_per_request has little effect, since each round of an entry is shared out; else None."""
+    count, choices = len(args.each_generator), args.samples_per_request
+    by_rounds = next((flag for flag in ("target_accepted", "breadth") if vars(args)[flag]), None)
+    if by_rounds is None or not 1 < choices <= count:
+        return None
+    return (
+        f"--samples_per_request {choices}: with --{by_rounds}, an entry's rounds of {choices} answers are shared out "
+        f"among {count} generators, so most requests have one choice"
+    )
+
+
 def _servers(args: argparse.Namespace, role: Role, place: int, own: Sequence[Own]) -> Own:
     """The servers that the flags name for one of several generators, unless it has its own."""
     if any(own[place].get(f"{role.name}_{name}") for name in OF_SERVERS):
