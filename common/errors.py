@@ -23,7 +23,7 @@ Example: ``raise BadEntry("turn 2 has the unknown role 'robot'")``
 from __future__ import annotations
 
 import difflib
-from typing import Iterable, Optional
+from typing import Dict, Iterable, Optional
 
 LONGEST_MESSAGE = 1000  # characters: others' paths and texts stand in messages
 
@@ -54,13 +54,21 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     >>> did_you_mean("--temprature", ["--temperature", "--top_p"]), did_you_mean("--input", ["--input_file"])
     ('; did you mean --temperature?', '; did you mean --input_file?')
     """
-    plain = {_plain(one): one for one in known}
+    near = nearest(name, known)
+    return f"; did you mean {near}?" if near else ""
+
+
+def nearest(name: str, known: Iterable[str]) -> Optional[str]:
+    """The known name that an unknown one resembles. Of two that resemble it alike, the first one."""
+    plain: Dict[str, str] = {}
+    for one in known:
+        plain.setdefault(_plain(one), one)
     wanted = _plain(name)
     near = [one for one in plain if len(wanted) > 2 and one.startswith(wanted)]
     near += [one for one in plain if one.endswith(f"_{wanted}")]
     near += difflib.get_close_matches(wanted, plain, 1)
     near += [one for one in plain if wanted.endswith(f"_{one}")]
-    return f"; did you mean {plain[near[0]]}?" if near else ""
+    return plain[near[0]] if near else None
 
 
 def _plain(name: str) -> str:

@@ -17,20 +17,25 @@ import math
 import os
 import re
 import sys
-from typing import Any, Callable, Collection, Iterator, NoReturn, Sequence
+from typing import Any, Callable, Collection, Iterable, Iterator, Mapping, NoReturn, Sequence
 
-from .errors import did_you_mean, printable
+from .errors import nearest, printable
 from .streams import say
+
+OF_OTHER_TOOLS = dict.fromkeys(  # the names by which other tools call a flag
+    "n num_samples n_samples num_answers num_generations num_return_sequences best_of".split(), "answers_per_question"
+)
 
 
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one printable line, and which minds no closed stream.
 
     No flag can be abbreviated. ``basic`` holds the destinations of the flags that ``--help`` shows; if it is empty,
-    ``--help`` shows all.
+    ``--help`` shows all. ``others`` makes the parsers of the other commands, for the hints of unknown flags.
     """
 
     basic: Collection[str] = ()
+    others: Callable[[], Iterable[Parser]] = tuple
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"allow_abbrev": False, **options})
@@ -52,17 +57,49 @@ class Parser(argparse.ArgumentParser):
         given: dict[str, str] = {}
         for name in _flags_among(words, self._option_string_actions):
             if name not in self._option_string_actions:
-                self.error(f"unrecognized arguments: {name}{self._meant(name)}")
+                self.error(f"unrecognized arguments: {name}{self.hint(name, self._option_string_actions)}")
             destination = self._option_string_actions[name].dest
             if given.setdefault(destination, name) != name:
                 self.error(f"{given[destination]} and {name} are two names of one flag; give one of them")
         return given
 
-    def _meant(self, name: str) -> str:
-        """A hint for an unknown flag. Another script's name of a flag is its destination here."""
-        own = (action.option_strings[0] for action in self._actions if f"--{action.dest}" == name)
-        meant = next(own, None)
-        return f"; did you mean {meant}?" if meant else did_you_mean(name, self._option_string_actions)
+    def hint(self, name: str, known: Mapping[str, argparse.Action]) -> str:
+        """A hint for an unknown name of a flag, if there is one; ``known`` are the flags that may be meant.
+
+        A name of another command or tool means the flag here that has its destination. Else it is that command's flag.
+        """
+        written = name.lstrip("-")
+        key = written.replace("-", "_")
+        key = OF_OTHER_TOOLS.get(key, key)
+        elsewhere = self._elsewhere()
+        here = {action.dest: own for own, action in reversed(list(known.items()))}
+        near = key if key in here or key in elsewhere else nearest(name, [*known, *elsewhere])
+        if near is None:
+            return ""
+        destinations = (near, *elsewhere.get(near, {}).values())
+        own = near if near in known else next((here[one] for one in destinations if one in here), None)
+        if own is not None:
+            return f"; did you mean {own}?"
+        commands = " and ".join(elsewhere[near])
+        dashes = "--" if name.startswith("-") else ""
+        if near == written:
+            return f"; it is a flag of {commands}"
+        return f"; did you mean {dashes}{near}, a flag of {commands}?"
+
+    def _elsewhere(self) -> dict[str, dict[str, str]]:
+        """The flags of other commands only, without dashes: by each, two commands and its destination there."""
+        found: dict[str, dict[str, str]] = {}
+        for parser in self.others():
+            for name, destination in parser.flags().items():
+                commands = found.setdefault(name, {})
+                if len(commands) < 2:
+                    commands[parser.prog] = destination
+        return {name: commands for name, commands in found.items() if name not in self.flags()}
+
+    def flags(self) -> dict[str, str]:
+        """The names of all flags, without their dashes, and their destinations."""
+        shown = {n: a for n, a in self._option_string_actions.items() if a.help != argparse.SUPPRESS}
+        return {name.lstrip("-"): action.dest for name, action in shown.items()}
 
     def format_help(self) -> str:
         """The help of the basic flags."""

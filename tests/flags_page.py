@@ -23,7 +23,8 @@ have those of the groups "Selection", "Clean data" and "Card", and `--image_root
 
 - `--port`, `--model` and `--concurrency` mean the same in all three scripts. They are other names of `--api_port`,
   `--generator_port`, `--model_name`, `--generator_model` and `--concurrent_requests`.
-- A flag cannot be abbreviated. An unknown flag is refused, and the message names the flag that was meant.
+- A flag cannot be abbreviated. An unknown flag is refused. The message names the flag that was meant, or the command
+  that has it.
 - A flag that has no effect with the others is refused, such as `--judge_samples 3` with `--scorer match`. A value that
   is the default is never refused.
 - `~` at the start of a path is the user's home.

@@ -693,12 +693,14 @@ def reward_cascade(folder: Path) -> str:
 @fault
 def no_tests_named(folder: Path) -> str:
     """The scorer `code`, and no key of the tests."""
+    write_input(folder / "out.jsonl", [{}])
     return rescored(folder, "--scorer", "code")
 
 
 @fault
 def no_sandbox(folder: Path) -> str:
     """The sandbox does not work on this machine."""
+    write_input(folder / "out.jsonl", [{}])
     words = [*"--input_file out.jsonl --output_file scored.jsonl --scorer code --code_tests test".split()]
     line = command("score.py", *words, "--sandbox", "bubblewrap")
     alone = environment(PATH=str(folder))  # where there is no command

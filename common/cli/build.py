@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from ..errors import ServerGone, UsageError
 from ..input.columns import Columns
 from ..input.conversations import ItemReader
+from ..input.files import InputFile
 from ..records import PendingEntry, fingerprint
 from ..results.card import CARD
 from ..results.cleaning.cleaner import REMOVED
@@ -30,6 +31,7 @@ from ..scoring.judge_prompt import check_names, read_judge_prompt
 from ..scoring.majority import score_of_share
 from ..scoring.scorers import has_range, make_scorer, named_scorers, needs_client, own_server, right_or_wrong
 from ..scoring.shapes import EntryScorer
+from ..scoring.user_function import UserFunction, parse_target
 from ..servers.client import ChatClient, need_open_files
 from ..servers.discovery import find_model, owners_of
 from ..servers.local import LocalServer, default_model, model_name
@@ -41,7 +43,7 @@ from ..storage.held import check_place
 from ..storage.run_files import generators_in, settings_of
 from .effects import check_effects
 from .flags import Role
-from .generator_flags import LABEL, WEIGHT, each_generator, servers_of
+from .generator_flags import LABEL, WEIGHT, each_generator, rounds_text, servers_of
 from .selected_file import command_line, make_cleaning
 
 log = logging.getLogger(__name__)
@@ -65,6 +67,7 @@ def make_job(
     take_labelled(args)
     args.input_file, *more_inputs = different_files(args.input_file)
     check_files(args, more_inputs)
+    check_inputs([args.input_file, *more_inputs])
     args.each_generator = [] if generator is None else each_generator(args, generator)
     results, _ = make_results(args), make_stop_rule(args)  # both refuse flags before a server is asked
     pipeline, roles = make_pipeline(args, read, generator, scorer)
@@ -125,10 +128,24 @@ def make_pipeline(
 
 
 def check_flags(args: argparse.Namespace) -> None:
-    """UsageError if a flag has no effect, or a prompt is wrong: before a server is asked for its model."""
+    """UsageError if a flag has no effect, or a file that it names is missing or wrong: before a server is asked."""
     check_effects(args, vars(args).get("given", {}))
     if vars(args).get("judge_prompt"):
         read_judge_prompt(args.judge_prompt)
+    for spec in args.scorer:
+        if spec.startswith(f"{UserFunction.name}:"):
+            parse_target(spec)
+    if args.calibration is not None:
+        from ..results.calibration import read_calibration
+
+        read_calibration(args.calibration)
+
+
+def check_inputs(paths: Sequence[str]) -> None:
+    """UsageError if an input cannot be opened: before a server is asked. A pipe is not tried, as it opens only once."""
+    for path in paths:
+        if os.path.isfile(path) or os.path.isdir(path) or not os.path.exists(path):
+            InputFile(path).close()
 
 
 def take_labelled(args: argparse.Namespace) -> None:
@@ -290,6 +307,9 @@ def make_folder(flag: str, path: str) -> None:
 def make_generators(args: argparse.Namespace, role: Role, notices: Notices, read: Read) -> Generators:
     """The generators, which share the role's limits per minute. UsageError if two cannot be told apart."""
     rate_limit, samplers = make_rate_limit(args, role), []
+    rounds = rounds_text(args)
+    if rounds is not None:
+        log.warning("%s", rounds)
     for own in args.each_generator:
         client = make_client(own, role, notices, rate_limit=rate_limit)
         samplers.append(make_sampler(own, client, read))

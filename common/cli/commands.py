@@ -11,7 +11,7 @@ import io
 import logging
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Callable, Sequence
+from typing import TYPE_CHECKING, Callable, Iterator, Sequence
 
 from .. import __version__
 from ..errors import Interrupted, ToolkitError, printable
@@ -53,6 +53,7 @@ class Command:
         description = f"{self.help} Run the same command again to resume." if self.resumes else self.help
         parser = flags.make_parser(prog or self.script, description, self.example)
         self.add_flags(parser)
+        parser.others = functools.partial(parsers, parser.prog, self.name)
         return parser
 
 
@@ -234,6 +235,14 @@ READERS = {  # the commands that only read an output; they have no script
         ),
     )
 }
+
+
+def parsers(prog: str, name: str) -> Iterator[Parser]:
+    """The parsers of the other commands, each with the name by which a user calls it who calls this one ``prog``."""
+    before = prog.rpartition(" ")[0]
+    for other in (*COMMANDS.values(), *READERS.values()):
+        if other.name != name:
+            yield other.make_parser(f"{before} {other.name}" if before else other.script)
 
 
 def main(prog: str, arguments: Sequence[str]) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from typing import Collection, Sequence
 
-from ..errors import UsageError, did_you_mean
+from ..errors import UsageError
 from ..flag_types import Parser
 from ..flag_types import path as expanded
 from .effects import Source
@@ -73,7 +73,7 @@ def _set_from_file(
     sources: dict[str, Source] = {}
     for key, value in values.items():
         if key not in actions:
-            raise UsageError(f"{path}: no flag is named {key!r}{did_you_mean(str(key), actions)}")
+            raise UsageError(f"{path}: no flag is named {key!r}{parser.hint(str(key), actions)}")
         action = actions[key]
         if action.dest in sources:
             raise UsageError(f"{path}: {sources[action.dest].name} and {key} are two names of one flag; keep one")
@@ -95,4 +95,5 @@ def alternatives(is_scorer_only: bool) -> list[set[str]]:
     """The flags of which one on the command line takes others away: where the entries are processed, and by which
     servers."""
     judge, generator = ({f"{role}_port", f"{role}_base_url"} for role in ("scorer", "generator"))
-    return [{"local", "ray"}, *([{"local", *judge}] if is_scorer_only else [{"local", *generator}, judge])]
+    of_role = [{"local", *judge}] if is_scorer_only else [{"local", *generator}, {"local", "generators"}, judge]
+    return [{"local", "ray"}, *of_role]

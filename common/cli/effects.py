@@ -1,8 +1,9 @@
 """Which flags have an effect only with others. One that was given, and has none, is refused before anything is sent.
 
 A flag that is not in ``needs_of`` always has an effect (--accept_score: accepted answers are counted during a run). So
-has one whose value is its default. A port, a model and --concurrency are never refused, so that a command with a judge
-becomes one with a rule by --scorer alone.
+has one whose value is its default. A port, a model and --concurrency are not refused for a scorer that needs none, so
+that a command with a judge becomes one with a rule by --scorer alone. What a file of generators replaces is refused by
+generator_flags.py.
 
 Example: ``check_effects(args, {"judge_samples": Source("--judge_samples")})`` refuses it with ``--scorer match``.
 """
@@ -70,6 +71,8 @@ def needs_of(flag: str, args: argparse.Namespace) -> Iterator[Need]:
     if flag == "local":
         urls = [name for role in ("generator", "scorer") for name in (f"{role}_port", f"{role}_base_url")]
         yield Need(not _servers_are_named(args), "where a port or a base URL names the server", urls)
+        text = "with --generators FILE, which says the model and the server of each generator"
+        yield Need(values["generators"] is None, text, ["generators"])
     if flag.endswith("_api_key_env") and values.get("local") is not None:
         role = flag[: -len("_api_key_env")]
         own = [f"{role}_port", f"{role}_base_url"]

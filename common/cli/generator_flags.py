@@ -19,6 +19,7 @@ from ..errors import UsageError, did_you_mean
 from ..flag_types import Parser, float_between
 from ..running.turns import PARTS
 from . import flags
+from .effects import Source
 from .flags import Role
 from .value_files import read_values, value_of
 
@@ -43,6 +44,18 @@ def each_generator(args: argparse.Namespace, role: Role) -> List[argparse.Namesp
     weights = [one.get(WEIGHT) or 1.0 for one in own]
     slots = [_slots(args, weights, place) for place in range(len(own))]
     return [argparse.Namespace(**{**vars(args), **some, **one}) for some, one in zip(slots, own)]
+
+
+def rounds_text(args: argparse.Namespace) -> str | None:
+    """What to say if --samples_per_request has little effect, since each round of an entry is shared out; else None."""
+    count, choices = len(args.each_generator), args.samples_per_request
+    by_rounds = next((flag for flag in ("target_accepted", "breadth") if vars(args)[flag]), None)
+    if by_rounds is None or not 1 < choices <= count:
+        return None
+    return (
+        f"--samples_per_request {choices}: with --{by_rounds}, an entry's rounds of {choices} answers are shared out "
+        f"among {count} generators, so most requests have one choice"
+    )
 
 
 def _servers(args: argparse.Namespace, role: Role, place: int, own: Sequence[Own]) -> Own:
@@ -109,7 +122,22 @@ def _of_file(args: argparse.Namespace, role: Role) -> List[Own]:
     if not isinstance(values, list) or not values or not all(isinstance(one, dict) for one in values):
         raise UsageError(f"--generators {path} must hold a list of generators, each with names and values")
     actions = actions_of_keys(role)
-    return [_own(one, actions, f"{path}: generator {place}") for place, one in enumerate(values, 1)]
+    own = [_own(one, actions, f"{path}: generator {place}") for place, one in enumerate(values, 1)]
+    _check_flags(args, own)
+    return own
+
+
+def _check_flags(args: argparse.Namespace, own: Sequence[Own]) -> None:
+    """UsageError if a flag was given whose value each generator of the file has itself.
+
+    A flag of --config may have no effect if the command line names the generators.
+    """
+    given: Mapping[str, Source] = args.given
+    always = set.intersection(*map(set, own)) - {"concurrency"}  # which is the judge's too
+    for flag, source in given.items():
+        if flag in always and (given["generators"].in_file or not source.in_file):
+            what = "server" if flag.endswith(OF_SERVERS) else source.name.rpartition(" ")[2].lstrip("-")
+            raise UsageError(f"{source.name} has no effect with --generators: each one has its own {what} there")
 
 
 def _own(values: Mapping[Any, Any], actions: Mapping[str, argparse.Action], place: str) -> Own:

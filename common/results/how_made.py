@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 MOST_MODELS = 8
 LONGEST = 400  # characters of a value
+TITLES = {"max_tokens": "largest max tokens"}  # of the runs: what a smaller limit did not cut is not sampled again
 
 
 class Facts(NamedTuple):
@@ -92,7 +93,7 @@ def generator_row(settings: Mapping[str, Any]) -> tuple[str, str]:
 def _sampling(settings: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for name in ("answers_per_question", "max_tokens", "stop_after", "give_up_after", "accept_score"):
         if settings.get(name) is not None:
-            yield name.replace("_", " "), value_text(settings[name])
+            yield TITLES.get(name, name.replace("_", " ")), value_text(settings[name])
 
 
 def _answers(totals: Totals) -> Iterator[tuple[str, str]]:

@@ -49,6 +49,16 @@ class Way:
     can: Abilities
     streams: bool = True  # whether it may be asked to
     told: bool = False  # whether the user knows that it does not
+    most: int = 0  # the most choices of a reply, if it gave fewer than it was asked for; else 0
+
+    def expected(self, wanted: int) -> int:
+        """The choices of its reply to a request for ``wanted``."""
+        return min(wanted, self.most or wanted)
+
+    def learn(self, wanted: int, given: int) -> None:
+        """Notes how many choices of the ``wanted`` ones a whole reply had."""
+        if given < wanted or self.most:
+            self.most = max(self.most, given)
 
 
 class LoopStopping:
@@ -83,7 +93,7 @@ class LoopStopping:
 
     async def _stream(self, asked: Asked, way: Way) -> HttpReply:
         server, wanted = asked.server, asked.request.get("n", 1)
-        stream = Stream(server.url, wanted, server.still_there, self._redact)
+        stream = Stream(server.url, way.expected(wanted), server.still_there, self._redact)
         own = asked.request.get("stream_options")
         options = {**dict.fromkeys(way.can.stream_options, True), **(own if isinstance(own, dict) else {})}
         fields = {"stream": True, **({"stream_options": options} if options else {})}
@@ -93,6 +103,7 @@ class LoopStopping:
         if stream.is_plain:
             self._say_whole(asked.server, way)
         server.heard()  # also if this was not an answer
+        way.learn(wanted, stream.given)
         return reply._replace(body=stream.reply(self._prompt_tokens(asked, stream)))
 
     def _prompt_tokens(self, asked: Asked, stream: Stream) -> int | None:

@@ -89,7 +89,7 @@ class Choice:
 
 
 class Stream:
-    """The reply of the server at ``url`` to a request for ``wanted`` choices. ``heard`` is told that something came.
+    """The reply of the server at ``url``, of which ``wanted`` choices are expected. ``heard`` is told of each piece.
 
     The server may send JSON in one piece all the same: then that is the reply. ``redact`` removes secrets from errors.
     """
@@ -109,6 +109,7 @@ class Stream:
         self.is_done = False  # whether the server said so, or the body ended
         self.is_whole = False  # whether all choices have ended, so that only the count of tokens may be missing
         self.is_over = False  # whether nothing is expected any more, or only more of what loops
+        self.given = 0  # the choices of the reply, once the server said that there are no others
         self._error: bytes | None = None
         self._usage: dict[str, Any] | None = None  # of the whole reply
         self.prompt_tokens: int | None = None  # as the server counted them
@@ -166,6 +167,7 @@ class Stream:
     def _read(self, event: Event) -> None:
         if event.data == DONE:
             self._any = self.is_done = self.is_over = True
+            self.given = len(self._choices)
         elif not self.is_over:
             try:
                 self._take_chunk(event)
@@ -194,10 +196,13 @@ class Stream:
                 self._look()
 
     def _look(self) -> None:
-        """Looks whether the stream is whole or over, since a choice has ended or loops."""
+        """Looks whether the stream is whole or over, since a choice has ended or loops.
+
+        Some servers stream choice after choice. So a choice that has not begun is still to come.
+        """
         choices = self._choices.values()
-        if all(choice.is_whole for choice in choices):
-            self.is_whole = len(choices) >= self._wanted
+        if len(choices) >= self._wanted and all(choice.is_whole for choice in choices):
+            self.is_whole = True
             self.is_over = self.is_over or any(choice.looped for choice in choices)
 
     def _take_usage(self, usage: dict[str, Any], choices: list[Any]) -> None:

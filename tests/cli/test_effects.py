@@ -57,6 +57,7 @@ WITHOUT_EFFECT = [  # the command, the flag without effect, the others
     ("sample", "--local", "--base_url http://a/v1"),
     ("sample", "--api_key_env A", "--local"),
     ("reject", "--local", "--port 8000 --scorer match"),
+    ("reject", "--local", "--generators g.json"),
     ("sample", "--dry_run", "--batch_out d"),
     ("sample", "--token_budget 9", "--batch_in r"),
     ("sample", "--time_budget 9h", "--batch_out d"),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, List
 
 import pytest
 
-from common.cli.build import api_key, check_files
-from common.cli.commands import COMMANDS
+from common.cli.build import api_key, check_files, make_job, make_reader
+from common.cli.commands import COMMANDS, READERS, REJECT_GENERATOR, REJECT_JUDGE
+from common.cli.config import parse as parse_all
 from common.cli.flags import base_url
 from common.errors import UsageError
 from common.scoring.judge_prompt import read_judge_prompt
@@ -156,6 +157,55 @@ def test_another_scripts_name_of_a_flag_names_this_scripts(
     with pytest.raises(SystemExit):
         COMMANDS[name].make_parser().parse_args([word, "1"])
     assert f"unrecognized arguments: {word}; did you mean {meant}?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        ([], "cannot read {}/no.jsonl: No such file or directory"),
+        (["--scorer", "python:no.py:f"], "--scorer python:no.py:f: no file no.py"),
+        (["--accept_precision", "0.9", "--calibration", "no.json"], "--calibration: cannot read no.json: No such file"),
+    ],
+)
+def test_a_missing_file_is_named_before_a_server_is_asked(flags: List[str], line: str, tmp_path: Path) -> None:
+    name = tmp_path / ("in.jsonl" if flags else "no.jsonl")
+    if flags:
+        questions(name, 1)
+    with ScriptedServer(lambda _: completion("4")) as server:
+        names = ["--input_file", str(name), "--output_file", str(tmp_path / "o.jsonl"), "--port", str(server.port)]
+        args = parse_all(COMMANDS["reject"].make_parser(), [*names, *flags])
+        with pytest.raises(UsageError) as refused:
+            make_job(args, "reject.py", make_reader(args), generator=REJECT_GENERATOR, scorer=REJECT_JUDGE)
+        assert server.probes == 0
+    assert line.format(tmp_path) in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "word", "hint"),
+    [
+        ("sample", "--stop_after", "it is a flag of reject.py"),
+        ("sample", "--stop-after", "did you mean --stop_after, a flag of reject.py?"),
+        ("sample", "--target_accept=2", "did you mean --target_accepted, a flag of reject.py?"),
+        ("sample", "--accept_score", "it is a flag of score.py and reject.py"),
+        ("sample", "--n", "did you mean --answers_per_question?"),
+        ("reject", "-n", "did you mean --answers_per_question?"),
+        ("score", "--num_samples", "did you mean --answers_per_question, a flag of sampling.py and reject.py?"),
+        ("score", "--time_budget", "it is a flag of sampling.py and reject.py"),
+        ("reject", "--calibrate", "it is a flag of score.py"),
+        ("reject", "--batch_out", "it is a flag of sampling.py and score.py"),
+        ("reject", "--base_ur", "did you mean --generator_base_url?"),
+        ("reject", "--api_port", "did you mean --scorer_port?"),
+        ("score", "--concurrent_requests", "did you mean --concurrency?"),
+        ("score", "--verify", "it is a flag of rejection-sampling select"),
+        ("report", "--port", "it is a flag of rejection-sampling sample and rejection-sampling score"),
+    ],
+)
+def test_a_flag_of_another_command_names_the_command(
+    name: str, word: str, hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        {**COMMANDS, **READERS}[name].make_parser().parse_args([word, "1"])
+    assert f"unrecognized arguments: {word.partition('=')[0]}; {hint} (see" in capsys.readouterr().err
 
 
 def test_a_value_may_look_like_a_flag_if_it_has_a_space() -> None:

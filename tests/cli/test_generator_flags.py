@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any, List
+from typing import Any, List, Optional
 
 import pytest
 
 from common.cli.build import make_job, make_reader
 from common.cli.commands import COMMANDS, REJECT_GENERATOR, REJECT_JUDGE
 from common.cli.config import parse
-from common.cli.generator_flags import each_generator
+from common.cli.generator_flags import each_generator, rounds_text
 from common.errors import UsageError
 from tests.helpers import questions
 
@@ -110,6 +110,41 @@ def test_flags_that_cannot_go_with_several_generators_are_refused(flags: List[ob
     with pytest.raises(UsageError) as refused:
         each("--generator_model", "a", "b", *flags)
     assert line in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("flags", "what"),
+    [
+        (["--generator_model", "c"], "generator_model"),
+        (["--model", "c"], "model"),
+        (["--port", 1], "server"),
+        (["--generator_base_url", "http://u/v1"], "server"),
+        (["--top_p", 0.9], "top_p"),
+    ],
+)
+def test_a_flag_that_each_generator_of_the_file_replaces_is_refused(
+    flags: List[object], what: str, tmp_path: Path
+) -> None:
+    first, second = {"model": "a", "port": 1, "top_p": None}, {"model": "b", "base_url": "http://u/v1", "top_p": 1}
+    with pytest.raises(UsageError) as refused:
+        each("--generators", in_file(tmp_path, [first, second]), *flags)
+    assert str(refused.value) == f"{flags[0]} has no effect with --generators: each one has its own {what} there"
+    config = in_file(tmp_path, {str(flags[0]).lstrip("-"): flags[1]}, "config.json")
+    assert len(each("--generators", tmp_path / "generators.json", "--config", config)) == 2
+    assert len(each("--generators", in_file(tmp_path, [first, {}], "some.json"), *flags, "--concurrency", 9)) == 2
+
+
+def test_rounds_that_leave_one_choice_per_request_are_told() -> None:
+    def told(*flags: object) -> Optional[str]:
+        args = read("--generator_model", "a", "b", "--samples_per_request", *flags)
+        args.each_generator = each_generator(args, REJECT_GENERATOR)
+        return rounds_text(args)
+
+    assert str(told(2, "--target_accepted", 9)).startswith(
+        "--samples_per_request 2: with --target_accepted, an entry's"
+    )
+    assert "with --breadth, an entry's rounds of 2 answers" in str(told(2, "--breadth"))
+    assert (told(2), told(1, "--breadth"), told(4, "--breadth")) == (None, None, None)
 
 
 def test_batch_files_are_refused() -> None:

@@ -171,7 +171,7 @@ def test_the_page_says_how_the_output_was_made_and_what_the_rules_read(tmp_path:
     for fact in (
         "begun 1970-01-01 00:01 UTC last written",
         "model small-model",
-        "max tokens 64",
+        "largest max tokens 64",
         "scorer match",
         "prompt tokens 22 completion tokens 10",
     ):

@@ -192,6 +192,13 @@ def test_choices_that_ended_are_kept_and_the_connection_is_closed_when_the_other
     assert (len(looped.text), looped.finish_reason) == (LEAST, "repetition")
 
 
+def test_a_server_that_ignores_n_is_left_at_its_only_loop_once_it_is_known() -> None:
+    with ScriptedServer(lambda request: looping(request) if request.number else Reply(pieces=streamed("4"))) as server:
+        whole, *looped = ask(server, 3, n=2)
+        assert was_left(server, 2)
+    assert (whole.text, [one.finish_reason for one in looped]) == ("4", ["repetition"] * 2)
+
+
 def test_a_long_stream_is_read_in_larger_pieces() -> None:
     """After two seconds, pieces gather before each read."""
     words = [f"{number} " for number in range(1250)]

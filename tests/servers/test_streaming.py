@@ -91,6 +91,19 @@ def test_a_choice_that_loops_waits_for_the_others_and_says_no_more() -> None:
     assert looped.usage == {"completion_tokens": 2002, "estimated": True}
 
 
+def test_a_choice_that_has_not_begun_is_still_to_come() -> None:
+    def chunks() -> Iterable[bytes]:
+        for index in range(3):
+            for text in [*LOOP, *LOOP] if index else ["4"]:
+                yield event(choices=[{"index": index, "delta": {"content": text}}])
+            yield event(choices=[{"index": index, "delta": {}, "finish_reason": "length" if index else "stop"}])
+
+    stream = stream_of(chunks(), wanted=3)
+    assert (stream.is_over, stream.is_done) == (True, False)  # at the loop of the last choice
+    texts = [(one.text, one.finish_reason) for one in read_completion(stream.reply()).answers]
+    assert texts == [("4", "stop"), ("".join(LOOP), "repetition"), ("".join(LOOP), "repetition")]
+
+
 def test_tokens_are_the_servers_own_where_it_counts_them() -> None:
     counts = ({"prompt_tokens": 9, "completion_tokens": 3 * n, "total_tokens": 9 + 3 * n} for n in itertools.count())
     answer = only(event({"content": "No, wait. "}, usage=usage) for usage in counts)
