@@ -92,7 +92,8 @@ class Counts:
 
     def anything(self) -> bool:
         """Whether there is anything to report."""
-        return any((self.done, self.skipped, self.duplicates, self.failed, self.postponed, self.answers))
+        entries = (self.done, self.skipped, self.duplicates, self.failed, self.postponed)
+        return any((*entries, self.answers, self.recalled, self.recorded))
 
     @property
     def finished(self) -> int:

@@ -105,7 +105,7 @@ def run(job: Job) -> int:
                 if pilot is not None:
                     pilot.read_done(path)
         finally:
-            if not job.quiet and current.counts.anything():
+            if not job.quiet and (current.counts.anything() or written.rows):
                 show(current.summary(time.monotonic() - begun, written))
     if pilot is not None:
         show(pilot.text())
