@@ -597,7 +597,8 @@ class Run:
             stopped_by = await self._engine.process(state, self._keep)
         except EntryFailed as error:
             self.counts.lost += len(state.missing(sampler))
-            self._order.end(visit)
+            entries.fail(state)
+            self._order.leave(visit)
             self._fail(entry, entry.line, error)
             if self._pilot is not None:
                 self._pilot.ends(None)

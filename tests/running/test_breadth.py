@@ -488,3 +488,27 @@ def test_a_target_counts_the_rows_of_this_scorer_and_scores_what_is_there_first(
         assert (last.returncode, last.stderr, len(server.chats)) == (0, "", 3 * ENTRIES)
     assert answers(tmp_path) == {f"question {n}?": 3 for n in range(ENTRIES)}
     assert not (tmp_path / "out.jsonl.new").exists()
+
+
+def test_the_scored_answers_of_an_entry_that_fails_are_in_the_output_and_count_as_rows(tmp_path: Path) -> None:
+    generator, fails = Generator(), [True]
+
+    def second_fails(request: Request) -> Reply:
+        answer = generator(request)
+        if "question 0?" in request.question and generator.asked[0] == 2 and fails:
+            fails.clear()
+            return Reply({"error": {"message": "out of memory"}}, status=500)
+        return answer
+
+    with ScriptedServer(second_fails) as server:
+        asked = words(server, tmp_path, "--answers_per_question", 2, "--max_retries", 0, "--target_accepted", 9)
+        run = run_script(*asked)
+        assert run.returncode == 1
+        assert ["failed" in run.stdout, "postponed" in run.stdout] == [True, False]
+        assert "target    2 of 9 accepted rows" in run.stdout
+        assert answers(tmp_path) == {f"question {n}?": 1 if n == 0 else 2 for n in range(ENTRIES)}
+        assert len(read_lines(tmp_path / "best.jsonl")) == 2
+        last = run_script(*asked)
+        assert (last.returncode, len(server.chats)) == (0, 2 * ENTRIES + 1)
+    assert set(answers(tmp_path).values()) == {2}
+    assert "unfinished" not in settings_of(tmp_path)
