@@ -13,6 +13,7 @@ import contextlib
 import functools
 import gc
 import logging
+import math
 import os
 import signal
 import sys
@@ -46,7 +47,7 @@ from ..storage.run_files import RunFiles, settings_of
 from ..streams import kept_signals, say
 from .breadth import Breadth, DepthFirst, Order, Spool, Visit, is_guided
 from .counts import Counts
-from .engine import Engine, LocalEngine
+from .engine import FEW, SCORER_QUEUE, Engine, LocalEngine, most_visits
 from .entries import Entries, fill
 from .entry_state import EntryState, is_score_of
 from .job import Job
@@ -258,7 +259,12 @@ def make_engine(job: Job, run: Run) -> Engine:
         from .ray_cluster import RayEngine
 
         return RayEngine(job.ray, job.pipeline, run.stop, check_budget)
-    return LocalEngine(job.pipeline, run.stop, check_budget)
+    return LocalEngine(job.pipeline, run.stop, check_budget, FEW if ends_by_scores(job) else SCORER_QUEUE)
+
+
+def ends_by_scores(job: Job) -> bool:
+    """Whether a run ends at a time or at a number of rows: answers that wait for the scorer then come too late."""
+    return job.time_budget is not None or job.target_accepted is not None
 
 
 class Run:
@@ -294,6 +300,8 @@ class Run:
             job.pipeline.sampler.lose = self._lose
         self.limits.sample_no_more = self._engine.sample_no_more
         self._is_broad = job.breadth and pilot is None
+        is_judged = job.pipeline.scorer is not None and job.ray is None
+        self._has_few_visits = self._is_broad and is_judged and ends_by_scores(job)
         self._spool = Spool(os.path.dirname(os.path.abspath(job.output_file)))
         self._entries = Entries(job, files, self.counts, self.limits, several_visits=self._is_broad)
         self._order: Order = self._make_order() if self._is_broad else DepthFirst()
@@ -539,17 +547,22 @@ class Run:
         """Starts entries as the engine has room for them, and waits for the last."""
         opening = asyncio.Semaphore(OPENING)
         tasks: set[asyncio.Future[None]] = set()
+        one_ended = asyncio.Event()
         visits = self._order.visits(self._until_broken(pending))
         try:
             async for visit in visits:
                 await opening.acquire()
                 await self._engine.room()
+                while len(tasks) >= self._most_visits():
+                    one_ended.clear()
+                    await one_ended.wait()
                 if self.limits.cut_short is not None:
                     self._left_out = True
                     break
                 task: asyncio.Future[None] = asyncio.ensure_future(self._process(visit, opening))
                 tasks.add(task)
                 task.add_done_callback(tasks.discard)
+                task.add_done_callback(lambda _: one_ended.set())
                 task.add_done_callback(self._stop_on_failure)
             if self._pilot is None:  # else the whole job has further entries
                 self._engine.all_admitted()
@@ -560,6 +573,10 @@ class Run:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _most_visits(self) -> float:
+        """How many visits may go on at once, so that few answers wait for the scorer when scores end the run."""
+        return most_visits(self._job.pipeline) if self._has_few_visits else math.inf
 
     def _stop_on_failure(self, task: asyncio.Future[Any]) -> None:
         error = None if task.cancelled() else task.exception()

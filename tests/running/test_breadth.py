@@ -512,3 +512,20 @@ def test_the_scored_answers_of_an_entry_that_fails_are_in_the_output_and_count_a
         assert (last.returncode, len(server.chats)) == (0, 2 * ENTRIES + 1)
     assert set(answers(tmp_path).values()) == {2}
     assert "unfinished" not in settings_of(tmp_path)
+
+
+def test_the_generator_does_not_run_ahead_of_a_slow_judge(tmp_path: Path) -> None:
+    """With 2 slots each, 4 answers are sampled or judged at once: 3 of them may be there beside the last one wanted."""
+    questions(tmp_path / "in.json", 30)
+
+    def judged(request: Request) -> Reply:
+        is_judge = "GRADE" in request.question.upper()
+        return completion("Score: 9", delay=0.03) if is_judge else completion(f"Answer {request.number}.")
+
+    with ScriptedServer(judged) as server:
+        asked = words(server, tmp_path, "--answers_per_question", 2, "--target_accepted", 5, "--accept_score", 8)
+        asked[asked.index("match")] = "judge"
+        run = run_script(*asked, "--concurrency", 2)
+        assert (run.returncode, run.stderr) == (0, "")
+    records = read_lines(tmp_path / "out.jsonl")
+    assert 5 <= sum(len(record["generated_answers"]) for record in records) <= 5 + 3
