@@ -115,7 +115,7 @@ def run(job: Job) -> int:
 
         show(table_text(written.calibration))
     if current.limits.is_spent:
-        log.warning("%s; run the same command again to go on", current.limits.cut_short)
+        log.warning("%s; run the same command again to go on", current.limits.text_at_end())
     is_whole = (files.is_settled or pilot is not None or current.limits.is_reached) and not files.damaged
     waits = job.batch is not None and not job.batch.writes and current.counts.postponed > 0
     return 0 if is_whole and not (current.counts.failed or current.limits.is_spent or waits) else 1
@@ -348,7 +348,7 @@ class Run:
 
     def _ending(self, written: Written) -> Ending:
         job, (_, sampler, scorer, _) = self._job, self._job.pipeline
-        selected, target = None if written.selected is None else written.selected.rows, self.limits.target
+        selected = None if written.selected is None else written.selected.rows
         return Ending(
             script=job.script,
             output_file=job.output_file,
@@ -360,7 +360,7 @@ class Run:
             selected_file=job.results.selected_file,
             selected=written.selected,
             is_over=self.is_over and not self.limits.is_spent,
-            target=target.warning(selected) if target is not None and self.is_over else None,
+            target=self.limits.warning(selected) if self.is_over else None,
             leftover=self._leftover if self._files.is_settled else 0,
         )
 
