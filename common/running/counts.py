@@ -35,6 +35,7 @@ class Counts:
     failed: int = 0
     hopeless: int = 0  # failed, and will fail again if they stay as they are
     postponed: int = 0  # begun, and left for the next run
+    unfinished: int = 0  # written to the output although they lack something, without those that failed
     there: int = 0  # answers that the entries had when they were begun
     answers: int = 0  # sampled in this run
     sampled_by: Counter[str] = field(default_factory=Counter)  # these answers, by the settings of their generator

@@ -145,6 +145,7 @@ class Entries:
             has_score = any(score.value is not None for score in scores)
             if len(state.answers) > there and (has_score or pipeline.scorer is None):
                 self._count_record(state, scores)
+                self._counts.unfinished += not has_failed
                 if self._limits.target is not None:
                     self._limits.target.count(record)  # with what was in flight when the run ended
                 yield record

@@ -317,7 +317,7 @@ class Run:
     def unfinished(self) -> Iterator[Record]:
         """The records of the entries that were begun and need more, for the results of a run that ends early."""
         if self._is_broad:
-            self.counts.postponed = 0  # all of them are counted now
+            self.counts.postponed = self.counts.unfinished = 0  # all of them are counted now
         yield from self._entries.unfinished(self._order.unfinished())
 
     def close(self) -> None:
@@ -344,7 +344,14 @@ class Run:
         rows += job.batch.rows() if job.batch is not None else []
         steps = next_steps(self.counts, ending) if job.batch is None else job.batch.next_steps(self.counts.postponed)
         rows += [("next", text) for text in steps or next_steps(self.counts, ending)]
-        return summary(job.script, self.counts, self._traffic(), seconds, rows)
+        return summary(job.script, self.counts, self._traffic(), seconds, rows, self._not_begun())
+
+    def _not_begun(self) -> int:
+        """About how many entries of the input a budget or a target left without an answer."""
+        counts, expected = self.counts, self._expected()
+        if self.limits.cut_short is None or expected is None:
+            return 0
+        return max(0, expected - counts.finished - max(counts.unfinished, counts.postponed))
 
     def _ending(self, written: Written) -> Ending:
         job, (_, sampler, scorer, _) = self._job, self._job.pipeline

@@ -64,11 +64,15 @@ def summary(
     traffic: Mapping[str, Traffic],
     seconds: float,
     rows: Sequence[tuple[str, str]],
+    not_begun: int = 0,
 ) -> str:
-    """The end of a run; ``traffic`` is by role, ``rows`` are (kind, text) pairs such as the files and what to do."""
+    """The end of a run; ``traffic`` is by role, ``rows`` are (kind, text) pairs such as the files and what to do.
+
+    ``not_begun`` is about how many entries of the input were not looked at.
+    """
     rate = 1 / max(seconds, 1e-9)
     lines = [
-        _entries(counts, seconds),
+        _entries(counts, seconds, not_begun),
         *_answers(counts, rate),
         *_requests(traffic, rate),
         *_scores(counts),
@@ -79,10 +83,14 @@ def summary(
     return "\n".join([script, *(f"  {name:<9} {printable(text)}" for name, text in lines)])
 
 
-def _entries(counts: Counts, seconds: float) -> tuple[str, str]:
+def _entries(counts: Counts, seconds: float, not_begun: int) -> tuple[str, str]:
     parts = [f"{counts.done:,} done", f"{counts.skipped:,} skipped (already done)", f"{counts.failed:,} failed"]
-    if counts.postponed:
-        parts.append(f"{counts.postponed:,} postponed")
+    if counts.unfinished:
+        parts.append(f"{counts.unfinished:,} written, unfinished")
+    if counts.postponed > counts.unfinished:
+        parts.append(f"{counts.postponed - counts.unfinished:,} postponed")
+    if not_begun:
+        parts.append(f"about {not_begun:,} not begun")
     if counts.duplicates:
         others = f" ({counts.other_keys:,} differ in their other keys)" if counts.other_keys else ""
         parts.append(f"{plural(counts.duplicates, 'duplicate')} left out{others}")

@@ -62,6 +62,12 @@ def test_entries_are_told_apart_by_what_became_of_them() -> None:
     assert said == "1,200 done, 30 skipped (already done), 10 failed in 10.0 s (120.0/s)"
 
 
+def test_entries_that_were_written_unfinished_or_not_begun_are_told_from_those_that_wait() -> None:
+    said = summary("reject.py", Counts(done=1, postponed=9, unfinished=7), {}, 10.0, [], not_begun=20)
+    assert "0 failed, 7 written, unfinished, 2 postponed, about 20 not begun in 10.0 s" in said
+    assert "7 written, unfinished in" in summary("reject.py", Counts(unfinished=7), {}, 10.0, [])
+
+
 def test_duplicates_are_named_only_if_there_are_any() -> None:
     assert "duplicates" not in text_of(Counts(done=1))
     assert "2 duplicates left out" in text_of(Counts(done=1, duplicates=2))
