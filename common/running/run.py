@@ -58,6 +58,7 @@ from .progress import Progress, show_progress
 from .results import Output, Written, check_result_files, send_selection, write_result_files
 from .sampler import Sampler
 from .summary import Ending, generator_rows, next_steps, server_rows, summary, warnings
+from .target import beyond_reach
 
 if TYPE_CHECKING:
     from .estimate import Pilot
@@ -384,6 +385,7 @@ class Run:
         for client in self._job.pipeline.clients:
             client.answered_before = self._files.resumes
         self._entries.count_those_of_output()
+        self._warn_of_target()
         pending = iter(()) if self.limits.is_reached else self._pending()
         first = next((item for item in pending if item is not None), None)
         if first is not None:
@@ -399,6 +401,15 @@ class Run:
             self._leftover = self._files.not_in_input()
         if self._lost is not None and self.counts.postponed:
             raise self._lost
+
+    def _warn_of_target(self) -> None:
+        """Says at the start that a target cannot be reached, if nothing is there yet that the input does not have."""
+        job, sampler, expected = self._job, self._job.pipeline.sampler, self._expected()
+        if self.limits.target is None or sampler is None or expected is None or self._files.entries_before:
+            return
+        text = beyond_reach(self.limits.target.wanted, job.results.selection, expected, sampler.count)
+        if text is not None:
+            log.warning("%s", text)
 
     def stop(self, error: BaseException) -> None:
         """Ends the run with ``error``: nothing more is sent."""
