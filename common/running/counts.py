@@ -41,6 +41,8 @@ class Counts:
     sampled_by: Counter[str] = field(default_factory=Counter)  # these answers, by the settings of their generator
     recalled: int = 0  # answers taken from the ledger
     scored: int = 0  # answers at hand that the scorer is done with, also in entries that are not complete
+    arrived: int = 0  # numbers that the scorer gave in this run, also in entries that are not complete
+    arrived_accepted: int = 0
     unneeded: int = 0  # answers that early stopping made unnecessary
     lost: int = 0  # answers that are missing in failed entries
     recorded: int = 0  # answers in this run's records
@@ -74,6 +76,12 @@ class Counts:
             if self.sample is not None:
                 self.sample.add(score.value)
             self.accepted += self.accept_score is not None and score.value >= self.accept_score
+
+    def add_arrived(self, value: float | None) -> None:
+        """Counts a score as it arrives."""
+        if value is not None:
+            self.arrived += 1
+            self.arrived_accepted += self.accept_score is not None and value >= self.accept_score
 
     def _add_unscored(self, reason: str) -> None:
         self.unscored += 1

@@ -553,6 +553,8 @@ class Run:
             self._expected,
             None if sampler is None else sampler.count,
             lambda: None if job.ray is not None else sum(client.pool.in_flight for client in clients),
+            is_broad=self._is_broad,
+            target=self.limits.target,
         )
 
     def _run_beside(self, stack: contextlib.AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
@@ -674,7 +676,9 @@ class Run:
             self.counts.answers += 1
             self.counts.sampled_by[line["made_by"]] += 1
         scorer = self._job.pipeline.scorer
-        self.counts.scored += "digest" in line and scorer is not None and is_score_of(scorer, line)
+        if "digest" in line and scorer is not None and is_score_of(scorer, line):
+            self.counts.scored += 1
+            self.counts.add_arrived(line.get("score"))
         if self._pilot is not None:
             self._pilot.paid(line)
 
