@@ -39,10 +39,11 @@ def server_rows(servers: Sequence[Server], found: bool) -> list[tuple[str, str]]
     every = sum(server.requests for server in servers)
     rows = []
     for server in servers:
-        share = f"{plural(server.requests, 'request')} ({server.requests / max(1, every):.0%})"
+        share = plural(server.requests, "request")
+        share += f" ({server.requests / max(1, every):.0%})" if len(servers) > 1 else ""
         share += f", {plural(server.errors, 'error')}"
         each = f"{server.seconds / max(1, server.requests):.2f} s each, up to {server.peak} in flight"
-        rows.append(("server", f"{server.url}: {share}, {each}" + (f", {server.limit} at the end" if found else "")))
+        rows.append(("server", f"{server.url}: {share}, {each}" + (f" (auto found {server.limit})" if found else "")))
     return rows
 
 

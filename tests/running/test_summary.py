@@ -13,9 +13,10 @@ from common.records import CUT, Answer, Score
 from common.results.export import Selected
 from common.results.selection import Selection
 from common.running.counts import Counts
-from common.running.summary import Ending, next_steps, summary, warnings
+from common.running.summary import Ending, next_steps, server_rows, summary, warnings
 from common.scoring.same_answer import FREE_TEXT, NO_REFERENCE
 from common.servers.client import Traffic
+from common.servers.slots import Server
 from tests.helpers import conversation, questions, run_script, write_input
 from tests.scripted_server import Reply, Request, ScriptedServer, completion
 
@@ -110,6 +111,14 @@ def test_the_files_come_as_they_were_named_and_what_to_do_comes_last() -> None:
     assert lines[0] == "reject.py"
     assert [line.split(None, 1)[0] for line in lines[-4:]] == ["output", "errors", "warning", "next"]
     assert [line.split(None, 1)[1] for line in lines[-4:]] == ["a b/out.jsonl", "out.errors", "look", "run it"]
+
+
+def test_a_server_has_a_share_only_among_several_and_the_concurrency_that_was_found() -> None:
+    one, other = Server("http://a/v1", 37, peak=36, requests=3), Server("http://b/v1", 5, requests=1)
+    said = "http://a/v1: 3 requests, 0 errors, 0.00 s each, up to 36 in flight (auto found 37)"
+    assert server_rows([one], found=True) == [("server", said)]
+    assert server_rows([one, other], found=False)[0][1].startswith("http://a/v1: 3 requests (75%), 0 errors")
+    assert server_rows([one], found=False) == []
 
 
 def test_a_run_that_took_no_time_has_a_summary() -> None:
