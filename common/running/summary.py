@@ -154,7 +154,9 @@ def _scores(counts: Counts) -> list[tuple[str, str]]:
     mean = "" if counts.mean_score is None else f"mean {counts.mean_score:.2f}, "
     text = f"{mean}{counts.scores:,} scored, {counts.unscored:,} unscored"
     share = counts.accepted_share
-    return [("scores", text + (f", {counts.accepted:,} accepted ({share:.0%})" if share is not None else ""))]
+    text += f", {counts.accepted:,} accepted ({share:.0%})" if share is not None else ""
+    is_a_part = counts.skipped or counts.recorded > counts.answers > 0
+    return [("scores", text + (", in the entries that this run wrote" if is_a_part else ""))]
 
 
 def reason_rows(kind: str, reasons: ReasonCounts) -> list[tuple[str, str]]:

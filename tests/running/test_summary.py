@@ -58,6 +58,12 @@ def test_the_accepted_answers_are_counted_if_something_says_which_they_are() -> 
     assert row(text_of(counts), "scores") == "mean 5.00, 2 scored, 0 unscored, 1 accepted (50%)"
 
 
+@pytest.mark.parametrize(("more", "labelled"), [({}, False), ({"skipped": 5}, True), ({"answers": 1}, True)])
+def test_scores_that_are_not_those_of_the_whole_output_say_so(more: Dict[str, int], labelled: bool) -> None:
+    counts = Counts(done=1, recorded=2, scores=2, accept_score=8, **more)
+    assert (", 0 accepted (0%), in the entries that this run wrote" in text_of(counts)) is labelled
+
+
 def test_entries_are_told_apart_by_what_became_of_them() -> None:
     said = row(text_of(Counts(done=1200, skipped=30, failed=10)), "entries")
     assert said == "1,200 done, 30 skipped (already done), 10 failed in 10.0 s (120.0/s)"
