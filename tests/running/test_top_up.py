@@ -12,7 +12,7 @@ from typing import Dict, List, Tuple
 import pytest
 
 from tests.forked import forked
-from tests.helpers import conversation, judge_flags, questions, read_lines
+from tests.helpers import conversation, done, judge_flags, questions, read_lines
 from tests.scripted_server import Reply, Request, ScriptedServer, completion
 
 ENTRIES = 6
@@ -47,11 +47,6 @@ def score(server: ScriptedServer, folder: Path, *flags: object, kill_at: int = 0
     words: List[object] = ["--input_file", folder / "out.jsonl", "--output_file", folder / "scored.jsonl"]
     words += judge_flags(flags, "--model_name", "j", "--api_port", server.port)
     return forked("score", [*words, *flags], folder, kill_at)
-
-
-def done(run: subprocess.CompletedProcess[str]) -> None:
-    said = [line for line in run.stderr.splitlines() if "this scorer's scores replace those in" not in line]
-    assert (run.returncode, said) == (0, []), run
 
 
 def answers(folder: Path, name: str = "out.jsonl") -> Dict[str, List[str]]:

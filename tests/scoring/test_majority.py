@@ -14,7 +14,7 @@ import pytest
 from common.scoring.same_answer import Said, read_answer, say_the_same
 from common.scoring.votes import Ballot, Reading, parties, sureness, votes_missing
 from tests.forked import forked
-from tests.helpers import conversation, read_lines, write_input
+from tests.helpers import conversation, done, read_lines, write_input
 from tests.scripted_server import Reply, Request, ScriptedServer, completion
 from tests.toy_rewards import ToyRewards
 
@@ -48,10 +48,6 @@ def reject(
 def only_record(folder: Path) -> Dict[str, Any]:
     (record,) = read_lines(folder / "out.jsonl")
     return dict(record)
-
-
-def done(run: subprocess.CompletedProcess[str]) -> None:
-    assert (run.returncode, run.stderr) == (0, ""), run
 
 
 # Classes

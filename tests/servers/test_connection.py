@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import json
 from typing import Any, Awaitable, Callable
@@ -11,7 +12,7 @@ import pytest
 
 from common.errors import Retryable, Unreachable
 from common.servers.connection import LARGEST_ERROR, LARGEST_REPLY, SPARE, Connection, HttpReply
-from tests.scripted_server import Reply, Request, ScriptedServer, completion
+from tests.scripted_server import Reply, Request, ScriptedServer, completion, turns
 
 BODY = [b'{"messages": [{"role": "user", "content": "2+2?"}]}']
 
@@ -110,13 +111,11 @@ async def raw_server(replies: Callable[[int, asyncio.StreamWriter], Awaitable[No
     number = iter(range(10_000))
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError), contextlib.closing(writer):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 await reader.readexactly(int(head.lower().split(b"content-length:")[1].split()[0]))
                 await replies(next(number), writer)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            writer.close()
 
     return await asyncio.start_server(serve, "127.0.0.1", 0)
 
@@ -140,6 +139,7 @@ def posted_one_by_one(replies: Callable[[int, asyncio.StreamWriter], Awaitable[N
             await asyncio.sleep(0)
         await connection.close()
         server.close()
+        await turns(3)  # the server sees that the connection is closed
         return bodies
 
     return asyncio.run(session())

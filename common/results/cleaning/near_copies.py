@@ -7,12 +7,7 @@ and fewer above it. Each pair that it finds is compared for real, so no row goes
 
 Files hold the rows, their bands and the pairs. Memory holds one byte per row.
 
->>> lines = [b"Name a large city that lies in the north of France.\\n", b"Name a river.\\n"]
->>> with NearCopies(0.8, lambda line: Row(line.decode(), [])) as copies:
-...     for line in [*lines, lines[0]]:
-...         copies.add(line)
-...     [None if found.of is None else found.similarity for found in copies.found()]
-[None, None, 1.0]
+Example: ``with NearCopies(0.8, lambda line: Row(line.decode(), [])) as copies: copies.add(line); list(copies.found())``
 """
 
 from __future__ import annotations
