@@ -54,8 +54,7 @@ def write_report(
     missing: none failed). Images below ``image_root`` are embedded (None: only named), and with ``stay_inside`` no
     others. ``score_range`` is the scorer's (low, high); None if its scores have no range: then the page shows their
     quantiles. ``read_answer`` tells the final answer that a rule reads in a text. ``calibration`` is the scorer's.
-    ``most_rows`` is how many rows the selected file may have. A last line that is still being written is left out, and
-    the page says so.
+    ``most_rows`` is the limit of the selected file. The page says if the last line is still being written and left out.
     Raises UsageError without the packages or an output, RunStopped for a damaged line or a page that cannot be written.
     """
     require_packages()
