@@ -62,6 +62,11 @@ def run_script(script: str, *flags: object, **env: str) -> subprocess.CompletedP
     )
 
 
+def said(run: subprocess.CompletedProcess[str]) -> str:
+    """What a run says on stderr, without the line that its scorer's scores replace others."""
+    return "".join(line for line in run.stderr.splitlines(True) if "this scorer's scores replace those in" not in line)
+
+
 def read_lines(path: Path) -> List[Any]:
     """The JSON lines of a file; none if it does not exist."""
     return [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
@@ -69,5 +74,4 @@ def read_lines(path: Path) -> List[Any]:
 
 def done(run: subprocess.CompletedProcess[str]) -> None:
     """The run ended well, and said nothing on stderr but that its scores replace others."""
-    said = [line for line in run.stderr.splitlines() if "this scorer's scores replace those in" not in line]
-    assert (run.returncode, said) == (0, []), run
+    assert (run.returncode, said(run)) == (0, ""), run

@@ -842,6 +842,14 @@ def matched(folder: Path, *flags: object) -> str:
 
 
 @fault
+def target_of_another_scorer(folder: Path) -> str:
+    """The target is reached with the scores of another scorer than before."""
+    flags = ["--target_accepted", 1, "--answers_per_question", 2]
+    matched(folder, *flags)
+    return matched(folder, *flags, "--scorer", "math")
+
+
+@fault
 def foreign_selected(folder: Path) -> str:
     """The selected file is a file of another kind."""
     (folder / "notes.json").write_text('{"my": "notes"}')

@@ -96,12 +96,18 @@ def table(job: Job, trials: Sequence[Trial], plan: Plan, time_of: TimeOf, unknow
         return []
     scores = [one.score for trial in trials for one in trial.answers if one.score is not None]
     settings = tried(own, scores)
-    outcomes = [outcome(trials, one, plan, shuffles=job.pipeline.stop_rule is None) for one in settings]
+    outcomes = [outcome(trials, one, plan, shuffles=not _order_matters(job)) for one in settings]
     columns = [*_brought(plan), *_taken(job, time_of, unknown)]
     rows = [[HEAD, *(column.head for column in columns)]]
     for setting, found in zip(settings, outcomes):
         rows.append([_name(setting, own, found), *(column.text(found) for column in columns)])
     return _aligned(rows)
+
+
+def _order_matters(job: Job) -> bool:
+    """Whether an entry's answers are not alike: a rule stopped after the last, or other generators gave the next."""
+    sampler = job.pipeline.sampler
+    return job.pipeline.stop_rule is not None or (sampler is not None and (sampler.are_several or sampler.is_mixed))
 
 
 def _name(setting: Setting, own: Setting, found: Outcome) -> str:

@@ -291,3 +291,11 @@ def test_a_larger_limit_of_one_generator_samples_only_its_cut_answers_again(tmp_
             assert len(server.chats) == requests
     details = [one for record in read_lines(tmp_path / "out.jsonl") for one in record["generated_details"]]
     assert {(one["model"], one["finish_reason"]) for one in details} == {("a", "stop"), ("b", "length")}
+
+
+def test_a_forecast_keeps_the_turns_of_the_generators(tmp_path: Path) -> None:
+    """One of any two answers is the right one of "right": with two answers, each entry has a row."""
+    with ScriptedServer(by_model) as one, ScriptedServer(by_model) as other:
+        flags = words(tmp_path, 12, *two(one, other), "--scorer", "match", "--accept_score", 10)
+        said = done(forked("reject", [*flags, "--answers_per_question", 4, "--estimate", 12], tmp_path))
+    assert [line.split()[:4] for line in said.splitlines() if " N 2 " in line] == [["N", "2", "12", "24"]]
