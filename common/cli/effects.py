@@ -98,6 +98,9 @@ def _needs_of_order(flag: str, args: argparse.Namespace) -> Iterator[Need]:
         text = "with --selected_format kto, whose rows are of other answers too"
         yield Need(args.selected_format != "kto", text, ["selected_format"])
         yield Need(args.estimate is None, "with --estimate N", ["estimate"])
+        is_judged = args.select != "random" or _any_of(args, wanted[:2])
+        text = "with --select random, which takes answers of any score without --accept_score S"
+        yield Need(is_judged, text, ["select", *wanted[:2]])
 
 
 def args_scorer(args: argparse.Namespace) -> Sequence[str]:

@@ -55,10 +55,13 @@ class OutputReader:
         self.torn = False
         self._path = path
 
-    def views(self, selection: Selection) -> Iterator[RecordView]:
-        """The records, each with what ``selection`` makes of it."""
+    def views(self, selection: Selection, most_rows: int | None = None) -> Iterator[RecordView]:
+        """The records, each with what ``selection`` makes of it: at most this many picks, the first ones."""
+        left = most_rows
         for record in self.records():
-            yield view_of(record, selection)
+            view = view_of(record, selection, left)
+            left = None if left is None else left - len(view.picks)
+            yield view
 
     def scores(self) -> Iterator[float | None]:
         """The score of each answer of all records."""
@@ -91,14 +94,14 @@ class OutputReader:
         return RunStopped(f"{self._path}: line {number} is not a record; {hint}")
 
 
-def view_of(record: Record, selection: Selection) -> RecordView:
-    """A record with what ``selection`` makes of it.
+def view_of(record: Record, selection: Selection, most: int | None = None) -> RecordView:
+    """A record with what ``selection`` makes of it: at most ``most`` picks.
 
     >>> view = view_of({"generated_answers": ["4", "5"], "generated_scores": [9, 1]}, Selection(accept_score=8))
     >>> view.accepted, view.candidates[1]
     ({0}, Candidate(text='5', score=1.0, detail={}))
     """
-    picks = choose(record, selection)
+    picks = choose(record, selection)[:most]
     return RecordView(
         record,
         candidates_of(record),

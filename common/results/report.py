@@ -46,6 +46,7 @@ def write_report(
     stay_inside: bool = False,
     read_answer: Callable[[str], str | None] | None = None,
     calibration: Calibration | None = None,
+    most_rows: int | None = None,
 ) -> None:
     """Writes the page of ``output_file`` to ``path``, whole or not at all.
 
@@ -53,7 +54,7 @@ def write_report(
     missing: none failed). Images below ``image_root`` are embedded (None: only named), and with ``stay_inside`` no
     others. ``score_range`` is the scorer's (low, high); None if its scores have no range: then the page shows their
     quantiles. ``read_answer`` tells the final answer that a rule reads in a text. ``calibration`` is the scorer's.
-    A last line that is still being written is left out, and the page says so.
+    ``most_rows`` is the limit of the selected file. The page says if the last line is still being written and left out.
     Raises UsageError without the packages or an output, RunStopped for a damaged line or a page that cannot be written.
     """
     require_packages()
@@ -69,7 +70,7 @@ def write_report(
     settings = settings_of(output_file)
     agreement = _agreement(settings, selection, score_range)
     by_generator = ByGenerator(settings.get("generator model"), totals.threshold)
-    for view in reader.views(selection):
+    for view in reader.views(selection, most_rows):
         agreement.add(view)
         by_generator.add(view)
         table.add(view, count(totals, view))

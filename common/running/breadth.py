@@ -60,10 +60,10 @@ class Order(Protocol):
         """The visit is over, and its entry needs more."""
 
     def end(self, visit: Visit) -> None:
-        """The entry is complete, or failed."""
+        """The entry is complete."""
 
     def leave(self, visit: Visit) -> None:
-        """The entry needs more, but not in this run."""
+        """The entry needs more, but not in this run: it failed, or nothing can be sampled for it now."""
 
     def learn(self, before: Seen, after: Seen) -> None:
         """An entry had that, and has this after its visit."""

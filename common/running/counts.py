@@ -35,11 +35,14 @@ class Counts:
     failed: int = 0
     hopeless: int = 0  # failed, and will fail again if they stay as they are
     postponed: int = 0  # begun, and left for the next run
+    unfinished: int = 0  # written to the output although they lack something, without those that failed
     there: int = 0  # answers that the entries had when they were begun
     answers: int = 0  # sampled in this run
     sampled_by: Counter[str] = field(default_factory=Counter)  # these answers, by the settings of their generator
     recalled: int = 0  # answers taken from the ledger
     scored: int = 0  # answers at hand that the scorer is done with, also in entries that are not complete
+    arrived: int = 0  # numbers that the scorer gave in this run, also in entries that are not complete
+    arrived_accepted: int = 0
     unneeded: int = 0  # answers that early stopping made unnecessary
     lost: int = 0  # answers that are missing in failed entries
     recorded: int = 0  # answers in this run's records
@@ -74,6 +77,12 @@ class Counts:
                 self.sample.add(score.value)
             self.accepted += self.accept_score is not None and score.value >= self.accept_score
 
+    def add_arrived(self, value: float | None) -> None:
+        """Counts a score as it arrives."""
+        if value is not None:
+            self.arrived += 1
+            self.arrived_accepted += self.accept_score is not None and value >= self.accept_score
+
     def _add_unscored(self, reason: str) -> None:
         self.unscored += 1
         if reason.startswith(CUT):
@@ -92,7 +101,8 @@ class Counts:
 
     def anything(self) -> bool:
         """Whether there is anything to report."""
-        return any((self.done, self.skipped, self.duplicates, self.failed, self.postponed, self.answers))
+        entries = (self.done, self.skipped, self.duplicates, self.failed, self.postponed)
+        return any((*entries, self.answers, self.recalled, self.recorded))
 
     @property
     def finished(self) -> int:

@@ -19,6 +19,8 @@ from .job import Pipeline
 
 SCORER_QUEUE = 8  # answers that may wait for the scorer, in multiples of its concurrency, before no entry is begun
 
+FEW = 1  # the same, where a target or a time ends the run: it samples no more than it scores
+
 Keep = Callable[[Record], None]  # is given each ledger line as its answer or score arrives
 Stop = Callable[[BaseException], None]  # is told the error that ends the whole run
 
@@ -52,14 +54,35 @@ class Engine(Protocol):
         """Sends no further request: each that waits raises ``error``."""
 
 
+def most_visits(pipeline: Pipeline) -> int:
+    """How many visits keep all servers busy, one request for answers each, while few answers wait for the scorer.
+
+    These are the requests that are in flight at once to all servers, and those that wait for a retry without a slot. A
+    scorer without servers counts as one that has as many slots as the generator.
+    """
+    slots = {"generator": 0, "scorer": 0}
+    for client in pipeline.clients:
+        slots[pipeline.role_of(client)] += client.pool.concurrency + client.pool.backing_off
+    answers_each = 1 if pipeline.sampler is None else pipeline.sampler.group_size
+    return slots["generator"] + -(-(slots["scorer"] or slots["generator"]) // answers_each)
+
+
 class LocalEngine:
     """Processes entries in this process, with its own clients.
 
     ``check_budget`` is called before each request for answers; it raises BudgetSpent when no more may be sent.
+    ``scorer_queue`` says how many answers may wait for the scorer, in multiples of its concurrency.
     """
 
-    def __init__(self, pipeline: Pipeline, stop: Stop, check_budget: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        stop: Stop,
+        check_budget: Callable[[], None] | None = None,
+        scorer_queue: int = SCORER_QUEUE,
+    ) -> None:
         self._pipeline = pipeline
+        self._scorer_queue = scorer_queue
         self._stop = stop
         self._all_admitted = False
         self._resources = contextlib.AsyncExitStack()
@@ -86,7 +109,7 @@ class LocalEngine:
         if sampler is not None:
             await sampler.room()
         if scorer is not None:
-            await scorer.room(1 if sampler is None else SCORER_QUEUE)
+            await scorer.room(1 if sampler is None else self._scorer_queue)
 
     async def process(self, state: EntryState, keep: Keep) -> str | None:
         return await Candidates(state, self._pipeline, keep, self._stop, self._servers_idle).run()

@@ -43,6 +43,7 @@ class Entries:
         self._limits = limits
         self._several_visits = several_visits
         self._retried: set[int] = set()  # entries whose answers without a score were scored again in this run
+        self._failed: set[int] = set()  # entries that failed in this run
         files.ledger.keeps_track = several_visits
 
     def open(self, visit: Visit) -> tuple[EntryState, list[Record]]:
@@ -105,6 +106,12 @@ class Entries:
         if self._limits.target is not None:
             self._limits.count(self._record(state, None)[0])
 
+    def fail(self, state: EntryState) -> None:
+        """Notes that an entry failed. Its scored answers still count: with several visits, they reach the output."""
+        self._failed.add(id_key(state.entry.entry_id))
+        if self._several_visits:
+            self.count_rows(state)
+
     def _record(self, state: EntryState, stopped_by: str | None) -> tuple[Record, list[Score]]:
         return state.record(self._job.pipeline.scorer, stopped_by, self._job.results.selection.passes)
 
@@ -130,13 +137,17 @@ class Entries:
                 asyncio.run(_score_at_hand(state, pipeline))
             if pipeline.scorer is not None:
                 state.drop_unscored()
-            self._counts.postponed += bool(state.answers) and not self._limits.is_reached
+            has_failed = id_key(pending.entry.entry_id) in self._failed
+            self._counts.postponed += bool(state.answers) and not self._limits.is_reached and not has_failed
             old = None if self._files.scorer_changed else pending.record
             there = 0 if old is None else len(old["generated_answers"])
             record, scores = self._record(state, None)
             has_score = any(score.value is not None for score in scores)
             if len(state.answers) > there and (has_score or pipeline.scorer is None):
                 self._count_record(state, scores)
+                self._counts.unfinished += not has_failed
+                if self._limits.target is not None:
+                    self._limits.target.count(record)  # with what was in flight when the run ended
                 yield record
 
     def count_those_of_output(self) -> None:

@@ -34,6 +34,7 @@ class Limits:
         self.cut_short: BudgetSpent | None = None
         self.sample_no_more: Callable[[str], None] = lambda reason: None
         self.target: Target | None = None
+        self._is_by_tokens = False  # whether it is the tokens that cut the run short
         if job.target_accepted is not None and job.estimate is None:
             self.target = Target(job.target_accepted, job.results.selection, job.results.selected_format)
         self._job = job
@@ -51,15 +52,29 @@ class Limits:
         """Whether a budget ended the run, so that another run is to go on."""
         return self.cut_short is not None and not self.is_reached
 
+    def warning(self, selected: int | None) -> str | None:
+        """Why the entries gave fewer rows than wanted, if they did; ``selected`` is how many the selected file has."""
+        return None if self.target is None or self.is_spent else self.target.warning(selected)
+
     def check_tokens(self) -> None:
         """Raises BudgetSpent once the run has spent its budget, RunStopped if a server does not report its tokens."""
         traffic = [client.traffic for client in self._job.pipeline.clients]
-        spent, budget = sum(one.tokens for one in traffic), self._job.token_budget or 0
         if any(one.uncounted for one in traffic):
             raise RunStopped("--token_budget cannot be kept: the server does not say how many tokens it spent")
-        if spent >= budget:
-            self.cut_short = BudgetSpent(f"{spent:,} of --token_budget {budget:,} completion tokens are spent")
+        if self._spent() >= (self._job.token_budget or 0):
+            self._is_by_tokens = True
+            self.cut_short = BudgetSpent(self._tokens_text())
             raise self.cut_short
+
+    def _spent(self) -> int:
+        return sum(client.traffic.tokens for client in self._job.pipeline.clients)
+
+    def _tokens_text(self) -> str:
+        return f"{self._spent():,} of --token_budget {self._job.token_budget or 0:,} completion tokens are spent"
+
+    def text_at_end(self) -> str:
+        """Why the run was cut short, with the tokens of what was in flight then."""
+        return self._tokens_text() if self._is_by_tokens else str(self.cut_short or "")
 
     async def watch_time(self, budget: float) -> None:
         """Ends the sampling once the run has taken ``budget`` seconds."""

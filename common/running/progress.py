@@ -15,6 +15,7 @@ from typing import Callable, NamedTuple, Sequence
 
 from ..servers.client import Traffic
 from .counts import Counts
+from .target import Target
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,8 @@ class Progress:
     """The counts of a run as they change. ``per_entry`` is how many answers an entry gets; None if they are given.
 
     ``expected`` returns the number of entries in the input, if it is known. ``in_flight`` returns the number of
-    requests in flight, if it is known. ``clock`` returns seconds.
+    requests in flight, if it is known. ``clock`` returns seconds. ``is_broad`` says that entries are complete late: the
+    scores that arrived are then shown. With a ``target``, nobody knows how many answers it takes.
     """
 
     def __init__(
@@ -51,6 +53,8 @@ class Progress:
         per_entry: int | None,
         in_flight: Callable[[], int | None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
+        is_broad: bool = False,
+        target: Target | None = None,
     ) -> None:
         self.counts = counts
         self.traffic = traffic
@@ -58,6 +62,8 @@ class Progress:
         self._per_entry = per_entry
         self._in_flight = in_flight
         self._clock = clock
+        self._is_broad = is_broad
+        self._target = target
         self._begun = clock()
         self._past: deque[tuple[float, int, int]] = deque([(self._begun, 0, 0)])  # time, answers, tokens
 
@@ -72,7 +78,15 @@ class Progress:
             total = max(answers, round((expected - counts.duplicates) * each) - counts.unneeded)
         rate, token_rate = self._rates()
         left = None if total is None or not rate else max(0.0, total - answers - counts.lost) * self._needed() / rate
+        if self._target is not None:
+            total, left = None, self._left_to_target(self._target, left)
         return Look(entries, expected, answers, total, rate, token_rate, left)
+
+    def _left_to_target(self, target: Target, left_of_all: float | None) -> float | None:
+        """The seconds until the rows are there, if they come as before; at most those of the whole input."""
+        each = (self._clock() - self._begun) / target.rows if target.rows else None
+        known = [left_of_all, None if each is None else max(0, target.wanted - target.rows) * each]
+        return min((one for one in known if one is not None), default=None)
 
     def _each(self) -> float:
         """The answers per entry, as far as they are known."""
@@ -107,6 +121,7 @@ class Progress:
             _of(look.answers, look.total, "answers"),
             f"{look.rate:.1f} answers/s",
             f"{counts.failed:,} failed",
+            *([] if self._target is None else [self._target.text()]),
             *self._quality(),
             f"{prompts:,} prompt and {completions:,} completion tokens",
         ]
@@ -119,6 +134,7 @@ class Progress:
         items = [
             clock_time(self._clock() - self._begun) + ("" if look.left is None else "<" + clock_time(look.left)),
             f"{counts.failed:,} failed",
+            *([] if self._target is None else [f"{self._target.rows:,}/{self._target.wanted:,} rows"]),
             *([] if flying is None else [f"{flying:,} in flight"]),
             *reversed(self._quality()),
             f"{look.rate:.1f} answers/s",
@@ -136,6 +152,9 @@ class Progress:
     def _quality(self) -> list[str]:
         """The scores so far, if there are any."""
         counts, share = self.counts, self.counts.accepted_share
+        if self._is_broad:
+            is_known = counts.arrived and counts.accept_score is not None
+            return [f"{counts.arrived_accepted / counts.arrived:.0%} accepted"] if is_known else []
         if not counts.scores and not counts.unscored:
             return []
         unscored = f"{counts.unscored:,} unscored"

@@ -151,6 +151,7 @@ def write_page(output: Output, results: Results, files: ResultFiles, written: Wr
             stay_inside=output.stay_inside,
             read_answer=reader_of(settings_of(output.path)),
             calibration=results.calibration,
+            most_rows=results.most_rows,
         )
     written.rows.append(("report", results.report_file))
 

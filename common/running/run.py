@@ -13,6 +13,7 @@ import contextlib
 import functools
 import gc
 import logging
+import math
 import os
 import signal
 import sys
@@ -46,7 +47,7 @@ from ..storage.run_files import RunFiles, settings_of
 from ..streams import kept_signals, say
 from .breadth import Breadth, DepthFirst, Order, Spool, Visit, is_guided
 from .counts import Counts
-from .engine import Engine, LocalEngine
+from .engine import FEW, SCORER_QUEUE, Engine, LocalEngine, most_visits
 from .entries import Entries, fill
 from .entry_state import EntryState, is_score_of
 from .job import Job
@@ -57,6 +58,7 @@ from .progress import Progress, show_progress
 from .results import Output, Written, check_result_files, send_selection, write_result_files
 from .sampler import Sampler
 from .summary import Ending, generator_rows, next_steps, server_rows, summary, warnings
+from .target import beyond_reach
 
 if TYPE_CHECKING:
     from .estimate import Pilot
@@ -107,7 +109,7 @@ def run(job: Job) -> int:
                 if pilot is not None:
                     pilot.read_done(path)
         finally:
-            if not job.quiet and current.counts.anything():
+            if not job.quiet and (current.counts.anything() or written.rows):
                 show(current.summary(time.monotonic() - begun, written))
     if pilot is not None:
         show(pilot.text(is_cut=current.limits.is_spent))
@@ -116,7 +118,7 @@ def run(job: Job) -> int:
 
         show(table_text(written.calibration))
     if current.limits.is_spent:
-        log.warning("%s; run the same command again to go on", current.limits.cut_short)
+        log.warning("%s; run the same command again to go on", current.limits.text_at_end())
     is_whole = (files.is_settled or pilot is not None or current.limits.is_reached) and not files.damaged
     waits = job.batch is not None and not job.batch.writes and current.counts.postponed > 0
     return 0 if is_whole and not (current.counts.failed or current.limits.is_spent or waits) else 1
@@ -260,7 +262,12 @@ def make_engine(job: Job, run: Run) -> Engine:
         from .ray_cluster import RayEngine
 
         return RayEngine(job.ray, job.pipeline, run.stop, check_budget)
-    return LocalEngine(job.pipeline, run.stop, check_budget)
+    return LocalEngine(job.pipeline, run.stop, check_budget, FEW if ends_by_scores(job) else SCORER_QUEUE)
+
+
+def ends_by_scores(job: Job) -> bool:
+    """Whether a run ends at a time or at a number of rows: answers that wait for the scorer then come too late."""
+    return job.time_budget is not None or job.target_accepted is not None
 
 
 class Run:
@@ -296,6 +303,8 @@ class Run:
             job.pipeline.sampler.lose = self._lose
         self.limits.sample_no_more = self._engine.sample_no_more
         self._is_broad = job.breadth and pilot is None
+        is_judged = job.pipeline.scorer is not None and job.ray is None
+        self._has_few_visits = self._is_broad and is_judged and ends_by_scores(job)
         self._spool = Spool(os.path.dirname(os.path.abspath(job.output_file)))
         self._entries = Entries(job, files, self.counts, self.limits, several_visits=self._is_broad)
         self._order: Order = self._make_order() if self._is_broad else DepthFirst()
@@ -311,7 +320,7 @@ class Run:
     def unfinished(self) -> Iterator[Record]:
         """The records of the entries that were begun and need more, for the results of a run that ends early."""
         if self._is_broad:
-            self.counts.postponed = 0  # all of them are counted now
+            self.counts.postponed = self.counts.unfinished = 0  # all of them are counted now
         yield from self._entries.unfinished(self._order.unfinished())
 
     def close(self) -> None:
@@ -338,11 +347,18 @@ class Run:
         rows += job.batch.rows() if job.batch is not None else []
         steps = next_steps(self.counts, ending) if job.batch is None else job.batch.next_steps(self.counts.postponed)
         rows += [("next", text) for text in steps or next_steps(self.counts, ending)]
-        return summary(job.script, self.counts, self._traffic(), seconds, rows)
+        return summary(job.script, self.counts, self._traffic(), seconds, rows, self._not_begun())
+
+    def _not_begun(self) -> int:
+        """About how many entries of the input a budget or a target left without an answer."""
+        counts, expected = self.counts, self._expected()
+        if self.limits.cut_short is None or expected is None:
+            return 0
+        return max(0, expected - counts.finished - max(counts.unfinished, counts.postponed))
 
     def _ending(self, written: Written) -> Ending:
         job, (_, sampler, scorer, _) = self._job, self._job.pipeline
-        selected, target = None if written.selected is None else written.selected.rows, self.limits.target
+        selected = None if written.selected is None else written.selected.rows
         return Ending(
             script=job.script,
             output_file=job.output_file,
@@ -354,7 +370,7 @@ class Run:
             selected_file=job.results.selected_file,
             selected=written.selected,
             is_over=self.is_over and not self.limits.is_spent,
-            target=target.warning(selected) if target is not None and self.is_over else None,
+            target=self.limits.warning(selected) if self.is_over else None,
             leftover=self._leftover if self._files.is_settled else 0,
         )
 
@@ -371,6 +387,7 @@ class Run:
         for client in self._job.pipeline.clients:
             client.answered_before = self._files.resumes
         self._entries.count_those_of_output()
+        self._warn_of_target()
         pending = iter(()) if self.limits.is_reached else self._pending()
         first = next((item for item in pending if item is not None), None)
         if first is not None:
@@ -386,6 +403,15 @@ class Run:
             self._leftover = self._files.not_in_input()
         if self._lost is not None and self.counts.postponed:
             raise self._lost
+
+    def _warn_of_target(self) -> None:
+        """Says at the start that a target cannot be reached, if nothing is there yet that the input does not have."""
+        job, sampler, expected = self._job, self._job.pipeline.sampler, self._expected()
+        if self.limits.target is None or sampler is None or expected is None or self._files.entries_before:
+            return
+        text = beyond_reach(self.limits.target.wanted, job.results.selection, expected, sampler.count)
+        if text is not None:
+            log.warning("%s", text)
 
     def stop(self, error: BaseException) -> None:
         """Ends the run with ``error``: nothing more is sent."""
@@ -529,6 +555,8 @@ class Run:
             self._expected,
             None if sampler is None else sampler.count,
             lambda: None if job.ray is not None else sum(client.pool.in_flight for client in clients),
+            is_broad=self._is_broad,
+            target=self.limits.target,
         )
 
     def _run_beside(self, stack: contextlib.AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
@@ -541,17 +569,22 @@ class Run:
         """Starts entries as the engine has room for them, and waits for the last."""
         opening = asyncio.Semaphore(OPENING)
         tasks: set[asyncio.Future[None]] = set()
+        one_ended = asyncio.Event()
         visits = self._order.visits(self._until_broken(pending))
         try:
             async for visit in visits:
                 await opening.acquire()
                 await self._engine.room()
+                while len(tasks) >= self._most_visits():
+                    one_ended.clear()
+                    await one_ended.wait()
                 if self.limits.cut_short is not None:
                     self._left_out = True
                     break
                 task: asyncio.Future[None] = asyncio.ensure_future(self._process(visit, opening))
                 tasks.add(task)
                 task.add_done_callback(tasks.discard)
+                task.add_done_callback(lambda _: one_ended.set())
                 task.add_done_callback(self._stop_on_failure)
             if self._pilot is None:  # else the whole job has further entries
                 self._engine.all_admitted()
@@ -562,6 +595,10 @@ class Run:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _most_visits(self) -> float:
+        """How many visits may go on at once, so that few answers wait for the scorer when scores end the run."""
+        return most_visits(self._job.pipeline) if self._has_few_visits else math.inf
 
     def _stop_on_failure(self, task: asyncio.Future[Any]) -> None:
         error = None if task.cancelled() else task.exception()
@@ -599,7 +636,8 @@ class Run:
             stopped_by = await self._engine.process(state, self._keep)
         except EntryFailed as error:
             self.counts.lost += len(state.missing(sampler))
-            self._order.end(visit)
+            entries.fail(state)
+            self._order.leave(visit)
             self._fail(entry, entry.line, error)
             if self._pilot is not None:
                 self._pilot.ends(None)
@@ -640,7 +678,9 @@ class Run:
             self.counts.answers += 1
             self.counts.sampled_by[line["made_by"]] += 1
         scorer = self._job.pipeline.scorer
-        self.counts.scored += "digest" in line and scorer is not None and is_score_of(scorer, line)
+        if "digest" in line and scorer is not None and is_score_of(scorer, line):
+            self.counts.scored += 1
+            self.counts.add_arrived(line.get("score"))
         if self._pilot is not None:
             self._pilot.paid(line)
 

@@ -73,6 +73,8 @@ def _selection_rows(results: Results) -> list[tuple[str, str]]:
         chosen.pop("pass_score", None)
     chosen.update({f"rows: {name}": value for name, value in _row_values(results.rows).items()})
     chosen.update(format=results.selected_format, order=results.selected_order)
+    if results.most_rows is not None:
+        chosen["most rows"] = results.most_rows
     return [(name.replace("_", " "), value_text(value)) for name, value in chosen.items()]
 
 
@@ -117,4 +119,5 @@ def _recipe(output: Any, results: Results, folder: str) -> dict[str, Any]:
         "model": output.generator,
         "rows": results.rows._asdict(),
         "lowest_score": results.lowest_score,
+        "most_rows": results.most_rows,
     }

@@ -39,10 +39,11 @@ def server_rows(servers: Sequence[Server], found: bool) -> list[tuple[str, str]]
     every = sum(server.requests for server in servers)
     rows = []
     for server in servers:
-        share = f"{plural(server.requests, 'request')} ({server.requests / max(1, every):.0%})"
+        share = plural(server.requests, "request")
+        share += f" ({server.requests / max(1, every):.0%})" if len(servers) > 1 else ""
         share += f", {plural(server.errors, 'error')}"
         each = f"{server.seconds / max(1, server.requests):.2f} s each, up to {server.peak} in flight"
-        rows.append(("server", f"{server.url}: {share}, {each}" + (f", {server.limit} at the end" if found else "")))
+        rows.append(("server", f"{server.url}: {share}, {each}" + (f" (auto found {server.limit})" if found else "")))
     return rows
 
 
@@ -64,11 +65,15 @@ def summary(
     traffic: Mapping[str, Traffic],
     seconds: float,
     rows: Sequence[tuple[str, str]],
+    not_begun: int = 0,
 ) -> str:
-    """The end of a run; ``traffic`` is by role, ``rows`` are (kind, text) pairs such as the files and what to do."""
+    """The end of a run; ``traffic`` is by role, ``rows`` are (kind, text) pairs such as the files and what to do.
+
+    ``not_begun`` is about how many entries of the input were not looked at.
+    """
     rate = 1 / max(seconds, 1e-9)
     lines = [
-        _entries(counts, seconds),
+        _entries(counts, seconds, not_begun),
         *_answers(counts, rate),
         *_requests(traffic, rate),
         *_scores(counts),
@@ -79,10 +84,14 @@ def summary(
     return "\n".join([script, *(f"  {name:<9} {printable(text)}" for name, text in lines)])
 
 
-def _entries(counts: Counts, seconds: float) -> tuple[str, str]:
+def _entries(counts: Counts, seconds: float, not_begun: int) -> tuple[str, str]:
     parts = [f"{counts.done:,} done", f"{counts.skipped:,} skipped (already done)", f"{counts.failed:,} failed"]
-    if counts.postponed:
-        parts.append(f"{counts.postponed:,} postponed")
+    if counts.unfinished:
+        parts.append(f"{counts.unfinished:,} written, unfinished")
+    if counts.postponed > counts.unfinished:
+        parts.append(f"{counts.postponed - counts.unfinished:,} postponed")
+    if not_begun:
+        parts.append(f"about {not_begun:,} not begun")
     if counts.duplicates:
         others = f" ({counts.other_keys:,} differ in their other keys)" if counts.other_keys else ""
         parts.append(f"{plural(counts.duplicates, 'duplicate')} left out{others}")

@@ -14,6 +14,23 @@ from ..records import Record, id_key
 from ..results.export import row_count
 from ..results.selection import Selection
 
+ROUGHLY = 1.05  # the number of entries is an estimate for some inputs
+
+
+def beyond_reach(wanted: int, selection: Selection, entries: int, answers: int) -> str | None:
+    """What to say if about this many entries, with this many answers each, cannot give the rows that are wanted.
+
+    >>> beyond_reach(200, Selection(), 100, 8)
+    '--target_accepted 200 cannot be reached: about 100 entries give at most 100 rows'
+    >>> beyond_reach(200, Selection("top_k", top_k=2), 100, 8)
+    """
+    each = {"best": 1, "dpo": selection.pairs_per_entry, "top_k": selection.top_k, "random": selection.top_k}
+    of_entry = answers if selection.per_entry is not None else min(answers, each.get(selection.select, answers))
+    most = entries * of_entry
+    if most * ROUGHLY >= wanted:
+        return None
+    return f"--target_accepted {wanted:,} cannot be reached: about {entries:,} entries give at most {most:,} rows"
+
 
 class Target:
     """How many rows there are. Memory holds a number for each entry that has any."""

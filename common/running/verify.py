@@ -40,7 +40,8 @@ def verify(selected_file: str, output_file: str | None) -> int:
         output = output_file or os.path.join(folder, recipe["output"])
         cleaning = _cleaning(recipe["cleaning"], folder)
         selection = Selection(**recipe["selection"])
-        extras = Extras(recipe["keys"], recipe["order"], recipe["model"], RowOptions(**recipe["rows"]))
+        rows, most = RowOptions(**recipe["rows"]), recipe.get("most_rows")  # older cards have no limit
+        extras = Extras(recipe["keys"], recipe["order"], recipe["model"], rows, most)
         form, lowest = recipe["format"], recipe["lowest_score"]
     except (KeyError, TypeError) as error:
         raise UsageError(f"--verify: the card of {selected_file} lacks values: {error}") from error

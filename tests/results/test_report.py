@@ -170,6 +170,11 @@ def test_the_funnel_counts_what_is_left_at_each_step(tmp_path):
     assert "1 why not" in words
 
 
+def test_no_more_rows_are_counted_than_the_selected_file_may_have(tmp_path):
+    page = report(tmp_path, [scored(number, [9, 8]) for number in range(3)], Selection("top_k", top_k=2), most_rows=3)
+    assert "Selected 2 67 % 3 rows" in words_of(page).replace("  ", " ")
+
+
 def test_tokens_of_a_shared_request_are_split_by_length_and_marked(tmp_path):
     shared = [{"usage": {"completion_tokens": 90}}, {}, {"usage": {"completion_tokens": 7}}]
     words = words_of(report(tmp_path, [record(0, ["x" * 200, "y" * 100, "z"], [1, 9, 2], shared)]))

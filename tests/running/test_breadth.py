@@ -489,3 +489,44 @@ def test_a_target_counts_the_rows_of_this_scorer_and_scores_what_is_there_first(
         assert len(server.chats) == 3 * ENTRIES
     assert answers(tmp_path) == {f"question {n}?": 3 for n in range(ENTRIES)}
     assert not (tmp_path / "out.jsonl.new").exists()
+
+
+def test_the_scored_answers_of_an_entry_that_fails_are_in_the_output_and_count_as_rows(tmp_path: Path) -> None:
+    generator, fails = Generator(), [True]
+
+    def second_fails(request: Request) -> Reply:
+        answer = generator(request)
+        if "question 0?" in request.question and generator.asked[0] == 2 and fails:
+            fails.clear()
+            return Reply({"error": {"message": "out of memory"}}, status=500)
+        return answer
+
+    with ScriptedServer(second_fails) as server:
+        asked = words(server, tmp_path, "--answers_per_question", 2, "--max_retries", 0, "--target_accepted", 9)
+        run = run_script(*asked)
+        assert run.returncode == 1
+        assert ["failed" in run.stdout, "postponed" in run.stdout] == [True, False]
+        assert "target    2 of 9 accepted rows" in run.stdout
+        assert answers(tmp_path) == {f"question {n}?": 1 if n == 0 else 2 for n in range(ENTRIES)}
+        assert len(read_lines(tmp_path / "best.jsonl")) == 2
+        last = run_script(*asked)
+        assert (last.returncode, len(server.chats)) == (0, 2 * ENTRIES + 1)
+    assert set(answers(tmp_path).values()) == {2}
+    assert "unfinished" not in settings_of(tmp_path)
+
+
+def test_the_generator_does_not_run_ahead_of_a_slow_judge(tmp_path: Path) -> None:
+    """With 2 slots each, 4 answers are sampled or judged at once: 3 of them may be there beside the last one wanted."""
+    questions(tmp_path / "in.json", 30)
+
+    def judged(request: Request) -> Reply:
+        is_judge = "GRADE" in request.question.upper()
+        return completion("Score: 9", delay=0.03) if is_judge else completion(f"Answer {request.number}.")
+
+    with ScriptedServer(judged) as server:
+        asked = words(server, tmp_path, "--answers_per_question", 2, "--target_accepted", 5, "--accept_score", 8)
+        asked[asked.index("match")] = "judge"
+        run = run_script(*asked, "--concurrency", 2)
+        assert (run.returncode, run.stderr) == (0, "")
+    records = read_lines(tmp_path / "out.jsonl")
+    assert 5 <= sum(len(record["generated_answers"]) for record in records) <= 5 + 3

@@ -79,3 +79,10 @@ def test_failures_are_grouped_by_stage_status_and_message() -> None:
     for error in [*errors, BadEntry("no question")]:
         counts.add_failure(error)
     assert [(one.messages, one.tag) for one in counts.failures.top()] == [(3, "request 400"), (1, "input")]
+
+
+def test_answers_of_the_ledger_that_reach_the_output_are_something_to_report() -> None:
+    counts = Counts()
+    assert not counts.anything()
+    counts.add_answers([Answer("a")])
+    assert counts.anything()

@@ -9,12 +9,14 @@ from typing import Any, List
 
 import pytest
 
+from common.errors import BudgetSpent
 from common.flag_types import duration
 from common.records import Record
 from common.results.selection import Selection
 from common.running.job import Job, Pipeline, Results
 from common.running.limits import Limits
 from common.running.target import Target
+from common.servers.client import ChatClient
 
 
 def job(folder: Path, **more: Any) -> Job:
@@ -58,6 +60,19 @@ def test_rows_are_counted_once_per_entry_and_the_first_limit_is_the_one_that_is_
     assert limits.is_reached
     assert not limits.is_spent
     assert reasons == ["3 accepted rows are there"]
+
+
+def test_the_tokens_of_what_was_in_flight_are_said_at_the_end(tmp_path: Path) -> None:
+    client, one = ChatClient(["http://127.0.0.1:1/v1"], "m", 1), job(tmp_path, token_budget=600, target_accepted=9)
+    one.pipeline = Pipeline([client])
+    limits = Limits(one, 0.0)
+    assert limits.warning(4) == "--target_accepted 9: the entries gave 4 accepted rows"
+    client.traffic.tokens = 600
+    with pytest.raises(BudgetSpent):
+        limits.check_tokens()
+    client.traffic.tokens = 624
+    assert limits.warning(4) is None, "the input did not end"
+    assert limits.text_at_end() == "624 of --token_budget 600 completion tokens are spent"
 
 
 def test_a_row_of_pairs_is_a_pair_and_a_pass_rate_can_take_rows_away() -> None:

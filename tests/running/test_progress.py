@@ -17,9 +17,11 @@ from typing import List, Optional
 import pytest
 
 from common.records import CUT, Answer, Score
+from common.results.selection import Selection
 from common.running.counts import Counts
 from common.running.progress import LINE_EVERY, Progress, show_progress
 from common.running.run import run
+from common.running.target import Target
 from common.servers.client import Traffic
 from tests.helpers import questions
 from tests.running.test_run import make_job
@@ -71,6 +73,18 @@ def test_a_run_that_only_samples_says_nothing_of_scores() -> None:
     scene.counts.answers = 3
     assert "accepted" not in scene.progress.line()
     assert "unscored" not in scene.progress.line()
+
+
+def test_breadth_first_the_scores_count_as_they_arrive_and_a_target_is_what_is_left() -> None:
+    counts, target = Counts(accept_score=8, answers=20, there=0, begun=20), Target(40, Selection(), "sharegpt")
+    for value in (9.0, 2.0, 3.0, 8.0, None):
+        counts.add_arrived(value)
+    target.rows, times = 10, iter([0.0])
+    progress = Progress(counts, [], lambda: 9999, 8, clock=lambda: next(times, 60.0), is_broad=True, target=target)
+    line = progress.line()
+    assert "20 answers, " in line
+    assert line.endswith("10 of 40 accepted rows, 50% accepted, 0 prompt and 0 completion tokens, 3 min left")
+    assert "10/40 rows" in progress.bar_format(200)
 
 
 def test_without_a_score_to_accept_the_mean_is_shown() -> None:

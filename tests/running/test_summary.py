@@ -13,9 +13,10 @@ from common.records import CUT, Answer, Score
 from common.results.export import Selected
 from common.results.selection import Selection
 from common.running.counts import Counts
-from common.running.summary import Ending, next_steps, summary, warnings
+from common.running.summary import Ending, next_steps, server_rows, summary, warnings
 from common.scoring.same_answer import FREE_TEXT, NO_REFERENCE
 from common.servers.client import Traffic
+from common.servers.slots import Server
 from tests.helpers import conversation, questions, run_script, write_input
 from tests.scripted_server import Reply, Request, ScriptedServer, completion
 
@@ -76,6 +77,12 @@ def test_entries_are_told_apart_by_what_became_of_them() -> None:
     assert said == "1,200 done, 30 skipped (already done), 10 failed in 10.0 s (120.0/s)"
 
 
+def test_entries_that_were_written_unfinished_or_not_begun_are_told_from_those_that_wait() -> None:
+    said = summary("reject.py", Counts(done=1, postponed=9, unfinished=7), {}, 10.0, [], not_begun=20)
+    assert "0 failed, 7 written, unfinished, 2 postponed, about 20 not begun in 10.0 s" in said
+    assert "7 written, unfinished in" in summary("reject.py", Counts(unfinished=7), {}, 10.0, [])
+
+
 def test_duplicates_are_named_only_if_there_are_any() -> None:
     assert "duplicates" not in text_of(Counts(done=1))
     assert "2 duplicates left out" in text_of(Counts(done=1, duplicates=2))
@@ -118,6 +125,14 @@ def test_the_files_come_as_they_were_named_and_what_to_do_comes_last() -> None:
     assert lines[0] == "reject.py"
     assert [line.split(None, 1)[0] for line in lines[-4:]] == ["output", "errors", "warning", "next"]
     assert [line.split(None, 1)[1] for line in lines[-4:]] == ["a b/out.jsonl", "out.errors", "look", "run it"]
+
+
+def test_a_server_has_a_share_only_among_several_and_the_concurrency_that_was_found() -> None:
+    one, other = Server("http://a/v1", 37, peak=36, requests=3), Server("http://b/v1", 5, requests=1)
+    said = "http://a/v1: 3 requests, 0 errors, 0.00 s each, up to 36 in flight (auto found 37)"
+    assert server_rows([one], found=True) == [("server", said)]
+    assert server_rows([one, other], found=False)[0][1].startswith("http://a/v1: 3 requests (75%), 0 errors")
+    assert server_rows([one], found=False) == []
 
 
 def test_a_run_that_took_no_time_has_a_summary() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any, Tuple
+from typing import Any, Optional, Tuple
 
 import pytest
 
@@ -25,11 +25,13 @@ ROWS = RowOptions("auto", system_prompt="Count the pears.")
 TEST = json.dumps({"question": "How many pears are 3 pears and 4 pears?"}) + "\n"
 
 
-def selected(folder: Path, name: str, how: Selection = BEST, form: str = "sharegpt") -> Tuple[Path, Path]:
+def selected(
+    folder: Path, name: str, how: Selection = BEST, form: str = "sharegpt", most: Optional[int] = None
+) -> Tuple[Path, Path]:
     """An output and a selection of it, without what repeats a test question, and without loops."""
     path, file, tests = output(folder), folder / name, folder / "tests.jsonl"
     tests.write_text(TEST)
-    results = Results(how, str(file), form, ["score", "entry_id", "model"], rows=ROWS)
+    results = Results(how, str(file), form, ["score", "entry_id", "model"], rows=ROWS, most_rows=most)
     results.cleaning = Cleaning([str(tests)], max_repetition=0.5)
     source = Output(str(path), "select", lambda: OutputReader(str(path)).records(), generator="m")
     write_selection(source, results, ResultFiles(str(path), reads_only=True), Written())
@@ -57,6 +59,12 @@ def test_each_byte_is_the_same_also_in_another_folder(name: str, how: Any, form:
     before = sorted(moved.iterdir())
     assert verify(str(moved / name), None) > 0
     assert sorted(moved.iterdir()) == before
+
+
+def test_a_file_with_a_limit_of_rows_is_made_again_with_the_limit(tmp_path: Path) -> None:
+    _, file = selected(tmp_path, "train.jsonl", most=2)
+    assert verify(str(file), None) == 2
+    assert "| most rows | 2 |" in Path(f"{file}.md").read_text()
 
 
 @pytest.mark.parametrize("name", ["train.json", "train.jsonl"])
