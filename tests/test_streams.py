@@ -9,7 +9,7 @@ from typing import List
 
 import pytest
 
-from tests.helpers import command, environment, read_lines, write_input
+from tests.helpers import command, environment, questions, read_lines, write_input
 
 RECORD = {
     "original_question": "q",
@@ -59,7 +59,8 @@ def test_a_wrong_flag_with_an_escape_code_is_one_printable_line(tmp_path: Path) 
 def test_a_signal_during_the_imports_is_one_line(tmp_path: Path, name: signal.Signals) -> None:
     """The file that is imported last of all waits; the signal comes then."""
     (tmp_path / "uvloop.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(60)\n")
-    words = command("score.py", "--input_file", "i", "--output_file", "o", "--scorer", "match")
+    source = questions(tmp_path / "i.json", 1)
+    words = command("score.py", "--input_file", source, "--output_file", tmp_path / "o", "--scorer", "match")
     env = environment(PYTHONPATH=str(tmp_path))
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env) as run:
         assert run.stdout is not None
