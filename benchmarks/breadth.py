@@ -25,28 +25,15 @@ from benchmarks.acceptance import Question, generator, population
 from benchmarks.scorers import questions
 from common.input.conversations import entry_from_conversation
 from common.records import Entry, PendingEntry
-from common.running.breadth import Breadth, Spool
+from common.running.breadth import Breadth
 from common.running.posterior import Acceptance, Seen
 from tests.helpers import command, conversation, environment, read_lines, write_input
+from tests.memory_spool import MemorySpool
 from tests.scripted_server import Reply, Request, ScriptedServer, completion
 
 Tries = List[Tuple[bool, int]]  # each answer of an entry: whether it is accepted, and its tokens
 WAYS = ("depth first", "breadth first", "guided")
 SPREAD = 0.8  # of the logarithm of the entries' mean tokens, where they differ
-
-
-class Memory(Spool):
-    """Entries in a list."""
-
-    def __init__(self) -> None:
-        self._entries: List[PendingEntry] = []
-
-    def add(self, pending: PendingEntry) -> int:
-        self._entries.append(pending)
-        return len(self._entries) - 1
-
-    def read(self, place: int) -> PendingEntry:
-        return self._entries[place]
 
 
 class Outcome(NamedTuple):
@@ -106,7 +93,7 @@ async def breadth_first(
     entries: Sequence[Tries], give_up_after: Optional[int], purse: Purse, acceptance: Optional[Acceptance]
 ) -> Outcome:
     """As the scripts do it, one request at a time."""
-    order = Breadth(Memory(), 1, lambda pending: None, acceptance)
+    order = Breadth(MemorySpool(), 1, lambda pending: None, acceptance)
     seen = [Seen()] * len(entries)
     accepted = 0
     async for visit in order.visits(pending_entries(len(entries))):
@@ -126,7 +113,7 @@ async def breadth_first(
     return Outcome(accepted, purse.spent)
 
 
-def pending_entries(count: int) -> Iterable[PendingEntry]:  # type: ignore[misc]
+def pending_entries(count: int) -> Iterable[PendingEntry]:
     for number in range(count):
         yield PendingEntry(Entry(str(number), [], None, []), None)
 

@@ -130,7 +130,7 @@ class Entries:
 
     def unfinished(self, entries: Iterable[PendingEntry]) -> Iterator[Record]:
         """The records of entries that need more, as far as they have more scored answers than the output has."""
-        pipeline = self._job.pipeline
+        pipeline, scorer_changed = self._job.pipeline, self._files.scorer_changed
         for pending in entries:
             state = self._recall(pending, is_first=False).state
             if isinstance(pipeline.scorer, EntryScorer):
@@ -139,7 +139,7 @@ class Entries:
                 state.drop_unscored()
             has_failed = id_key(pending.entry.entry_id) in self._failed
             self._counts.postponed += bool(state.answers) and not self._limits.is_reached and not has_failed
-            old = None if self._files.scorer_changed else pending.record
+            old = None if scorer_changed else pending.record
             there = 0 if old is None else len(old["generated_answers"])
             record, scores = self._record(state, None)
             has_score = any(score.value is not None for score in scores)

@@ -153,7 +153,7 @@ async def find_api(model: RewardModel, messages: list[Message]) -> Api:
     raise ServerRefused(_none_found(model, refusals))
 
 
-NOT_FOUND = ("404 Not Found", "404", "405 Method Not Allowed", "405")  # how a refusal ends that tells nothing
+NOT_FOUND = ("404 Not Found", "405 Method Not Allowed", ": 404", ": 405")  # how a refusal ends that tells nothing
 GIVE_TEMPLATE = "give the model's chat template with --reward_template FILE"
 
 
@@ -165,9 +165,7 @@ def _candidates(model: RewardModel) -> Sequence[str]:
 
 def _none_found(model: RewardModel, refusals: Sequence[str]) -> str:
     """What is wrong with a server of which no API answers: the first refusal that says more than "not found"."""
-    telling = [
-        one for one in refusals if not one.endswith(("404 Not Found", "405 Method Not Allowed", ": 404", ": 405"))
-    ]
+    telling = [one for one in refusals if not one.endswith(NOT_FOUND)]
     advice = "name the reward model's server with --reward_port or --reward_base_url"
     if telling and "chat template" in telling[0]:
         advice = GIVE_TEMPLATE

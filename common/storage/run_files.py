@@ -196,7 +196,7 @@ class RunFiles:
         if self.rewrite is not None and before > now > 0:
             log.warning("%s keeps its answers, up to %d per question: none is removed", self._output_file, before)
         old, new = (scorer_of(one) for one in (self.before, self.settings))
-        if self.rewrite is not None and old and new and differs(old, new):
+        if self.rewrite is not None and old and new and self.scorer_changed:
             changed = [name for name in {**old, **new} if old.get(name) != new.get(name)]
             changes = "; ".join(_change(name, old, new) for name in (["scorer"] if "scorer" in changed else changed))
             log.info("this scorer's scores replace those in %s: %s", self._output_file, changes)

@@ -23,6 +23,7 @@ from common.running.breadth import ALL, Breadth, Spool, Visit
 from common.running.posterior import Acceptance, Seen
 from common.storage.run_files import RunFiles
 from tests.helpers import command, conversation, done, environment, questions, read_lines, run_script
+from tests.memory_spool import MemorySpool
 from tests.scripted_server import Reply, Request, ScriptedServer, completion
 
 ENTRIES = 6
@@ -82,18 +83,6 @@ def pending(number: int) -> PendingEntry:
     return PendingEntry(Entry(f"{number:032x}", [{"from": "human", "value": f"question {number}?"}], None, []), None)
 
 
-class Memory(Spool):
-    def __init__(self) -> None:
-        self._entries: List[PendingEntry] = []
-
-    def add(self, pending: PendingEntry) -> int:
-        self._entries.append(pending)
-        return len(self._entries) - 1
-
-    def read(self, place: int) -> PendingEntry:
-        return self._entries[place]
-
-
 class Play:
     """Visits entries, ``slots`` of them at the same time; the first to come is the first to end."""
 
@@ -140,7 +129,7 @@ class Play:
 
 
 def breadth(acceptance: Optional[Acceptance] = None, **more: Any) -> Breadth:
-    return Breadth(Memory(), 1, lambda pending: None, acceptance, **more)
+    return Breadth(MemorySpool(), 1, lambda pending: None, acceptance, **more)
 
 
 def test_every_entry_is_visited_before_one_is_visited_again() -> None:
@@ -181,7 +170,7 @@ def test_a_short_entry_has_its_second_visit_before_a_new_one_its_first() -> None
 
 def test_what_earlier_runs_have_waits_for_those_without_an_answer() -> None:
     had = {pending(0).entry.entry_id: Seen(2), pending(1).entry.entry_id: Seen(1)}
-    order = Breadth(Memory(), 1, lambda one: had.get(one.entry.entry_id))
+    order = Breadth(MemorySpool(), 1, lambda one: had.get(one.entry.entry_id))
     play = Play(order, [3, 3, 1, 1], [10] * 4)
     play._seen[:2] = [Seen(2), Seen(1)]
     assert play.run() == [2, 3, 1, 0, 1]
