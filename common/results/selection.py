@@ -63,6 +63,12 @@ class Selection:
         """Whether it chooses pairs of answers."""
         return self.select == "dpo"
 
+    @property
+    def rows_per_entry(self) -> int | None:
+        """The most rows that it makes of an entry, whatever ``per_entry`` says; None if all accepted answers may be."""
+        most = {"best": 1, "top_k": self.top_k, "random": self.top_k, "dpo": self.pairs_per_entry}
+        return most.get(self.select)
+
 
 class Pick(NamedTuple):
     """Indices of answers: the chosen one (None is the reference) and, in a pair, the rejected one."""

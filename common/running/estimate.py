@@ -30,7 +30,7 @@ from ..storage.append_file import scan
 from ..storage.ledger import lines_of
 from .amounts import duration, money, number_with, percent_with
 from .job import Job
-from .replay import Outcome, Plan, Trial, rows_of, trial_of
+from .replay import Outcome, Plan, Trial, trial_of
 from .settings_table import table
 from .survey import Survey, size_of
 
@@ -185,7 +185,7 @@ class Pilot:
         plan = Plan(
             entries=round(entries * self._trials.seen / max(1, len(self._figures))),
             mean_size=self._survey.mean_size(),
-            rows=rows_of(self._job.results.selection),
+            rows=self._job.results.selection.rows_per_entry,
             per_request=1 if self._job.pipeline.sampler is None else self._job.pipeline.sampler.group_size,
         )
         unknown = [role for role in self.clients if not self._counts(role)]

@@ -20,7 +20,7 @@ from ..records import NOT_NEEDED, Record
 from ..results.acceptance_rates import RATES, fit, posterior
 from ..results.estimators import Estimate
 from ..results.forecast import Figures, Sample, figures_of_record, t95
-from ..results.selection import Selection, normalised, selectable
+from ..results.selection import normalised, selectable
 from .early_stopping import Standing, StopRule
 
 ORDERS = 16  # in which an entry's answers are played
@@ -97,15 +97,6 @@ def trial_of(record: Record) -> Trial:
         if detail.get("unscored") != NOT_NEEDED
     ]
     return Trial(answers, figures_of_record(record))
-
-
-def rows_of(selection: Selection) -> int | None:
-    """How many rows of one entry a selection makes, at most; None if there is no limit."""
-    if selection.select == "threshold":
-        return None
-    if selection.select == "dpo":
-        return selection.pairs_per_entry
-    return 1 if selection.select == "best" else selection.top_k
 
 
 # What the pilot shows

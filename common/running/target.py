@@ -24,9 +24,8 @@ def beyond_reach(wanted: int, selection: Selection, entries: int, answers: int) 
     '--target_accepted 200 cannot be reached: about 100 entries give at most 100 rows'
     >>> beyond_reach(200, Selection("top_k", top_k=2), 100, 8)
     """
-    each = {"best": 1, "dpo": selection.pairs_per_entry, "top_k": selection.top_k, "random": selection.top_k}
-    of_entry = answers if selection.per_entry is not None else min(answers, each.get(selection.select, answers))
-    most = entries * of_entry
+    each = None if selection.per_entry is not None else selection.rows_per_entry
+    most = entries * (answers if each is None else min(answers, each))
     if most * ROUGHLY >= wanted:
         return None
     return f"--target_accepted {wanted:,} cannot be reached: about {entries:,} entries give at most {most:,} rows"

@@ -11,7 +11,7 @@ import pytest
 from common.records import NOT_NEEDED
 from common.results.selection import Selection
 from common.running.early_stopping import StopRule
-from common.running.replay import Outcome, Plan, Seen, Setting, Trial, courses_of, outcome, rows_of, trial_of
+from common.running.replay import Outcome, Plan, Seen, Setting, Trial, courses_of, outcome, trial_of
 
 RIGHT, WRONG = 10.0, 0.0
 
@@ -72,7 +72,8 @@ def test_rows_are_those_that_the_selection_takes() -> None:
     trials = [trial(RIGHT, RIGHT, RIGHT, WRONG)] * 2
     wanted = [Selection(), Selection("top_k", top_k=2), Selection("threshold"), Selection("dpo", pairs_per_entry=2)]
     made = [
-        total(outcome(trials, Setting(4, rule()), Plan(2, rows=rows_of(one)), shuffles=False), "rows") for one in wanted
+        total(outcome(trials, Setting(4, rule()), Plan(2, rows=one.rows_per_entry), shuffles=False), "rows")
+        for one in wanted
     ]
     assert made == [2, 4, 6, 4]
 
